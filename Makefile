@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.samtok-eval-$(shell sha256sum pyproject.toml | cut -c1-12)
+# torchvision is built against one torch release; these two are tested together. Ranges stay open in pyproject.toml.
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+.PHONY: help setup demo test test-full check bench clean
+
+help: ## List what can be done
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(STAMP) ## Make .venv with everything; does nothing when it is up to date
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet $(TORCH)
+	# sam2 ships as source: no CUDA extension, and no second torch in its build environment.
+	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-build-isolation sam2
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[model,dev]'
+	@rm -f $(VENV)/.samtok-eval-*
+	@touch $(STAMP)
+
+demo: setup ## Evaluate the bundled checkpoint on the bundled benchmark
+	$(BIN)/samtok-eval demo
+
+test: setup ## Run the tests (minutes)
+	$(BIN)/python -m pytest
+
+test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
+	$(BIN)/python -m pytest -m full
+
+check: setup ## Lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## Time and size measurements
+	$(BIN)/python -m pytest benchmarks -m '' --benchmark-columns=min,median,rounds
+
+clean: ## Remove .venv
+	rm -rf $(VENV)

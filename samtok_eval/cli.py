@@ -1,0 +1,344 @@
+"""The command line. Every command catches `SamtokError`, prints its one line and leaves with its exit code.
+
+Nothing here imports torch; commands that need it import it when they run.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Evaluate models that read and write masks as words."
+)
+data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: verify it, or build the demo benchmark.")
+train_app = typer.Typer(no_args_is_help=True, help="Train the mask tokenizer or fine-tune a model.")
+app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
+
+INTERRUPTED = 130
+
+TaskOption = Annotated[str, typer.Option("--task", help="NAME[:SPLIT][,NAME[:SPLIT]...], see `samtok-eval tasks`.")]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
+]
+DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
+ProtocolOption = Annotated[
+    str | None, typer.Option("--protocol", help="Protocols to score, comma-separated; all of the task's by default.")
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
+TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
+
+
+def main() -> None:
+    """Entry point of `samtok-eval`."""
+    _run(app)
+
+
+def main_run() -> None:
+    """Entry point of `run_eval.py`: the `run` command alone."""
+    single = typer.Typer(add_completion=False)
+    single.command()(run_command)
+    _run(single)
+
+
+def _run(program: typer.Typer) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        code = program(standalone_mode=False)
+    except SamtokError as error:
+        _fail(str(error))
+        sys.exit(error.exit_code)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        _fail(f"{option}: {first['msg']}, got {first['input']!r}")
+        sys.exit(UsageError.exit_code)
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            _fail(error.format_message())
+            sys.exit(UsageError.exit_code)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def run_command(
+    task: TaskOption = "",
+    model: ModelOption = None,
+    data_root: DataOption = "demo",
+    out: OutOption = Path("runs"),
+    protocol: ProtocolOption = None,
+    limit: LimitOption = None,
+    batch_size: Annotated[int, typer.Option(help="Questions per batch.")] = 32,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of an answer; the task's own by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the random model and of the bootstrap.")] = 0,
+    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Least pixels of a picture for the language model.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Most pixels.")] = None,
+    constrained: Annotated[bool, typer.Option(help="Let only well-formed mask spans out.")] = False,
+    group: Annotated[bool, typer.Option(help="Read and encode each picture once for all its questions.")] = True,
+    max_errors: Annotated[int, typer.Option(help="Failed samples allowed before the run ends with exit code 3.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
+    tasks_dir: TasksDirOption = None,
+    list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
+) -> None:
+    """Evaluate models on tasks: predict, score, print one table per task and split."""
+    if list_tasks:
+        tasks_command(tasks_dir)
+        return
+    _evaluate(
+        task,
+        model or ["demo"],
+        {
+            "data_root": data_root,
+            "out": out,
+            "protocols": _names(protocol),
+            "limit": limit,
+            "batch_size": batch_size,
+            "max_new_tokens": max_new_tokens,
+            "device": device,
+            "dtype": dtype,
+            "seed": seed,
+            "tokenizer": tokenizer,
+            "min_pixels": min_pixels,
+            "max_pixels": max_pixels,
+            "constrained": constrained,
+            "group_pictures": group,
+            "max_errors": max_errors,
+            "fresh": fresh,
+            "tasks_dirs": tuple(tasks_dir or ()),
+        },
+    )
+
+
+app.command("run")(run_command)
+
+
+@app.command("predict")
+def predict_command(
+    task: TaskOption,
+    model: Annotated[str, typer.Option(help="demo, a folder, a hub id, oracle, random or replay:FILE.")] = "demo",
+    data_root: DataOption = "demo",
+    out: OutOption = Path("runs"),
+    limit: LimitOption = None,
+    batch_size: Annotated[int, typer.Option(help="Questions per batch.")] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the random model.")] = 0,
+    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
+    max_errors: Annotated[int, typer.Option(help="Failed samples allowed.")] = 0,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Answer only: write predictions, to be scored later without a model."""
+    from samtok_eval.evaluation import RunOptions, run
+
+    for name, split in _tasks(task):
+        done = run(
+            RunOptions(
+                task=name, split=split, model=model, data_root=data_root, out=out, limit=limit, batch_size=batch_size,
+                device=device, dtype=dtype, seed=seed, tokenizer=tokenizer, max_errors=max_errors,
+                tasks_dirs=tuple(tasks_dir or ()),
+            ),
+            _console(),
+            scoring=False,
+        )  # fmt: skip
+        typer.echo(f"predictions in {done.path / 'predictions'}")
+
+
+@app.command("score")
+def score_command(
+    task: TaskOption,
+    predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],
+    data_root: DataOption = "demo",
+    out: OutOption = Path("scored"),
+    split: Annotated[str | None, typer.Option(help="As in --task NAME:SPLIT.")] = None,
+    protocol: ProtocolOption = None,
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
+    from samtok_eval.evaluation import RunOptions, score_file
+    from samtok_eval.reports.table import runs_table
+    from samtok_eval.task import find_task, load_tasks
+
+    (name, named_split), *more = _tasks(task)
+    if more:
+        raise UsageError("--task: score one task at a time")
+    dirs = tuple(tasks_dir or ())
+    options = RunOptions(
+        task=name, split=split or named_split, data_root=data_root, out=out, protocols=_names(protocol), limit=limit,
+        seed=seed, tasks_dirs=dirs,
+    )  # fmt: skip
+    done = score_file(options, predictions)
+    typer.echo(runs_table(find_task(load_tasks(dirs), name), [done]))
+    missing = done.metrics["counters"]["missing"]
+    if missing:
+        raise IncompleteRunError(
+            f"{missing} samples have no prediction and were scored by rule; complete {predictions}, or give --limit"
+        )
+
+
+@app.command("tasks")
+def tasks_command(tasks_dir: TasksDirOption = None) -> None:
+    """Name the tasks, their splits, protocols and metrics."""
+    from samtok_eval.task import load_tasks
+
+    for name, task in load_tasks(tasks_dir or ()).items():
+        card = task.metadata
+        typer.echo(f"{name}: {card.title}; {card.paper}; version {card.version}; licence: {card.licence}")
+        typer.echo(f"  splits {', '.join(card.splits)} (default {card.default_split}); sizes {card.sizes}")
+        typer.echo(f"  protocols {', '.join(p.name for p in task.protocols)}; metrics {', '.join(card.metrics)}")
+        prompt = f"{task.prompt.template!r} ({task.prompt.origin})" if task.prompt else "none"
+        typer.echo(f"  prompt {prompt}")
+        typer.echo(f"  files {', '.join(card.files)}")
+
+
+@app.command("demo")
+def demo_command(
+    out: OutOption = Path("runs"), limit: LimitOption = None, seed: Annotated[int, typer.Option(help="Seed.")] = 0
+) -> None:
+    """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor."""
+    from samtok_eval.demo.baselines import kinds_table
+    from samtok_eval.evaluation import RunOptions, read_samples, run
+    from samtok_eval.reports.table import runs_table
+    from samtok_eval.task import load_tasks
+
+    task = load_tasks()["gres"]
+    runs = [
+        run(RunOptions(task="gres", split="val", model=model, out=out, limit=limit, seed=seed), _console())
+        for model in ("demo", "oracle", "random")
+    ]
+    typer.echo(runs_table(task, runs))
+    typer.echo("")
+    typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))
+
+
+@app.command("doctor")
+def doctor_command(
+    model: Annotated[str, typer.Option(help="Checkpoint to look at.")] = "demo",
+    data_root: DataOption = "demo",
+    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Check versions, device, weights, mask words, one round trip, and which benchmarks are present."""
+    from samtok_eval.doctor import examine
+
+    healthy = True
+    for check in examine(model, data_root, tokenizer, device):
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.required else 'none'} {check.name}: {check.found}")
+        healthy = healthy and (check.ok or not check.required)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@data_app.command("build-demo")
+def build_demo_command(out: Annotated[Path, typer.Option(help="New folder.")]) -> None:
+    """Write the demo benchmark in the benchmarks' own file formats."""
+    from samtok_eval.demo.benchmark import build_demo
+
+    try:
+        build_demo(out)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out {out} exists and is not an empty folder; choose another") from error
+    typer.echo(f"demo benchmark in {out}")
+
+
+@data_app.command("verify")
+def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = None) -> None:
+    """Read every task whose files are present and check that its pictures are; exit code 2 when something is broken."""
+    from samtok_eval.doctor import verify_data
+    from samtok_eval.errors import DataError
+
+    broken = 0
+    for check in verify_data(data_root, tuple(tasks_dir or ())):
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.required else 'none'} {check.name}: {check.found}")
+        broken += check.required and not check.ok
+    if broken:
+        raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
+
+
+@train_app.command("tokenizer")
+def train_tokenizer_command(
+    out: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
+    preset: Annotated[str, typer.Option(help="Name of the recipe; `demo` is the bundled one.")] = "demo",
+    steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train the mask tokenizer."""
+    from samtok_eval.training.presets import run_tokenizer_preset
+
+    logging.getLogger("samtok_eval").setLevel(logging.INFO)
+    run_tokenizer_preset(preset, out, steps, threads)
+    typer.echo(f"mask tokenizer in {out}")
+
+
+@train_app.command("sft")
+def train_sft_command(
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
+    tokenizer: Annotated[Path | None, typer.Option(help="Mask tokenizer; the bundled one by default.")] = None,
+    preset: Annotated[str, typer.Option(help="Name of the recipe; `demo` is the bundled one.")] = "demo",
+    steps: Annotated[int | None, typer.Option(help="Steps of each stage instead of the recipe's.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Training scenes instead of the recipe's.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Fine-tune the language model on questions about scenes."""
+    from samtok_eval.training.presets import run_sft_preset
+
+    logging.getLogger("samtok_eval").setLevel(logging.INFO)
+    run_sft_preset(preset, out, tokenizer, steps, scenes, threads)
+    typer.echo(f"checkpoint in {out}")
+
+
+def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> None:
+    from samtok_eval.evaluation import RunOptions, run
+    from samtok_eval.reports.table import runs_table
+    from samtok_eval.task import find_task, load_tasks
+
+    known = load_tasks(options["tasks_dirs"])
+    wanted = [(find_task(known, name), split) for name, split in _tasks(task_text)]
+    for task, split in wanted:
+        task.check_split(split)
+    # Only what the user typed is passed on, so that the manifest can tell it from defaults.
+    passed = {name: value for name, value in options.items() if value != RunOptions.model_fields[name].default}
+    tables = []
+    for task, split in wanted:
+        runs = [
+            run(RunOptions(task=task.metadata.name, split=split, model=model, **passed), _console()) for model in models
+        ]
+        tables.append(runs_table(task, runs))
+    typer.echo("\n\n".join(tables))
+
+
+def _tasks(text: str) -> list[tuple[str, str | None]]:
+    """`gres:testA,refcoco` -> [("gres", "testA"), ("refcoco", None)]."""
+    if not text.strip():
+        raise UsageError("--task is missing; `--list-tasks` names the tasks")
+    pairs = (part.strip().partition(":") for part in text.split(","))
+    return [(name, split or None) for name, _, split in pairs]
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",")) if text else None

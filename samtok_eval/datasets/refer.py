@@ -1,0 +1,115 @@
+"""Readers of the refer family: RefCOCO, RefCOCO+, RefCOCOg (`refs(*.p)`) and gRefCOCO (`grefs(unc).json`).
+
+In: `instances.json` and a refs file, in the formats of lichengunc/refer and henghuiding/gRefCOCO. Out: one `Expression`
+per sentence, in file order. A gRefCOCO reference names a list of annotations, `[-1]` when nothing is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samtok_eval import masks
+from samtok_eval.datasets.files import read_json, read_plain_pickle
+from samtok_eval.errors import DataError
+from samtok_eval.masks import Rle
+from samtok_eval.sample import ImageRef
+
+NO_TARGET = -1
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One sentence and what it means."""
+
+    id: str
+    """`<ref_id>-<sent_id>`"""
+    image: ImageRef
+    sentence: str
+    """As the file has it, outer blanks removed."""
+    instances: tuple[Rle, ...]
+    category: str
+    kind: str | None
+    """Kind of expression where the file names one; only the demo benchmark does."""
+
+
+def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, split: str) -> list[Expression]:
+    """All sentences of a split.
+
+    Args:
+        refs_file: `refs(*).p` or `grefs(*).json`.
+        instances_file: COCO annotations of the same images.
+        images_dir: where the images lie.
+        split: the value of `split` in the refs.
+
+    Raises:
+        DataError: a file is missing or broken, a reference names an unknown image or annotation, an annotation's RLE
+            has another size than its picture, or the split is empty.
+    """
+    refs = read_json(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
+    instances = _Instances(instances_file, images_dir)
+    try:
+        found = [e for ref in refs if ref["split"] == split for e in _sentences(ref, instances)]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{refs_file} is not a refs file: a reference lacks {error}") from error
+    if not found:
+        splits = sorted({str(ref.get("split")) for ref in refs})
+        raise DataError(f"{refs_file} has no reference of split {split!r}; it holds {', '.join(splits)}")
+    return found
+
+
+class _Instances:
+    """`instances.json` by id; masks are made when first asked for."""
+
+    def __init__(self, path: Path, images_dir: Path) -> None:
+        self.path = path
+        content = read_json(path)
+        try:
+            self.images = {
+                int(image["id"]): ImageRef(
+                    str(image["id"]), images_dir / image["file_name"], int(image["height"]), int(image["width"])
+                )
+                for image in content["images"]
+            }
+            self.annotations: dict[int, dict[str, Any]] = {int(a["id"]): a for a in content["annotations"]}
+            self.categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is not a COCO instances file: {error} is missing or malformed") from error
+        self._masks: dict[int, Rle] = {}
+
+    def image(self, image_id: int) -> ImageRef:
+        if image_id not in self.images:
+            raise DataError(f"{self.path} has no image {image_id}; refs and instances are of different releases")
+        return self.images[image_id]
+
+    def mask(self, annotation_id: int, image: ImageRef) -> Rle:
+        if annotation_id not in self._masks:
+            if annotation_id not in self.annotations:
+                raise DataError(
+                    f"{self.path} has no annotation {annotation_id}; refs and instances are of different releases"
+                )
+            segmentation = self.annotations[annotation_id]["segmentation"]
+            try:
+                self._masks[annotation_id] = masks.from_segmentation(segmentation, image.height, image.width)
+            except ValueError as error:
+                raise DataError(f"{self.path}: annotation {annotation_id}: {error}") from error
+        return self._masks[annotation_id]
+
+
+def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expression]:
+    image = instances.image(int(ref["image_id"]))
+    ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
+    wanted = tuple(instances.mask(int(i), image) for i in ids if int(i) != NO_TARGET)
+    category = ref["category_id"]
+    first = category[0] if isinstance(category, list) else category
+    for sentence in ref["sentences"]:
+        yield Expression(
+            id=f"{ref['ref_id']}-{sentence['sent_id']}",
+            image=image,
+            sentence=str(sentence["sent"]).strip(),
+            instances=wanted,
+            category=instances.categories.get(int(first), "none"),
+            kind=sentence.get("kind"),
+        )

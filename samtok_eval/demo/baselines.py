@@ -1,0 +1,74 @@
+"""What answers without looking would score on the demo benchmark, per kind of expression.
+
+`random instance` answers with one object of the picture at random (its expected score is computed, not drawn); `all
+instances` answers with the union of all objects. A checkpoint that does not beat both has not learned to refer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from tabulate import tabulate
+
+from samtok_eval import masks
+from samtok_eval.datasets.files import read_json
+from samtok_eval.evaluation import Run
+from samtok_eval.masks import Rle
+from samtok_eval.sample import Sample
+
+
+def instance_masks(samples: Sequence[Sample]) -> dict[str, list[Rle]]:
+    """All objects of each picture, from the `instances.json` of the demo data root."""
+    image = samples[0].image
+    content = read_json(image.path.parents[2] / "grefcoco" / "instances.json")
+    found: dict[str, list[Rle]] = {}
+    for annotation in content["annotations"]:
+        rle = masks.from_segmentation(annotation["segmentation"], image.height, image.width)
+        found.setdefault(str(annotation["image_id"]), []).append(rle)
+    return found
+
+
+def blind_scores(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """GIoU of both blind answers by kind of expression, and over `all`.
+
+    Args:
+        samples: of the demo GRES benchmark.
+    """
+    instances = instance_masks(samples)
+    per_kind: dict[str, list[tuple[float, float]]] = {}
+    for sample in samples:
+        objects = instances[sample.image.id]
+        truth = masks.union(sample.target.masks, sample.image.height, sample.image.width)
+        one = fmean(_iou(rle, truth) for rle in objects)
+        everything = _iou(masks.union(objects, sample.image.height, sample.image.width), truth)
+        for kind in (sample.slices["kind"], "all"):
+            per_kind.setdefault(kind, []).append((one, everything))
+    return {
+        kind: {
+            "n": len(pairs),
+            "random instance": fmean(pair[0] for pair in pairs),
+            "all instances": fmean(pair[1] for pair in pairs),
+        }
+        for kind, pairs in per_kind.items()
+    }
+
+
+def kinds_table(samples: Sequence[Sample], runs: Sequence[Run]) -> str:
+    """GIoU by kind of expression: every run beside both blind answers, x 100."""
+    blind = blind_scores(samples)
+    rows = []
+    for kind in [*sorted(set(blind) - {"all"}), "all"]:
+        scores = []
+        for run in runs:
+            metrics = run.metrics["strict"] if kind == "all" else run.metrics["slices"]["strict"]["kind"][kind]
+            scores.append(metrics["giou"]["value"])
+        values = [*scores, blind[kind]["random instance"], blind[kind]["all instances"]]
+        rows.append([kind, int(blind[kind]["n"]), *(f"{100 * value:.1f}" for value in values)])
+    columns = ["kind", "n", *(run.manifest["model"]["name"] for run in runs), "random instance", "all instances"]
+    return "gIoU x 100 by kind of expression (protocol strict)\n\n" + tabulate(rows, columns, disable_numparse=True)
+
+
+def _iou(first: Rle, second: Rle) -> float:
+    inter, union = masks.intersection_and_union(first, second)
+    return inter / union if union else 0.0

@@ -1,0 +1,237 @@
+"""Writes the demo benchmark in the benchmarks' own file formats.
+
+Out: a data root with gRefCOCO (`grefcoco/`), RefCOCO, RefCOCO+ and RefCOCOg, each with its own refs file and an
+`instances.json` that holds polygons and run lengths side by side, as COCO's does. Training scenes have seeds from 0,
+held-out scenes from `HELD_OUT`; the two never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from samtok_eval import masks
+from samtok_eval.demo.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
+
+VERSION = 1
+"""Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
+HELD_OUT = 10_000_000
+PER_SCENE = 6
+"""Expressions asked per scene and benchmark."""
+SPLIT_SCENES = {"train": 40, "val": 100, "testA": 50, "testB": 50, "test": 50}
+"""Scenes per split. The refs files' `train` split is a sample for format tests; training draws its own scenes."""
+GRES_SHARES = {"attribute": 2, "relation": 1, "superlative": 1, "multi": 1, "none": 1}
+"""Expressions of each kind per scene."""
+
+
+class _Split(NamedTuple):
+    name: str
+    first_seed: int
+    scenes: int
+
+
+class _Benchmark(NamedTuple):
+    folder: str
+    refs_file: str
+    splits: tuple[str, ...]
+    wanted: Callable[[Expression], bool]
+
+
+def _single(*kinds: str) -> Callable[[Expression], bool]:
+    return lambda expression: expression.kind in kinds and len(expression.targets) == 1
+
+
+BENCHMARKS = (
+    _Benchmark("grefcoco", "grefs(unc).json", ("train", "val", "testA", "testB"), lambda expression: True),
+    _Benchmark(
+        "refcoco",
+        "refs(unc).p",
+        ("train", "val", "testA", "testB"),
+        _single("attribute", "relation", "superlative"),
+    ),
+    _Benchmark("refcoco+", "refs(unc).p", ("train", "val", "testA", "testB"), _single("attribute")),
+    _Benchmark("refcocog", "refs(umd).p", ("train", "val", "test"), _single("attribute", "relation")),
+    _Benchmark("refcocog", "refs(google).p", ("train", "val"), _single("attribute", "relation")),
+)
+
+
+def build_demo(out: Path) -> None:
+    """Write the whole data root; it appears complete or not at all.
+
+    Args:
+        out: folder that must not exist yet or be empty.
+
+    Raises:
+        FileExistsError: the folder holds something.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(out)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in _splits()}
+    _write_images(part / "coco" / "train2014", (scene for several in scenes.values() for scene in several))
+    instances = json.dumps(_instances([scene for several in scenes.values() for scene in several]))
+    for benchmark in BENCHMARKS:
+        folder = part / benchmark.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "instances.json").write_text(instances)
+        refs = _refs(benchmark, scenes)
+        path = folder / benchmark.refs_file
+        if path.suffix == ".json":
+            path.write_text(json.dumps(refs))
+        else:
+            path.write_bytes(pickle.dumps(refs, protocol=2))
+    if out.exists():
+        out.rmdir()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(out)
+
+
+def cached_demo() -> Path:
+    """The demo data root of this user, built on first use."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    out = base / "samtok-eval" / f"demo-v{VERSION}"
+    if not out.is_dir():
+        try:
+            build_demo(out)
+        except OSError:
+            # Another process may have finished the same folder in between; any other reason is the caller's to see.
+            if not out.is_dir():
+                raise
+    return out
+
+
+def picture_name(seed: int) -> str:
+    """File name of a scene's picture."""
+    return f"DEMO_train2014_{seed:012d}.png"
+
+
+def _splits() -> list[_Split]:
+    splits, first = [], HELD_OUT
+    for name, count in SPLIT_SCENES.items():
+        splits.append(_Split(name, 0 if name == "train" else first, count))
+        first += 0 if name == "train" else count
+    return splits
+
+
+def _write_images(folder: Path, scenes: Iterable[Scene]) -> None:
+    folder.mkdir(parents=True)
+    for scene in scenes:
+        Image.fromarray(scene.image).save(folder / picture_name(scene.seed))
+
+
+def _instances(scenes: list[Scene]) -> dict[str, Any]:
+    images, annotations = [], []
+    for scene in scenes:
+        images.append({"id": scene.seed, "file_name": picture_name(scene.seed), "height": SIDE, "width": SIDE})
+        for i, o in enumerate(scene.objects):
+            rle = masks.encode(o.mask)
+            x1, y1, x2, y2 = masks.box(rle) or (0, 0, 0, 0)
+            # Crowd annotations carry run lengths in COCO; here every second object does, and exactly so.
+            segmentation = rle.to_coco() if i % 2 else _runs(o.mask)
+            annotations.append(
+                {
+                    "id": annotation_id(scene.seed, i),
+                    "image_id": scene.seed,
+                    "category_id": SHAPES.index(o.shape) + 1,
+                    "segmentation": segmentation,
+                    "area": masks.area(rle),
+                    "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
+                    "iscrowd": i % 2,
+                }
+            )
+    categories = [{"id": i + 1, "name": shape, "supercategory": "shape"} for i, shape in enumerate(SHAPES)]
+    return {
+        "info": {"description": f"samtok-eval demo {VERSION}"},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+        "licenses": [],
+    }
+
+
+def annotation_id(seed: int, index: int) -> int:
+    """Id of an object, unique over all scenes."""
+    return seed * 10 + index + 1
+
+
+def _runs(mask: Any) -> Any:
+    """A polygon per row run: what a polygon file can say exactly about a pixel mask."""
+    polygons = []
+    for row, line in enumerate(np.asarray(mask)):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))
+        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            polygons.append([start, row, stop, row, stop, row + 1, start, row + 1])
+    return polygons
+
+
+def _refs(benchmark: _Benchmark, scenes: dict[str, list[Scene]]) -> list[dict[str, Any]]:
+    refs: list[dict[str, Any]] = []
+    sentence_id = 0
+    for split in benchmark.splits:
+        for scene in scenes[split]:
+            by_target: dict[tuple[int, ...], list[Expression]] = {}
+            for expression in _drawn(benchmark, scene):
+                by_target.setdefault(expression.targets, []).append(expression)
+            for targets, several in by_target.items():
+                sentences = []
+                for expression in several:
+                    sentences.append(
+                        {
+                            "sent_id": sentence_id,
+                            "sent": expression.text,
+                            "raw": expression.text,
+                            "tokens": expression.text.split(),
+                            "kind": expression.kind,
+                        }
+                    )
+                    sentence_id += 1
+                refs.append(_ref(benchmark, scene, split, targets, sentences, len(refs)))
+    return refs
+
+
+def _ref(
+    benchmark: _Benchmark,
+    scene: Scene,
+    split: str,
+    targets: tuple[int, ...],
+    sentences: list[dict[str, Any]],
+    ref_id: int,
+) -> dict[str, Any]:
+    annotations = [annotation_id(scene.seed, i) for i in targets] or [-1]
+    categories = [SHAPES.index(scene.objects[i].shape) + 1 for i in targets] or [-1]
+    listed = benchmark.folder == "grefcoco"
+    return {
+        "ref_id": ref_id,
+        "image_id": scene.seed,
+        "split": split,
+        "ann_id": annotations if listed else annotations[0],
+        "category_id": categories if listed else categories[0],
+        "sentences": sentences,
+        "sent_ids": [sentence["sent_id"] for sentence in sentences],
+        "file_name": picture_name(scene.seed),
+        **({"no_target": not targets} if listed else {}),
+    }
+
+
+def _drawn(benchmark: _Benchmark, scene: Scene) -> list[Expression]:
+    """A seeded choice of a scene's expressions for one benchmark."""
+    digest = hashlib.sha256(f"{benchmark.folder}/{benchmark.refs_file}/{scene.seed}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    usable = [expression for expression in expressions(scene) if benchmark.wanted(expression)]
+    if benchmark.folder != "grefcoco":
+        return [usable[i] for i in rng.permutation(len(usable))[:PER_SCENE]]
+    drawn: list[Expression] = []
+    for kind, count in GRES_SHARES.items():
+        several = [expression for expression in usable if expression.kind == kind]
+        drawn += [several[i] for i in rng.permutation(len(several))[:count]]
+    return drawn

@@ -1,0 +1,416 @@
+"""One evaluation from options to a finished run folder; what the command line and `samtok_eval.evaluate` share.
+
+The run folder's name is a hash of everything that can change an answer, so a run goes on only where it left off and
+never reads what another model, split or setting wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+import samtok_eval
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.progress import Progress
+from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
+from samtok_eval.sample import Sample
+from samtok_eval.score import score
+from samtok_eval.signature import signature
+from samtok_eval.task import Task, find_task, load_tasks
+
+if TYPE_CHECKING:
+    from samtok_eval.models.select import ModelOptions
+
+DEMO = "demo"
+RUN_ID_LENGTH = 12
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
+
+
+class RunOptions(BaseModel):
+    """Every setting of one run, with its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    split: str | None = None
+    model: str = DEMO
+    data_root: str = DEMO
+    out: Path = Path("runs")
+    protocols: tuple[str, ...] | None = None
+    limit: int | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=32, gt=0)
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = Field(default=0, ge=0)
+    tokenizer: str | None = None
+    min_pixels: int | None = Field(default=None, gt=0)
+    max_pixels: int | None = Field(default=None, gt=0)
+    constrained: bool = False
+    group_pictures: bool = True
+    max_errors: int = Field(default=0, ge=0)
+    fresh: bool = False
+    tasks_dirs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has been read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def values(self, protocol: str) -> dict[str, dict[str, Any]]:
+        """Metrics of one protocol: name -> value, low, high, n."""
+        return dict(self.metrics[protocol])
+
+
+def tasks(tasks_dirs: Sequence[Path] = ()) -> dict[str, Task]:
+    """All tasks by name."""
+    return load_tasks(tasks_dirs)
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a finished run folder.
+
+    Raises:
+        DataError: a file is missing or broken.
+    """
+    folder = RunFolder(Path(path))
+    try:
+        return Run(folder.path, json.loads(folder.manifest.read_text()), json.loads(folder.metrics.read_text()))
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename} is missing; {path} is not a finished run folder") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: {error}; run `score` again") from error
+
+
+def evaluate(task: str, **options: Any) -> Run:
+    """Run one task with one model: predict, then score.
+
+    Args:
+        task: task name.
+        **options: fields of `RunOptions`.
+
+    Raises:
+        SamtokError: anything a user can act on.
+    """
+    return run(RunOptions(task=task, **options))
+
+
+def run(options: RunOptions, console: Console | None = None, scoring: bool = True) -> Run:
+    """Carry out one run.
+
+    Args:
+        options: settings.
+        console: for the progress bar; none is shown without it.
+        scoring: False stops after predicting.
+    """
+    from samtok_eval.models.select import ModelOptions, load_backend, load_mask_tokenizer, tokenizer_sha256
+    from samtok_eval.runner import PredictSettings, predict
+
+    task = find_task(load_tasks(options.tasks_dirs), options.task)
+    split = task.check_split(options.split)
+    for name in options.protocols or ():
+        task.protocol(name)
+    samples = read_samples(task, split, options.data_root, options.limit)
+    chosen = ModelOptions(
+        model=options.model if task.needs_language_model else "oracle",
+        tokenizer=options.tokenizer or (None if task.needs_language_model else options.model),
+        device=options.device,
+        dtype=options.dtype,
+        seed=options.seed,
+        min_pixels=options.min_pixels,
+        max_pixels=options.max_pixels,
+        constrained=options.constrained,
+        share_pictures=options.group_pictures,
+    )
+    if not task.needs_language_model and options.tokenizer is None and _has_no_checkpoint(options.model):
+        chosen = ModelOptions(model="oracle", tokenizer=DEMO, device=options.device, dtype=options.dtype)
+    tokenizer = load_mask_tokenizer(chosen)
+    backend = load_backend(chosen, tokenizer)
+    settings = PredictSettings(
+        batch_size=options.batch_size,
+        max_new_tokens=options.max_new_tokens or task.metadata.max_new_tokens,
+        group_pictures=options.group_pictures,
+        max_errors=options.max_errors,
+    )
+    manifest = _manifest(
+        task, split, samples, options, chosen, backend.identity(), tokenizer_sha256(tokenizer), settings
+    )
+    name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
+    manifest["model"]["name"] = name
+    folder = _folder(options, task, split, name, manifest)
+    _save_manifest(folder, manifest, state="predicting")
+    started = time.perf_counter()
+    with Progress(f"{task.metadata.name}:{split} {name}", console or Console(quiet=True)) as progress:
+        counts = predict(task, samples, backend, tokenizer, folder, settings, progress)
+    seconds = time.perf_counter() - started
+    manifest["counters"] = {
+        "predicted": counts.predicted,
+        "done_before": counts.done_before,
+        "errored": counts.errored,
+    }
+    manifest["times"] |= {"predict_seconds": round(seconds, 3), "finished": _now()}
+    _save_manifest(folder, manifest, state="predicted")
+    if not scoring:
+        return Run(folder.path, manifest)
+    return score_into(task, samples, folder, manifest, options.protocols)
+
+
+def score_into(
+    task: Task,
+    samples: Sequence[Sample],
+    folder: RunFolder,
+    manifest: dict[str, Any],
+    protocols: Sequence[str] | None,
+    predictions: Sequence[Path] | None = None,
+) -> Run:
+    """Score a run folder's predictions, or given files, and write records, metrics and manifest there."""
+    paths = folder.parts() if predictions is None else predictions
+    scored = score(task, samples, read_predictions(paths), manifest["settings"]["seed"], protocols)
+    write_records(folder.records, scored.records)
+    write_json(folder.metrics, scored.metrics)
+    manifest["counters"] = manifest["counters"] | scored.metrics["counters"]
+    names = [name for name in scored.metrics if name not in ("slices", "counters")]
+    manifest["signature"] = {name: signature(manifest, name) for name in names}
+    _save_manifest(folder, manifest, state="complete")
+    return Run(folder.path, manifest, scored.metrics)
+
+
+def score_file(options: RunOptions, predictions: Path, limit_from_run: bool = True) -> Run:
+    """Score saved predictions, ours or foreign, without a model.
+
+    Args:
+        options: task, split, data root, limit and where to write (`out` is the folder itself).
+        predictions: a predictions file, a folder of parts, or a run folder.
+        limit_from_run: take split and limit from the run's own manifest when the file lies in a run folder and the
+            options do not say.
+
+    Raises:
+        SamtokError: wrong task, split or data, or broken predictions.
+    """
+    paths, origin = _prediction_paths(predictions)
+    task = find_task(load_tasks(options.tasks_dirs), options.task)
+    split, limit = options.split, options.limit
+    if origin and limit_from_run:
+        if origin["task"] != options.task:
+            raise UsageError(
+                f"{predictions} holds predictions for {origin['task']}, not {options.task}; correct --task"
+            )
+        split = split or origin["split"]
+        limit = limit or origin["settings"]["limit"]
+    split = task.check_split(split)
+    samples = read_samples(task, split, options.data_root, limit)
+    manifest = origin or _foreign_manifest(task, split, samples, options, predictions)
+    manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}
+    return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, paths)
+
+
+def data_root(name: str) -> Path:
+    """The folder of a `--data-root`; `demo` is built on first use.
+
+    Raises:
+        DataError: no such folder.
+    """
+    if name == DEMO:
+        from samtok_eval.demo.benchmark import cached_demo
+
+        return cached_demo()
+    path = Path(name)
+    if not path.is_dir():
+        raise DataError(f"--data-root {name} is not a folder; give the folder that holds the benchmarks, or demo")
+    return path
+
+
+def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[Sample]:
+    """Samples of a split, the first `limit` of them."""
+    return task.read(data_root(root), split)[:limit]
+
+
+def _folder(options: RunOptions, task: Task, split: str, name: str, manifest: dict[str, Any]) -> RunFolder:
+    base = options.out / task.metadata.name / split / slug(name)
+    run_id = manifest["run_key"][:RUN_ID_LENGTH]
+    if options.fresh:
+        taken = sum(1 for path in base.glob(f"{run_id}*") if path.is_dir())
+        run_id = f"{run_id}-{taken + 1}" if taken else run_id
+    manifest["run_id"] = run_id
+    return RunFolder(base / run_id)
+
+
+def _manifest(
+    task: Task,
+    split: str,
+    samples: Sequence[Sample],
+    options: RunOptions,
+    chosen: ModelOptions,
+    identity: dict[str, Any],
+    tokenizer_hash: str,
+    settings: Any,
+) -> dict[str, Any]:
+    dataset = {
+        "root": options.data_root,
+        "samples": len(samples),
+        "images": len({sample.image.id for sample in samples}),
+        "sha256": samples_sha256(samples),
+        "images_sha256": images_sha256(samples),
+    }
+    effective = options.model_dump(mode="json", exclude={"task", "split", "model", "protocols", "fresh"}) | {
+        "device": chosen.device_name(),
+        "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
+        "max_new_tokens": settings.max_new_tokens,
+    }
+    key = {
+        "task": task.metadata.name,
+        "version": task.metadata.version,
+        "split": split,
+        "model": identity,
+        "tokenizer": tokenizer_hash,
+        "prompt": task.prompt.id if task.prompt else "none",
+        "template": task.prompt.template if task.prompt else "",
+        "dataset": {name: dataset[name] for name in ("sha256", "images_sha256")},
+        "settings": {
+            name: effective[name]
+            for name in ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures")
+        },
+        "samtok_eval": samtok_eval.__version__,
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_key": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
+        "task": task.metadata.name,
+        "task_version": task.metadata.version,
+        "split": split,
+        "model": {"name": options.model, "identity": identity},
+        "tokenizer_sha256": tokenizer_hash,
+        "prompt": key["prompt"],
+        "dataset": dataset,
+        "settings": effective,
+        "passed": sorted(options.model_fields_set),
+        "packages": _versions(),
+        "samtok_eval": samtok_eval.__version__,
+        "git_commit": _git_commit(),
+        "hardware": _hardware(chosen.device_name()),
+        "times": {"started": _now()},
+        "counters": {},
+    }
+
+
+def _foreign_manifest(
+    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, predictions: Path
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": task.metadata.name,
+        "task_version": task.metadata.version,
+        "split": split,
+        "model": {"name": predictions.stem, "identity": {"predictions_sha256": _file_sha256(predictions)}},
+        "tokenizer_sha256": None,
+        "prompt": "foreign",
+        "dataset": {"root": options.data_root, "samples": len(samples), "sha256": samples_sha256(samples)},
+        "settings": options.model_dump(mode="json", exclude={"task", "split", "model", "protocols", "fresh"}),
+        "passed": sorted(options.model_fields_set),
+        "samtok_eval": samtok_eval.__version__,
+        "times": {"started": _now()},
+        "counters": {},
+    }
+
+
+def _prediction_paths(given: Path) -> tuple[list[Path], dict[str, Any] | None]:
+    """Files to read, and the manifest of the run they belong to."""
+    if not given.exists():
+        raise DataError(f"--predictions {given} does not exist; give a predictions file or a run folder")
+    if given.is_file():
+        paths, candidates = (
+            [given],
+            [given.parent.parent / "manifest.json"] if given.parent.name == "predictions" else [],
+        )
+    else:
+        folder = given / "predictions" if (given / "predictions").is_dir() else given
+        paths, candidates = (
+            sorted(folder.glob("part-*.jsonl")),
+            [given / "manifest.json", given.parent / "manifest.json"],
+        )
+        if not paths:
+            raise DataError(f"--predictions {given} holds no part-*.jsonl; give a predictions file or a run folder")
+    for candidate in candidates:
+        if candidate.is_file():
+            return paths, dict(json.loads(candidate.read_text()))
+    return paths, None
+
+
+def samples_sha256(samples: Sequence[Sample]) -> str:
+    """Hash of questions and targets."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        row = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in sample.target.masks]]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def images_sha256(samples: Sequence[Sample]) -> str:
+    """Hash of the bytes of every picture; a missing one counts as such."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(sample.image.path for sample in samples):
+        digest.update(path.read_bytes() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def _save_manifest(folder: RunFolder, manifest: dict[str, Any], state: str) -> None:
+    write_json(folder.manifest, manifest | {"state": state})
+
+
+def _has_no_checkpoint(model: str) -> bool:
+    return model in ("oracle", "random", DEMO) or model.startswith("replay:")
+
+
+def _file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout this package lies in; None for an installed wheel."""
+    home = Path(samtok_eval.__file__).parent.parent
+    if not (home / ".git").exists():
+        return None
+    command = ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"machine": platform.machine(), "cpus": os.cpu_count(), "device": device}
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

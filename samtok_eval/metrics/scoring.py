@@ -1,0 +1,101 @@
+"""From a prediction to the Record of one sample: parse, combine, count pixels.
+
+Shared by every task whose answer is one region of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from samtok_eval import masks
+from samtok_eval.errors import DataError
+from samtok_eval.masks import Rle
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.sample import Sample
+from samtok_eval.task import Protocol
+
+Combine = Literal["union", "last"]
+
+
+def score_region(
+    sample: Sample,
+    prediction: Prediction | None,
+    protocol: Protocol,
+    combine: Combine = "union",
+    target: Rle | None = None,
+    box_iou: bool = False,
+) -> Record:
+    """Count the pixels of one answer against the union of the target's masks.
+
+    Args:
+        sample: the question.
+        prediction: the answer; None is scored as an empty answer and marked missing.
+        protocol: how the answer is read.
+        combine: `union` of all masks of the answer, or the `last` one.
+        target: the union of the target's masks where the caller already has it.
+        box_iou: also compare mask-derived boxes.
+
+    Raises:
+        DataError: a mask of the prediction has another size than the picture, or the decoded mask of a code pair that
+            this protocol needs is not in the prediction file.
+    """
+    height, width = sample.image.height, sample.image.width
+    truth = masks.union(sample.target.masks, height, width) if target is None else target
+    crashed = False
+    answered: list[Rle] = []
+    if prediction is not None:
+        found = _masks(sample, prediction, protocol)
+        crashed, answered = found is None, found or []
+    if combine == "last":
+        answered = answered[-1:]
+    try:
+        answer = masks.union(answered, height, width)
+        inter, union = masks.intersection_and_union(answer, truth)
+    except ValueError as error:
+        raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
+    status = "missing" if prediction is None else prediction.status
+    values: Mapping[str, float] = {"box_iou": _box_iou(answer, truth)} if box_iou else {}
+    return Record(
+        id=sample.id,
+        image_id=sample.image.id,
+        protocol=protocol.name,
+        inter=inter,
+        union=union,
+        gt_area=masks.area(truth),
+        pred_area=masks.area(answer),
+        no_target=sample.target.no_target,
+        status=status,
+        failed=protocol.errors_fail and status in ("missing", "error", "invalid"),
+        crashed=crashed,
+        phrase=sample.phrase,
+        values=values,
+        slices=sample.slices,
+    )
+
+
+def _masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> list[Rle] | None:
+    """The answer's masks in order of mention; None where the reference script would have stopped."""
+    try:
+        if prediction.masks is not None:
+            return [mask.rle() for mask in prediction.masks]
+        codes = protocol.codes_or_none(prediction.text or "")
+        if codes is None:
+            return None
+        return [prediction.decoded[pair.key].rle() for pair in codes]
+    except KeyError as error:
+        raise DataError(
+            f"prediction {sample.id}: no decoded mask for the codes {error}; run `predict` again, or give masks"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"prediction {sample.id}: {error}") from error
+
+
+def _box_iou(first: Rle, second: Rle) -> float:
+    """IoU of mask-derived boxes as the released scripts measure it: width = x2 - x1, an empty mask is 0 0 0 0."""
+    one, other = (masks.box(rle) or (0, 0, 0, 0) for rle in (first, second))
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    inter = max(width, 0) * max(height, 0)
+    union = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - inter
+    return inter / union if union else 0.0

@@ -1,0 +1,126 @@
+"""From a `--model` name to a backend and its mask tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.errors import UsageError
+from samtok_eval.models.backend import Backend
+from samtok_eval.models.fixed import Oracle, Random, Replay
+
+if TYPE_CHECKING:
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the user chose for the model side."""
+
+    model: str
+    """`demo`, a folder, a hub id, `oracle`, `random` or `replay:FILE`."""
+    tokenizer: str | None = None
+    """Where the mask tokenizer is, when not beside the model; the demo's for `oracle`, `random` and `replay`."""
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    constrained: bool = False
+    share_pictures: bool = True
+
+    def device_name(self) -> str:
+        """`cuda` where there is one and the user did not say otherwise.
+
+        Raises:
+            UsageError: CUDA was asked for and is absent.
+        """
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError("--device cuda: no CUDA device is visible; use --device cpu")
+        return self.device
+
+    def torch_dtype(self) -> torch.dtype:
+        """bfloat16 on CUDA and float32 elsewhere, or what the user said.
+
+        Raises:
+            UsageError: unknown name.
+        """
+        if self.dtype == "auto":
+            return torch.bfloat16 if self.device_name().startswith("cuda") else torch.float32
+        name = SHORT_DTYPES.get(self.dtype, self.dtype)
+        if name not in DTYPES:
+            raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {self.dtype!r}")
+        return DTYPES[name]
+
+
+def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
+    """The run's mask tokenizer: named, beside the model, or the demo's.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+    place: str | Path
+    if options.tokenizer and options.tokenizer != "demo":
+        place = options.tokenizer
+    elif options.tokenizer == "demo" or is_fixed(options.model) or options.model == "demo":
+        place = DEMO_CHECKPOINT
+    else:
+        place = options.model
+    return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=options.torch_dtype())
+
+
+def load_backend(options: ModelOptions, tokenizer: MaskTokenizer) -> Backend:
+    """The backend that answers.
+
+    Raises:
+        UsageError: the name cannot be one.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    kind, _, rest = options.model.partition(":")
+    if options.model == "oracle":
+        return Oracle(tokenizer)
+    if options.model == "random":
+        return Random(options.seed)
+    if kind == "replay":
+        return Replay(Path(rest))
+    if kind in ("openai", "vllm"):
+        raise UsageError(f"--model {options.model}: server backends are not built yet; give a folder or a hub id")
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    return TransformersBackend(
+        str(DEMO_CHECKPOINT) if options.model == "demo" else options.model,
+        name=options.model,
+        device=options.device_name(),
+        dtype=options.torch_dtype(),
+        min_pixels=options.min_pixels,
+        max_pixels=options.max_pixels,
+        constrained=options.constrained,
+        share_pictures=options.share_pictures,
+    )
+
+
+def is_fixed(model: str) -> bool:
+    """Whether the name stands for a backend without a language model."""
+    return model in ("oracle", "random") or model.startswith("replay:")
+
+
+def tokenizer_sha256(tokenizer: MaskTokenizer) -> str:
+    """Hash of a mask tokenizer's configuration and weights."""
+    digest = hashlib.sha256(tokenizer.config.model_dump_json().encode())
+    state: dict[str, Any] = tokenizer.state_dict()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,287 @@
+"""Qwen2.5-VL and Qwen3-VL checkpoints through `transformers`: batched, left-padded, greedy.
+
+In: requests. Out: texts in which mask words survive whether or not the checkpoint flags them as special. A picture that
+several requests of a batch share is encoded once. Greedy decoding is pinned: sampling and repetition settings of the
+checkpoint's generation config are overridden, and what was overridden is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
+
+from samtok_eval.errors import CheckpointError
+from samtok_eval.hub import local_folder
+from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
+from samtok_eval.models.backend import Answer, Request
+
+PINNED = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "length_penalty": 1.0,
+}
+"""Greedy decoding, nothing else; `None` means that the setting is absent."""
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model")
+READ_CHUNK = 1 << 20
+
+
+class TransformersBackend:
+    """One checkpoint on one device."""
+
+    def __init__(
+        self,
+        path_or_hub_id: str,
+        name: str,
+        device: str,
+        dtype: torch.dtype,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        constrained: bool = False,
+        share_pictures: bool = True,
+    ) -> None:
+        """Load model and processor.
+
+        Args:
+            path_or_hub_id: folder or hub repository.
+            name: for tables and folders.
+            device: `cpu` or `cuda`.
+            dtype: of the weights.
+            min_pixels: least pixels of a picture after the processor's resize; None keeps the checkpoint's.
+            max_pixels: most pixels; None keeps the checkpoint's.
+            constrained: let only well-formed spans out.
+            share_pictures: encode a picture once per batch.
+
+        Raises:
+            CheckpointError: nothing loadable there, or the vocabulary lacks the 514 mask words.
+        """
+        self.name, self.device, self.dtype = name, device, dtype
+        self.folder = local_folder(path_or_hub_id)
+        try:
+            self.processor = AutoProcessor.from_pretrained(self.folder)
+            self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
+                "the folder must hold config, weights, tokenizer and processor files, all complete"
+            ) from error
+        self.model.to(device).eval()
+        self.tokenizer = self.processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        self.first_mask_id = first_mask_id(self.tokenizer, path_or_hub_id)
+        self.pixel_budget = {
+            key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
+        }
+        if self.pixel_budget:
+            size = dict(self.processor.image_processor.size)
+            size |= {"shortest_edge": min_pixels} if min_pixels is not None else {}
+            size |= {"longest_edge": max_pixels} if max_pixels is not None else {}
+            self.processor.image_processor.size = size
+        self.constrained = constrained
+        self.share_pictures = (
+            share_pictures and "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
+        )
+        self.generation, self.overridden = pinned_generation(self.model.generation_config)
+
+    def identity(self) -> dict[str, Any]:
+        """Weights' hash, dtype, image budget and generation settings."""
+        return {
+            "model": self.name,
+            "weights_sha256": folder_sha256(self.folder),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.partition(":")[0],
+            "image_size": _plain(self.processor.image_processor.size),
+            "constrained": self.constrained,
+            "share_pictures": self.share_pictures,
+            "generation": {**PINNED, "overridden": self.overridden},
+        }
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], max_new_tokens: int) -> list[Answer]:
+        """Greedy answers.
+
+        Args:
+            requests: one batch.
+            max_new_tokens: where an answer is cut.
+        """
+        started = time.perf_counter()
+        inputs = self.inputs(requests)
+        prompt = inputs["input_ids"].shape[1]
+        encoded = time.perf_counter()
+        rules = [SpanGrammar(self.first_mask_id, prompt)] if self.constrained else []
+        with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            tokens = self.model.generate(
+                **inputs,
+                generation_config=self.generation,
+                max_new_tokens=max_new_tokens,
+                logits_processor=LogitsProcessorList(rules),
+            )[:, prompt:]
+        done = time.perf_counter()
+        seconds = {
+            "encode": (encoded - started) / len(requests),
+            "generate": (done - encoded) / len(requests),
+        }
+        return [Answer(self.text(row), seconds) for row in tokens.tolist()]
+
+    def text(self, token_ids: list[int]) -> str:
+        """Generated ids -> text: up to the end word, control words kept, padding left out."""
+        stops = set(_as_list(self.generation.eos_token_id)) | {self.generation.pad_token_id}
+        kept = []
+        for token in token_ids:
+            if token in stops:
+                break
+            kept.append(token)
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+
+    def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
+        own = (
+            {id(r.image): r.image for r in requests}
+            if self.share_pictures
+            else {i: r.image for i, r in enumerate(requests)}
+        )
+        places = list(own)
+        rows = [places.index(id(r.image) if self.share_pictures else i) for i, r in enumerate(requests)]
+        pictures = self.processor.image_processor(
+            images=[Image.fromarray(image) for image in own.values()], return_tensors="pt"
+        ).to(self.device)
+        grid = pictures["image_grid_thw"]
+        merge = self.processor.image_processor.merge_size**2
+        texts = []
+        for request, row in zip(requests, rows, strict=True):
+            text = self.processor.apply_chat_template(_messages(request), tokenize=False, add_generation_prompt=True)
+            texts.append(
+                text.replace(self.processor.image_token, self.processor.image_token * int(grid[row].prod() // merge))
+            )
+        inputs = dict(
+            self.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False).to(self.device)
+        )
+        inputs.pop("token_type_ids", None)
+        inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.model.config.image_token_id).int()
+        inputs["image_grid_thw"] = grid[rows]
+        pixels = pictures["pixel_values"].to(self.dtype)
+        if self.share_pictures:
+            vision = self.model.model.get_image_features(pixels, grid, return_dict=True)
+            vision.pooler_output = tuple(vision.pooler_output[row] for row in rows)
+            if getattr(vision, "deepstack_features", None):
+                vision.deepstack_features = [tuple(level[row] for row in rows) for level in vision.deepstack_features]
+            inputs["mm_encoder_outputs"] = {"image": vision}
+        else:
+            inputs["pixel_values"] = pixels
+        return inputs
+
+
+class SpanGrammar(LogitsProcessor):
+    """Lets only well-formed spans out: start, first-book word, second-book word, end; no mask word elsewhere."""
+
+    def __init__(self, first_mask_id: int, prompt_length: int) -> None:
+        self.start = first_mask_id
+        self.codes = first_mask_id + 1
+        self.end = first_mask_id + len(WORDS) - 1
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (B, V) with forbidden words at minus infinity."""
+        allowed = torch.ones_like(scores, dtype=torch.bool)
+        allowed[:, self.codes : self.end + 1] = False
+        books = [range(self.codes, self.codes + CODEBOOK_SIZE), range(self.codes + CODEBOOK_SIZE, self.end)]
+        for row, ids in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            last = ids[-1] if ids else None
+            if last == self.start:
+                only = books[0]
+            elif last in books[0]:
+                only = books[1]
+            elif last in books[1]:
+                only = range(self.end, self.end + 1)
+            else:
+                continue
+            allowed[row] = False
+            allowed[row, only.start : only.stop] = True
+        return scores.masked_fill(~allowed, float("-inf"))
+
+
+def first_mask_id(tokenizer: Any, where: str) -> int:
+    """Id of `<|mt_start|>` in a vocabulary that holds all 514 mask words with consecutive ids.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    vocabulary = tokenizer.get_vocab()
+    missing = [word for word in WORDS if word not in vocabulary]
+    if missing:
+        raise CheckpointError(
+            f"{where} lacks {len(missing)} of the {len(WORDS)} mask words ({missing[0]} first); "
+            "it is not a SAMTok checkpoint: choose one, or add the words and fine-tune"
+        )
+    first = int(vocabulary[WORDS[0]])
+    codes = int(vocabulary[WORDS[1]])
+    if any(vocabulary[word] != codes + i for i, word in enumerate(WORDS[1:-1])):
+        raise CheckpointError(f"{where} holds the mask words with gaps between their ids; add them in one go, in order")
+    return first
+
+
+def pinned_generation(published: GenerationConfig) -> tuple[GenerationConfig, dict[str, Any]]:
+    """Greedy generation settings, and what of the checkpoint's own they override."""
+    overridden = {
+        key: getattr(published, key)
+        for key, pinned in PINNED.items()
+        if getattr(published, key, None) not in (None, pinned)
+    }
+    settings = {key: value for key, value in PINNED.items() if value is not None}
+    stops = {"eos_token_id": published.eos_token_id, "pad_token_id": published.pad_token_id}
+    if stops["pad_token_id"] is None:
+        stops["pad_token_id"] = _as_list(published.eos_token_id)[0]
+    return GenerationConfig(**settings, **stops), overridden
+
+
+def folder_sha256(folder: Path) -> str:
+    """Hash of everything in a checkpoint folder that can change an answer: weights, tokenizer, configs."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}):
+        if path.name in ("training.json", "card.json"):
+            continue
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while chunk := file.read(READ_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _messages(request: Request) -> list[dict[str, Any]]:
+    """Chat messages; the picture stands before the first user text."""
+    messages: list[dict[str, Any]] = []
+    for turn in request.sample.turns:
+        content: list[dict[str, Any]] = [] if messages else [{"type": "image"}]
+        messages.append({"role": turn.role, "content": [*content, {"type": "text", "text": turn.text}]})
+    return messages
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+def _as_list(value: Any) -> list[int]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _plain(value: Any) -> dict[str, int]:
+    return {key: int(side) for key, side in dict(value).items() if side is not None}

@@ -1,0 +1,92 @@
+"""What came back and what it was worth: predictions (files, checked at the border) and records (integers)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.masks import Rle
+
+AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
+"""`ok` only well-formed spans; `no_mask` no mask words; `repaired` some span was repaired; `invalid` mask words of
+which nothing can be decoded; `error` nothing came back; `foreign` masks or text made outside this program."""
+
+
+class CocoRle(BaseModel):
+    """A mask in a prediction file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: tuple[int, int]
+    counts: str
+
+    def rle(self) -> Rle:
+        """The mask, checked.
+
+        Raises:
+            ValueError: the runs do not fill the size.
+        """
+        return Rle.from_coco({"size": self.size, "counts": self.counts})
+
+
+class Prediction(BaseModel):
+    """One line of a predictions file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    text: str | None = None
+    """The model's whole answer; absent in foreign lines that bring masks."""
+    decoded: dict[str, CocoRle] = {}
+    """One mask per distinct code pair that any protocol of the task asks for; `"c1,-"` is the first code alone."""
+    masks: list[CocoRle] | None = None
+    """Foreign lines: masks in order of mention."""
+    status: AnswerStatus = "foreign"
+    error: str | None = None
+    seconds: dict[str, float] = {}
+
+    @field_validator("decoded")
+    @classmethod
+    def _keys_are_codes(cls, value: dict[str, CocoRle]) -> dict[str, CocoRle]:
+        for key in value:
+            Codes.from_key(key)
+        return value
+
+
+@dataclass(frozen=True)
+class Record:
+    """Statistics of one scored sample under one protocol, enough to recompute every metric and slice."""
+
+    id: str
+    image_id: str
+    protocol: str
+    inter: int
+    """Pixels in both masks."""
+    union: int
+    """Pixels in either mask."""
+    gt_area: int
+    pred_area: int
+    no_target: bool
+    status: str
+    """`AnswerStatus`, or `missing` when there is no prediction."""
+    failed: bool = False
+    """Scored as a failure whatever the masks: missing or errored, where the protocol says so."""
+    crashed: bool = False
+    """The reference script of this protocol would have stopped here."""
+    phrase: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Further statistics of the task, e.g. `box_iou`."""
+    slices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def iou(self) -> float:
+        """Inter / union; 0 when both masks are empty."""
+        return self.inter / self.union if self.union else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary of all fields."""
+        return asdict(self)

@@ -1,0 +1,89 @@
+"""Tables of runs: one model of the table, written as text or Markdown. Values are shares 0..1 in files, x 100 here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.task import Task
+
+COUNTS = ("used_", "perplexity_")
+"""Metrics that are counts, not shares."""
+HEADERS = {
+    "ciou": "cIoU",
+    "giou": "gIoU",
+    "n_acc": "N-acc",
+    "t_acc": "T-acc",
+    "giou_by_phrase": "gIoU by phrase",
+    "box_acc@0.5": "box acc@0.5",
+    "boundary_iou": "boundary IoU",
+}
+ABSENT = "-"
+
+
+def header(metric: str) -> str:
+    """A metric's column title."""
+    return HEADERS.get(metric, metric.replace("pr@", "Pr@").replace("_", " "))
+
+
+def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
+    """One row per protocol and run, with half the width of the 95 % interval, and what the numbers rest on.
+
+    Args:
+        task: gives title and order of columns.
+        runs: runs of this task on one split.
+        style: a `tabulate` format.
+    """
+    protocols = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
+    shown = [m for m in task.metadata.metrics if any(m in run.metrics.get(p, {}) for p in protocols for run in runs)]
+    rows = []
+    for protocol in protocols:
+        for run in runs:
+            if protocol in run.metrics:
+                values = run.values(protocol)
+                n = max((int(value["n"]) for value in values.values()), default=0)
+                rows.append([protocol, run.manifest["model"]["name"], *(cell(values.get(m), m) for m in shown), n])
+    columns = ["protocol", "model", *map(header, shown), "n"]
+    text = tabulate(rows, columns, tablefmt=style, disable_numparse=True, stralign="right")
+    return "\n".join([caption(task, runs), "", text, "", *footer(runs)])
+
+
+def caption(task: Task, runs: Sequence[Run]) -> str:
+    """Benchmark, split, and a plain word where defaults stand in for real data or models."""
+    manifest = runs[0].manifest
+    title = f"{task.metadata.title}, {manifest['split']}"
+    if manifest["dataset"]["root"] == DEMO:
+        title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
+    if any(run.manifest["model"]["name"] == DEMO for run in runs):
+        title += "; model demo is the bundled tiny checkpoint"
+    return f"{title}. Values x 100, ± half of the 95 % interval over pictures."
+
+
+def footer(runs: Sequence[Run]) -> list[str]:
+    """Counters, signature and folder of each run."""
+    lines = []
+    for run in runs:
+        c = run.metrics["counters"]
+        name = run.manifest["model"]["name"]
+        lines.append(
+            f"{name}: scored {c['scored']}, invalid {c['invalid']}, errored {c['errored']}, missing {c['missing']}, "
+            f"repaired {c['repaired']}, targets answered without a mask {c['empty_on_target']}/{c['targets']}"
+        )
+        for protocol, crashes in c["reference_crashes"].items():
+            lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
+        first = next(iter(run.manifest["signature"].values()))
+        lines += [f"  signature {first}", f"  run folder {run.path}"]
+    return lines
+
+
+def cell(value: dict[str, Any] | None, metric: str) -> str:
+    """A value with its half width, e.g. `61.2 ±2.1`."""
+    if value is None or value["value"] is None:
+        return ABSENT
+    if metric.startswith(COUNTS):
+        return f"{value['value']:.0f}"
+    text = f"{100 * value['value']:.1f}"
+    return text if value["low"] is None else f"{text} ±{50 * (value['high'] - value['low']):.1f}"

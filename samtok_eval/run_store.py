@@ -1,0 +1,137 @@
+"""The run folder: what is written, when, and how it is read back.
+
+`predictions/part-<rank>.jsonl` is appended to and flushed per sample, so it is also the resume log; every other file
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from samtok_eval.errors import DataError
+from samtok_eval.prediction import Prediction, Record
+
+SCHEMA_VERSION = 1
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest(self) -> Path:
+        """Settings, fingerprints, versions, counters, signature."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Values per protocol."""
+        return self.path / "metrics.json"
+
+    @property
+    def records(self) -> Path:
+        """One line per sample and protocol."""
+        return self.path / "records.jsonl"
+
+    def part(self, rank: int = 0) -> Path:
+        """Predictions of one process."""
+        return self.path / "predictions" / f"part-{rank}.jsonl"
+
+    def parts(self) -> list[Path]:
+        """Predictions of all processes."""
+        return sorted((self.path / "predictions").glob("part-*.jsonl"))
+
+
+def slug(name: str) -> str:
+    """A model name as one folder name: `zhouyik/X` -> `zhouyik__X`."""
+    text = name.rstrip("/").replace("/", "__")
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records, one JSON object a line, whole or not at all."""
+    write_text(path, "".join(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+class PredictionLog:
+    """Appends predictions, each on disk before the next is made."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def append(self, prediction: Prediction) -> None:
+        """Write one line and flush it."""
+        line = prediction.model_dump(mode="json", exclude={"masks"})
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> PredictionLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator[Prediction]:
+    """Predictions of several files.
+
+    Args:
+        paths: JSON-lines files.
+        torn_tail: leave out a last line without its line end, as a killed run leaves one.
+
+    Raises:
+        DataError: a file is missing, or a line is not a prediction; the message names file and line.
+    """
+    for path in paths:
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); give a predictions file") from error
+        lines = text.split(b"\n")
+        if torn_tail:
+            lines = lines[:-1]
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield Prediction.model_validate_json(line)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"]) or "line"
+                    raise DataError(f"{path}:{number}: {where}: {first['msg']}; correct or remove the line") from error
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove a half-written last line, so that the next one starts cleanly."""
+    if path.exists():
+        content = path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            with path.open("r+b") as file:
+                file.truncate(end)

@@ -1,0 +1,178 @@
+"""Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
+
+Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
+as rarely as possible. A sample that fails is written with its error and scored by rule; the run goes on until more
+than `max_errors` have failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samtok_eval import masks
+from samtok_eval.errors import DataError, TooManyErrorsError
+from samtok_eval.images import read_image
+from samtok_eval.mask_tokens import Codes, parse
+from samtok_eval.models.backend import Answer, Backend, Request
+from samtok_eval.prediction import AnswerStatus, CocoRle, Prediction
+from samtok_eval.run_store import PredictionLog, RunFolder, read_predictions
+from samtok_eval.sample import Sample
+from samtok_eval.task import Task
+
+if TYPE_CHECKING:
+    from samtok_eval.progress import Progress
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a run is carried out."""
+
+    batch_size: int = 32
+    max_new_tokens: int = 128
+    group_pictures: bool = True
+    """Read and encode a picture once for all its samples."""
+    max_errors: int = 0
+
+
+@dataclass
+class PredictCounts:
+    """What happened."""
+
+    done_before: int = 0
+    predicted: int = 0
+    errored: int = 0
+
+
+def predict(
+    task: Task,
+    samples: Sequence[Sample],
+    backend: Backend,
+    tokenizer: MaskTokenizer,
+    folder: RunFolder,
+    settings: PredictSettings,
+    progress: Progress,
+) -> PredictCounts:
+    """Ask every sample that the run folder does not hold yet.
+
+    Args:
+        task: gives the protocols whose code pairs are decoded.
+        samples: what to ask.
+        backend: answers.
+        tokenizer: decodes.
+        folder: receives `predictions/part-0.jsonl`.
+        settings: batch size and limits.
+        progress: is told of every finished sample.
+
+    Raises:
+        TooManyErrorsError: more samples failed than allowed; all lines so far are on disk.
+    """
+    known = {p.id: p.error for p in read_predictions(folder.parts(), torn_tail=True)}
+    counts = PredictCounts(done_before=len(known), errored=sum(error is not None for error in known.values()))
+    waiting = [sample for sample in samples if sample.id not in known]
+    if settings.group_pictures:
+        waiting = _grouped(waiting)
+    progress.start(total=len(samples), done=len(samples) - len(waiting))
+    with PredictionLog(folder.part()) as log:
+        for batch in _batches(waiting, settings.batch_size):
+            for prediction in _predict_batch(task, batch, backend, tokenizer, settings):
+                log.append(prediction)
+                counts.predicted += 1
+                counts.errored += prediction.error is not None
+                progress.advance()
+            if counts.errored > settings.max_errors:
+                raise TooManyErrorsError(
+                    f"{counts.errored} samples failed, --max-errors allows {settings.max_errors}; "
+                    f"first see the errors in {folder.part()}, then run again with --fresh"
+                )
+    return counts
+
+
+def answer_status(text: str) -> AnswerStatus:
+    """How well formed the mask words of an answer are."""
+    spans = parse(text)
+    if not spans:
+        return "no_mask"
+    if all(span.codes is None for span in spans):
+        return "invalid"
+    return "ok" if all(span.status == "ok" for span in spans) else "repaired"
+
+
+def codes_to_decode(task: Task, text: str) -> list[Codes]:
+    """Distinct code pairs that any protocol of the task asks for, in order of mention."""
+    found: dict[Codes, None] = {}
+    for protocol in task.protocols:
+        found |= dict.fromkeys(protocol.codes_or_none(text) or [])
+    return list(found)
+
+
+def _predict_batch(
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+) -> Iterator[Prediction]:
+    requests: list[Request] = []
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for sample in batch:
+        try:
+            key = sample.image.id if settings.group_pictures else sample.id
+            if key not in pictures:
+                pictures[key] = read_image(sample.image)
+            requests.append(Request(sample, pictures[key]))
+        except DataError as error:
+            logger.warning("sample %s: %s", sample.id, error)
+            yield Prediction(id=sample.id, text="", status="error", error=str(error))
+    if not requests:
+        return
+    answers = backend.generate(requests, settings.max_new_tokens)
+    yield from _decode(task, requests, answers, tokenizer)
+
+
+def _decode(
+    task: Task, requests: Sequence[Request], answers: Sequence[Answer], tokenizer: MaskTokenizer
+) -> Iterator[Prediction]:
+    """Decode a batch, each distinct picture once."""
+    by_picture: dict[int, list[int]] = {}
+    for i, request in enumerate(requests):
+        by_picture.setdefault(id(request.image), []).append(i)
+    for members in by_picture.values():
+        started = time.perf_counter()
+        wanted = [codes_to_decode(task, answers[i].text) for i in members]
+        distinct = list(dict.fromkeys(codes for several in wanted for codes in several))
+        image = requests[members[0]].image
+        decoded: dict[Codes, CocoRle] = {}
+        if distinct:
+            found = tokenizer.decode(image, torch.tensor(distinct), missing_second="skip")
+            for codes, mask in zip(distinct, found, strict=True):
+                decoded[codes] = CocoRle.model_validate(masks.encode(mask).to_coco())
+        seconds = (time.perf_counter() - started) / len(members)
+        for i, several in zip(members, wanted, strict=True):
+            timing = {**answers[i].seconds, "decode": seconds}
+            yield Prediction(
+                id=requests[i].sample.id,
+                text=answers[i].text,
+                decoded={codes.key: decoded[codes] for codes in several},
+                status=answer_status(answers[i].text),
+                seconds={name: round(value, 5) for name, value in timing.items()},
+            )
+
+
+def _grouped(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples of one picture next to each other, pictures in order of first mention."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.image.id, []).append(sample)
+    return [sample for group in groups.values() for sample in group]
+
+
+def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    for first in range(0, len(samples), size):
+        yield samples[first : first + size]

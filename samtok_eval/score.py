@@ -1,0 +1,126 @@
+"""Score: samples and predictions -> records -> metrics. Needs neither a model nor torch, and opens no image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samtok_eval.errors import DataError
+from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.sample import Sample
+from samtok_eval.task import Task
+
+INVALID = ("invalid",)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Everything scoring found out."""
+
+    records: list[Record]
+    """Of all protocols, samples in the order of the benchmark's files."""
+    metrics: dict[str, Any]
+    """The content of `metrics.json`."""
+
+
+def score(
+    task: Task,
+    samples: Sequence[Sample],
+    predictions: Iterable[Prediction],
+    seed: int = 0,
+    protocols: Sequence[str] | None = None,
+) -> Scored:
+    """Score predictions under every protocol.
+
+    Args:
+        task: the rules.
+        samples: everything that was to be answered.
+        predictions: answers in any order; a sample without one is scored by rule.
+        seed: of the bootstrap.
+        protocols: names of protocols, all of the task's by default.
+
+    Raises:
+        DataError: an id is unknown or occurs twice, or masks do not fit the pictures.
+    """
+    answers = by_id(predictions, {sample.id for sample in samples})
+    chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
+    records: list[Record] = []
+    metrics: dict[str, Any] = {}
+    slices: dict[str, Any] = {}
+    for protocol in chosen:
+        mine = [task.score(sample, answers.get(sample.id), protocol) for sample in samples]
+        records += mine
+        metrics[protocol.name] = {name: entry(ratio, seed) for name, ratio in task.ratios(mine, protocol.name).items()}
+        summary = task.summary(mine, protocol.name)
+        metrics[protocol.name] |= {
+            name: {"value": value, "low": None, "high": None, "n": len(mine)} for name, value in summary.items()
+        }
+        slices[protocol.name] = _slices(task, mine, protocol.name, seed)
+    first = [record for record in records if record.protocol == chosen[0].name]
+    return Scored(records, {**metrics, "slices": slices, "counters": counters(first, records)})
+
+
+def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Prediction]:
+    """Predictions by sample id.
+
+    Raises:
+        DataError: an id is unknown or occurs twice.
+    """
+    answers: dict[str, Prediction] = {}
+    for prediction in predictions:
+        if prediction.id not in known:
+            raise DataError(
+                f"prediction {prediction.id!r} belongs to no sample of this split; "
+                "check --task, --split, --limit and --data-root"
+            )
+        if prediction.id in answers:
+            raise DataError(f"prediction {prediction.id!r} occurs twice; remove one of the two lines")
+        answers[prediction.id] = prediction
+    return answers
+
+
+def entry(ratio: Ratio, seed: int, interval: bool = True) -> dict[str, Any]:
+    """One metric for `metrics.json`: value, 95 % interval (shares 0..1) and the number of samples that count."""
+    low_high = ratio.interval(seed) if interval else None
+    low, high = low_high or (None, None)
+    return {"value": ratio.value, "low": low, "high": high, "n": ratio.n}
+
+
+def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str, Any]:
+    """How many samples were scored, invalid, errored and missing, and where reference scripts would have stopped.
+
+    Args:
+        first: records of one protocol.
+        all_records: records of all protocols.
+    """
+    statuses = Counter(record.status for record in first)
+    target = [record for record in first if not record.no_target]
+    return {
+        "scored": len(first),
+        "invalid": sum(statuses[status] for status in INVALID),
+        "errored": statuses["error"],
+        "missing": statuses["missing"],
+        "repaired": statuses["repaired"],
+        "empty_on_target": sum(record.pred_area == 0 for record in target),
+        "targets": len(target),
+        "reference_crashes": dict(Counter(record.protocol for record in all_records if record.crashed)),
+    }
+
+
+def _slices(task: Task, records: Sequence[Record], protocol: str, seed: int) -> dict[str, Any]:
+    groups: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        for name, value in record.slices.items():
+            groups.setdefault(name, {}).setdefault(value, []).append(record)
+    return {
+        name: {
+            value: {
+                metric: entry(ratio, seed, interval=False) for metric, ratio in task.ratios(members, protocol).items()
+            }
+            for value, members in sorted(values.items())
+        }
+        for name, values in sorted(groups.items())
+    }

@@ -1,0 +1,202 @@
+"""What a task is, and the registry that finds tasks in `tasks/` and in folders given by `--tasks-dir`.
+
+A task file defines `TASKS`, a tuple of `Task` objects. The same loader reads the checkout's folder, the one inside the
+installed wheel and any folder of the user.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from samtok_eval.errors import UsageError
+from samtok_eval.mask_tokens import Codes, PolicyCrashError, masks_of
+from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prompts import Prompt
+from samtok_eval.sample import Sample
+
+
+class TaskMetadata(BaseModel):
+    """The card of a benchmark."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    version: int
+    """Raised whenever the samples, the prompt or the scoring of the task change."""
+    paper: str
+    """arXiv number or address."""
+    data: str
+    """Where the annotations come from."""
+    licence: str
+    splits: tuple[str, ...]
+    default_split: str
+    sizes: dict[str, str]
+    """Published size per split, in words."""
+    files: tuple[str, ...]
+    """Paths under the data root."""
+    main_metric: str
+    metrics: tuple[str, ...]
+    """In the order of tables."""
+    max_new_tokens: int = 128
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named set of scoring rules."""
+
+    name: str
+    policy: str
+    """How answers are read, a key of `mask_tokens.POLICIES`."""
+    missing_second: Literal["skip", "zero"]
+    """What an absent second code decodes as: the first code alone, or entry 0 of the second book."""
+    errors_fail: bool
+    """Whether a missing or errored prediction is a failure even where an empty answer would be right."""
+
+    def codes(self, answer: str) -> list[Codes]:
+        """Codes that this protocol decodes for an answer.
+
+        Raises:
+            PolicyCrashError: the reference script would stop here.
+        """
+        found = masks_of(answer, self.policy)
+        if self.missing_second == "zero":
+            found = [Codes(codes.first, max(codes.second, 0)) for codes in found]
+        return found
+
+    def codes_or_none(self, answer: str) -> list[Codes] | None:
+        """`codes`, or None where the reference script would stop."""
+        try:
+            return self.codes(answer)
+        except PolicyCrashError:
+            return None
+
+
+class Task(ABC):
+    """One benchmark: how it is read, asked and scored."""
+
+    metadata: TaskMetadata
+    protocols: tuple[Protocol, ...]
+    prompt: Prompt | None
+    """None for tasks that ask no language model."""
+    needs_language_model: bool = True
+
+    @abstractmethod
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """All samples of a split, in the order of the benchmark's files.
+
+        Raises:
+            DataError: a file is missing or broken.
+        """
+
+    @abstractmethod
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """Statistics of one answer; a missing prediction is None."""
+
+    @abstractmethod
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """Every metric as per-sample numerators and denominators."""
+
+    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
+        """Metrics that are not ratios of sums, so that they have no interval; none by default."""
+        del records, protocol
+        return {}
+
+    def check_split(self, split: str | None) -> str:
+        """The split, or the default one.
+
+        Raises:
+            UsageError: no such split.
+        """
+        if split is None:
+            return self.metadata.default_split
+        if split not in self.metadata.splits:
+            raise UsageError(
+                f"{self.metadata.name} has no split {split!r}; choose from {', '.join(self.metadata.splits)}"
+            )
+        return split
+
+    def protocol(self, name: str) -> Protocol:
+        """The protocol of a name.
+
+        Raises:
+            UsageError: this task does not have it.
+        """
+        for protocol in self.protocols:
+            if protocol.name == name:
+                return protocol
+        names = ", ".join(protocol.name for protocol in self.protocols)
+        raise UsageError(f"{self.metadata.name} has no protocol {name!r}; choose from {names}")
+
+
+def bundled_tasks_dir() -> Path:
+    """The task folder of this installation: inside the wheel, else beside the package in a checkout."""
+    inside = Path(__file__).parent / "bundled_tasks"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "tasks"
+
+
+def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
+    """All tasks by name, in the order of file names.
+
+    Args:
+        extra: further folders of task files.
+
+    Raises:
+        UsageError: a folder is missing, a file defines no `TASKS`, or two tasks share a name.
+    """
+    tasks: dict[str, Task] = {}
+    for folder in [bundled_tasks_dir(), *extra]:
+        if not folder.is_dir():
+            raise UsageError(f"--tasks-dir {folder} is not a folder")
+        for path in sorted(folder.glob("*.py")):
+            for task in _tasks_of(path):
+                if task.metadata.name in tasks:
+                    raise UsageError(f"{path}: the task name {task.metadata.name!r} is taken; choose another")
+                tasks[task.metadata.name] = task
+    return tasks
+
+
+def find_task(tasks: dict[str, Task], name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UsageError: unknown; the message offers near names.
+    """
+    if name in tasks:
+        return tasks[name]
+    near = difflib.get_close_matches(name, tasks, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(tasks)}"
+    raise UsageError(f"unknown task {name!r}; {hint}")
+
+
+def _tasks_of(path: Path) -> tuple[Task, ...]:
+    if path.name.startswith("_"):
+        return ()
+    module = _load_file(path)
+    found = getattr(module, "TASKS", None)
+    if not isinstance(found, tuple) or not all(isinstance(task, Task) for task in found):
+        raise UsageError(f"{path} must define TASKS, a tuple of Task objects; see docs/adding_a_task.md")
+    return found
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"samtok_eval_task_files.{path.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

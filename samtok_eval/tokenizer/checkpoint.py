@@ -1,0 +1,151 @@
+"""Reading and writing mask tokenizers: the published `.pth` and our own folder of `config.json` + `model.safetensors`.
+
+Every failure names what was expected, what was found and what to do; nothing is loaded partly.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from samtok_eval.errors import CheckpointError
+from samtok_eval.hub import local_folder
+from samtok_eval.tokenizer.config import MaskTokenizerConfig
+
+if TYPE_CHECKING:
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+PUBLISHED_FILE = "mask_tokenizer_256x2.pth"
+SUBFOLDER = "mask_tokenizer"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MODEL_TYPE = "samtok_mask_tokenizer"
+KEYS_SHOWN = 5
+
+
+def find_tokenizer(path_or_hub_id: str | Path) -> Path:
+    """The published file or our folder that `path_or_hub_id` holds.
+
+    Raises:
+        CheckpointError: neither is there.
+    """
+    path = Path(path_or_hub_id)
+    if path.is_file():
+        return path
+    if not path.exists():
+        path = local_folder(path_or_hub_id, [PUBLISHED_FILE, CONFIG_FILE, f"{SUBFOLDER}/*"])
+    for candidate in (path / SUBFOLDER / CONFIG_FILE, path / CONFIG_FILE):
+        if candidate.is_file() and _read_json(candidate).get("model_type") == MODEL_TYPE:
+            return candidate.parent
+    if (path / PUBLISHED_FILE).is_file():
+        return path / PUBLISHED_FILE
+    raise CheckpointError(
+        f"no mask tokenizer in {path}: expected {PUBLISHED_FILE}, or {SUBFOLDER}/{CONFIG_FILE} with {WEIGHTS_FILE}; "
+        "give its place with --tokenizer"
+    )
+
+
+def read_config_and_weights(place: Path) -> tuple[MaskTokenizerConfig, dict[str, Tensor]]:
+    """Configuration and float32 weights of what `find_tokenizer` found.
+
+    Raises:
+        CheckpointError: missing or broken.
+    """
+    if place.is_file():
+        config, weights = MaskTokenizerConfig(), _read_pth(place)
+    else:
+        config, weights = _read_config(place / CONFIG_FILE), _read_safetensors(place / WEIGHTS_FILE)
+    return config, {name: value.float() for name, value in weights.items()}
+
+
+def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dtype) -> None:
+    """Write a tokenizer as our folder format; each file appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: value.detach().to("cpu", weights_dtype).contiguous() for name, value in tokenizer.state_dict().items()
+    }
+    part = folder / (WEIGHTS_FILE + ".part")
+    save_file(weights, part)
+    part.replace(folder / WEIGHTS_FILE)
+    part = folder / (CONFIG_FILE + ".part")
+    part.write_text(json.dumps({"model_type": MODEL_TYPE, **tokenizer.config.model_dump(mode="json")}, indent=2) + "\n")
+    part.replace(folder / CONFIG_FILE)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON ({error}); copy the checkpoint again") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _read_config(path: Path) -> MaskTokenizerConfig:
+    values = _read_json(path)
+    values.pop("model_type", None)
+    try:
+        return MaskTokenizerConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: {where} {first['msg']}".strip()) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, copy it again") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is broken ({error}); the file is truncated, copy it again") from error
+
+
+def _read_pth(path: Path) -> dict[str, Tensor]:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds something other than tensors and is not loaded; get the original file"
+        ) from error
+    except (OSError, EOFError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); the file is truncated, copy it again") from error
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise CheckpointError(f"{path} must hold a flat dictionary of tensors; this is not a SAMTok mask tokenizer")
+    return value
+
+
+def fill(tokenizer: MaskTokenizer, weights: dict[str, Tensor], place: Path) -> None:
+    """Copy weights into a tokenizer, all of them or none.
+
+    Raises:
+        CheckpointError: other keys or shapes than the tokenizer's, named in the message.
+    """
+    expected = {name: tuple(value.shape) for name, value in tokenizer.state_dict().items()}
+    problems = []
+    for title, names in (
+        ("missing", [name for name in expected if name not in weights]),
+        ("unexpected", [name for name in weights if name not in expected]),
+    ):
+        if names:
+            more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
+            problems.append(f"{len(names)} {title}: {', '.join(names[:KEYS_SHOWN])}{more}")
+    for name, shape in expected.items():
+        if name in weights and tuple(weights[name].shape) != shape:
+            problems.append(f"{name} has shape {tuple(weights[name].shape)}, expected {shape}")
+            break
+    if problems:
+        raise CheckpointError(f"{place} is not a mask tokenizer of this configuration; " + "; ".join(problems))
+    tokenizer.load_state_dict(weights)

@@ -1,0 +1,484 @@
+"""The SAMTok mask tokenizer, composed of the `sam2` package's modules.
+
+In: a picture and region masks, or a picture and codes. Out: two codes per mask, or masks. The picture is encoded once
+however many masks are asked for. Rules (pixels, box prompt, candidate choice, threshold) follow the released SAMTok
+code, `projects/samtok/models/{sam2,vq_sam2}.py` of bytedance/Sa2VA.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.transformer import RoPEAttention, TwoWayTransformer
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+
+from samtok_eval.tokenizer.config import MaskTokenizerConfig
+from samtok_eval.tokenizer.quantizer import MissingSecond, ResidualQuantizer
+
+FOREGROUND_LOGIT = 0.5
+"""A pixel belongs to the mask when its logit is above this value (not above 0: rule of the released code)."""
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+BOX_CORNER_LABELS = (2, 3)
+ABSENT_POINT_LABEL = -1
+
+
+class ImageState(NamedTuple):
+    """Feature maps of B encoded pictures, finest first."""
+
+    fine: Tensor
+    """(B, d_model/8, S/4, S/4)"""
+    middle: Tensor
+    """(B, d_model/4, S/8, S/8)"""
+    coarse: Tensor
+    """(B, d_model, S/16, S/16), the no-memory embedding added"""
+
+    def select(self, picture: Tensor) -> ImageState:
+        """The state of each named picture.
+
+        Args:
+            picture: int64 (N,) indices into the batch. One picture is expanded without a copy.
+        """
+        if len(self.coarse) == 1:
+            return ImageState(*(level.expand(len(picture), -1, -1, -1) for level in self))
+        return ImageState(*(level[picture] for level in self))
+
+
+class MaskLogits(NamedTuple):
+    """What the mask decoder says about N code vectors."""
+
+    candidates: Tensor
+    """(N, 3, S/4, S/4) low-resolution logits"""
+    predicted_iou: Tensor
+    """(N, 3)"""
+
+    @property
+    def picked(self) -> Tensor:
+        """int64 (N,), the candidate with the highest predicted IoU; the lowest index wins a tie."""
+        return self.predicted_iou.argmax(dim=1)
+
+    @property
+    def best(self) -> Tensor:
+        """float32 (N, S/4, S/4), the logits of the picked candidate."""
+        rows = torch.arange(len(self.candidates), device=self.candidates.device)
+        return self.candidates[rows, self.picked].float()
+
+
+class RegionEncoder(nn.Module):
+    """Two-way transformer that reads picture and mask prompt into one vector per mask."""
+
+    def __init__(self, config: MaskTokenizerConfig) -> None:
+        super().__init__()
+        self.transformer = _two_way_transformer(config)
+        self.mask_tokens = nn.Embedding(1, config.d_model)
+
+    def forward(self, image: Tensor, position: Tensor, corners: Tensor) -> Tensor:
+        """Read the learned token off after the transformer.
+
+        Args:
+            image: (N, D, h, w) picture features plus dense mask embedding.
+            position: (N, D, h, w) dense position encoding.
+            corners: (N, 3, D) the two box corners and the padding point.
+
+        Returns:
+            (N, D)
+        """
+        tokens = torch.cat([self.mask_tokens.weight.expand(len(corners), 1, -1), corners], dim=1)
+        return self.transformer(image, position, tokens)[0][:, 0]
+
+
+class MaskTokenizer(nn.Module):
+    """Region mask <-> `codebook_depth` codes on one picture.
+
+    The state dict has the key names and shapes of the published `mask_tokenizer_256x2.pth`.
+    """
+
+    def __init__(self, config: MaskTokenizerConfig, autocast_dtype: torch.dtype | None = None) -> None:
+        """Build with random weights.
+
+        Args:
+            config: sizes.
+            autocast_dtype: dtype of the heavy layers; None means bfloat16 on CUDA and float32 elsewhere. Weights and
+                the quantizer always stay in float32.
+        """
+        super().__init__()
+        self.config = config
+        self.autocast_dtype = autocast_dtype
+        self.model = nn.Module()
+        self.model.sam2_model = _build_sam(config)
+        self.sam.sam_mask_encoder = RegionEncoder(config)
+        self.quantizer = ResidualQuantizer(config.codebook_size, config.codebook_depth, config.latent_dim)
+        self.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> MaskTokenizer:
+        """Load a tokenizer.
+
+        Args:
+            path_or_hub_id: a folder (or hub repository) with `config.json` + `model.safetensors`, with such a
+                `mask_tokenizer` folder inside, or with the published `mask_tokenizer_256x2.pth`; or that file itself.
+            device: where to put it.
+            dtype: compute type of the heavy layers, see `__init__`.
+
+        Raises:
+            CheckpointError: nothing loadable there, or keys or shapes do not fit (named in the message).
+        """
+        from samtok_eval.tokenizer.checkpoint import fill, find_tokenizer, read_config_and_weights
+
+        place = find_tokenizer(path_or_hub_id)
+        config, weights = read_config_and_weights(place)
+        tokenizer = cls(config, autocast_dtype=dtype)
+        fill(tokenizer, weights, place)
+        return tokenizer.to(device)
+
+    def save_pretrained(self, folder: str | Path, weights_dtype: torch.dtype = torch.float32) -> None:
+        """Write `config.json` and `model.safetensors`; floating-point weights are stored as `weights_dtype`."""
+        from samtok_eval.tokenizer.checkpoint import save_folder
+
+        save_folder(self, Path(folder), weights_dtype)
+
+    @property
+    def sam(self) -> Any:
+        """The SAM 2 modules; where they hang is fixed by the published key names."""
+        return self.model.sam2_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.quantizer.books[0].weight.device
+
+    # ---- public use: one picture as a numpy array ----
+
+    @torch.inference_mode()
+    def encode(
+        self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None = None
+    ) -> Tensor:
+        """Codes of masks.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            masks: bool (N, H, W).
+            boxes: float (N, 4), x1 y1 x2 y2 as shares 0..1 of width and height; None takes each mask's own box with
+                inclusive corners (first and last foreground column and row).
+
+        Returns:
+            int64 (N, depth) on the CPU, each code in 0..codebook_size-1.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        return self.quantizer.encode(self._embed(image, masks, boxes)).cpu()
+
+    @torch.inference_mode()
+    def embed(
+        self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None = None
+    ) -> Tensor:
+        """Vectors of masks before the quantizer; arguments as `encode`.
+
+        Returns:
+            float32 (N, latent_dim) on the CPU.
+        """
+        return self._embed(image, masks, boxes).cpu()
+
+    @torch.inference_mode()
+    def decode(
+        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond = "skip"
+    ) -> NDArray[np.bool_]:
+        """Masks of codes at the picture's size.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            codes: int (N, depth), each -1..codebook_size-1; -1 is an absent code.
+            missing_second: what an absent code adds, `"skip"` nothing, `"zero"` entry 0 as the released code does.
+
+        Returns:
+            bool (N, H, W).
+        """
+        return self.masks_from_logits(self.decode_logits(image, codes, missing_second), image.shape[0], image.shape[1])
+
+    @torch.inference_mode()
+    def decode_logits(
+        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond = "skip"
+    ) -> Tensor:
+        """Low-resolution logits of the best of three candidates; arguments as `decode`.
+
+        Returns:
+            float32 (N, image_size/4, image_size/4) on the CPU.
+        """
+        codes = torch.as_tensor(codes, dtype=torch.int64).to(self.device)
+        vectors = self.quantizer.decode(codes, missing_second)
+        if not len(codes):
+            return torch.zeros(0, self.config.logit_size, self.config.logit_size)
+        state = self.encode_pixels(self.pixels([image]))
+        return self.logits(state, torch.zeros(len(codes), dtype=torch.int64, device=self.device), vectors).best.cpu()
+
+    @staticmethod
+    def masks_from_logits(logits: Tensor, height: int, width: int) -> NDArray[np.bool_]:
+        """Low-resolution logits (N, h, w) -> bool (N, height, width) by bilinear resize and the 0.5 logit threshold."""
+        if not len(logits):
+            return np.zeros((0, height, width), dtype=bool)
+        full = F.interpolate(logits[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        return (full > FOREGROUND_LOGIT).cpu().numpy()
+
+    # ---- batched tensors: training and grouped evaluation ----
+
+    def pixels(self, images: list[NDArray[np.uint8]]) -> Tensor:
+        """Pictures resized to the square model size (bicubic, aspect not kept) and normalised.
+
+        Args:
+            images: uint8 (H, W, 3) RGB arrays of any sizes.
+
+        Returns:
+            float32 (B, 3, S, S) on this tokenizer's device.
+
+        Raises:
+            ValueError: an array is not uint8 (H, W, 3).
+        """
+        side = self.config.image_size
+        resized = []
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"image must be uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}")
+            resized.append(np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)))
+        return self.normalise(torch.from_numpy(np.stack(resized)).to(self.device))
+
+    @staticmethod
+    def normalise(images: Tensor) -> Tensor:
+        """uint8 (B, S, S, 3) -> float32 (B, 3, S, S) with ImageNet mean and deviation."""
+        mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def encode_pixels(self, pixels: Tensor) -> ImageState:
+        """Run the image encoder once per picture.
+
+        Args:
+            pixels: float32 (B, 3, S, S), from `pixels`.
+        """
+        sam = self.sam
+        with self._autocast():
+            fine, middle, coarse = sam.forward_image(pixels)["backbone_fpn"]
+            return ImageState(fine, middle, coarse + sam.no_mem_embed.view(1, -1, 1, 1))
+
+    def embed_regions(self, state: ImageState, picture: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
+        """Vectors of masks, differentiable.
+
+        Args:
+            state: encoded pictures.
+            picture: int64 (N,), which picture each mask lies on.
+            masks: float32 (N, 1, S/4, S/4), 0..1, already resized with antialiasing.
+            boxes: float32 (N, 4), x1 y1 x2 y2 as shares of width and height.
+
+        Returns:
+            float32 (N, latent_dim).
+        """
+        sam = self.sam
+        corners = boxes.view(-1, 2, 2) * self.config.image_size
+        labels = torch.tensor(BOX_CORNER_LABELS, device=boxes.device).expand(len(boxes), -1)
+        with self._autocast():
+            # Two labelled points, not `boxes=`: the reference does so and thereby gets one more padding point.
+            sparse, dense = sam.sam_prompt_encoder(points=(corners, labels), boxes=None, masks=masks)
+            position = sam.sam_prompt_encoder.get_dense_pe().expand(len(masks), -1, -1, -1)
+            vectors = sam.sam_mask_encoder(state.select(picture).coarse + dense, position, sparse)
+        return vectors.float()
+
+    def logits(self, state: ImageState, picture: Tensor, vectors: Tensor) -> MaskLogits:
+        """Three candidate masks per code vector, differentiable.
+
+        Args:
+            state: encoded pictures.
+            picture: int64 (N,), which picture each vector belongs to.
+            vectors: float32 (N, latent_dim).
+        """
+        sam = self.sam
+        n = len(vectors)
+        nowhere = (
+            torch.zeros(n, 1, 2, device=vectors.device),
+            torch.full((n, 1), ABSENT_POINT_LABEL, device=vectors.device),
+        )
+        chosen = state.select(picture)
+        with self._autocast():
+            sparse, dense = sam.sam_prompt_encoder(points=nowhere, boxes=None, masks=None)
+            # The object score is ignored on purpose: the reference switched SAM 2's "no object" gate off.
+            candidates, predicted_iou, _, _ = sam.sam_mask_decoder(
+                image_embeddings=chosen.coarse,
+                image_pe=sam.sam_prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=torch.cat([sparse, vectors[:, None]], dim=1),
+                dense_prompt_embeddings=dense,
+                multimask_output=True,
+                repeat_image=False,
+                high_res_features=[chosen.fine, chosen.middle],
+            )
+        return MaskLogits(candidates, predicted_iou)
+
+    def mask_prompt(self, masks: Tensor) -> Tensor:
+        """Masks (N, H, W) of any number type -> float32 (N, 1, S/4, S/4) in 0..1, bilinear with antialiasing."""
+        side = self.config.logit_size
+        return F.interpolate(masks[:, None].float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+    def _embed(self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None) -> Tensor:
+        masks = np.asarray(masks)
+        if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
+            raise ValueError(f"masks must have shape (N, {image.shape[0]}, {image.shape[1]}), got {masks.shape}")
+        if not len(masks):
+            return torch.zeros(0, self.config.latent_dim, device=self.device)
+        if boxes is None:
+            boxes = normalised_boxes(masks)
+        state = self.encode_pixels(self.pixels([image]))
+        prompt = self.mask_prompt(torch.from_numpy(masks.astype(np.uint8)).to(self.device))
+        corners = torch.as_tensor(np.asarray(boxes), dtype=torch.float32, device=self.device)
+        return self.embed_regions(
+            state, torch.zeros(len(masks), dtype=torch.int64, device=self.device), prompt, corners
+        )
+
+    def _autocast(self) -> torch.autocast:
+        device_type = self.device.type
+        dtype = self.autocast_dtype or (torch.bfloat16 if device_type == "cuda" else torch.float32)
+        return torch.autocast(device_type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def normalised_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Box of each mask as shares of the picture, corners inclusive; an empty mask has the box 0 0 0 0.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        float32 (N, 4), x1 y1 x2 y2: first and last foreground column / W and row / H.
+    """
+    height, width = masks.shape[1:]
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if len(columns):
+            box[:] = columns[0], rows[0], columns[-1], rows[-1]
+    return np.asarray(boxes / np.array([width, height, width, height], dtype=np.float32))
+
+
+def _two_way_transformer(config: MaskTokenizerConfig) -> TwoWayTransformer:
+    return TwoWayTransformer(
+        depth=2,
+        embedding_dim=config.d_model,
+        num_heads=config.decoder_heads,
+        mlp_dim=config.decoder_mlp_dim,
+        attention_downsample_rate=config.decoder_downsample_rate,
+    )
+
+
+def _build_sam(config: MaskTokenizerConfig) -> SAM2Base:
+    """SAM 2.1 with the settings of its own `sam2.1_hiera_*.yaml` files and the sizes of `config`."""
+    trunk = Hiera(
+        embed_dim=config.embed_dim,
+        num_heads=config.num_heads,
+        stages=config.stages,
+        global_att_blocks=config.global_att_blocks,
+        window_pos_embed_bkg_spatial_size=config.window_pos_embed_bkg_spatial_size,
+        window_spec=config.window_spec,
+    )
+    neck = FpnNeck(
+        position_encoding=PositionEmbeddingSine(num_pos_feats=config.d_model, normalize=True),
+        d_model=config.d_model,
+        backbone_channel_list=list(config.backbone_channel_list),
+        fpn_top_down_levels=[2, 3],
+        fpn_interp_model="nearest",
+    )
+    sam = SAM2Base(
+        image_encoder=ImageEncoder(trunk=trunk, neck=neck, scalp=1),
+        memory_attention=_memory_attention(config) if config.has_video_memory else None,
+        memory_encoder=_memory_encoder(config) if config.has_video_memory else None,
+        image_size=config.image_size,
+        sigmoid_scale_for_mem_enc=20.0,
+        sigmoid_bias_for_mem_enc=-10.0,
+        use_mask_input_as_output_without_sam=True,
+        directly_add_no_mem_embed=True,
+        no_obj_embed_spatial=True,
+        use_high_res_features_in_sam=True,
+        multimask_output_in_sam=True,
+        iou_prediction_use_sigmoid=True,
+        use_obj_ptrs_in_encoder=True,
+        add_tpos_enc_to_obj_ptrs=True,
+        proj_tpos_enc_in_obj_ptrs=True,
+        use_signed_tpos_enc_to_obj_ptrs=True,
+        only_obj_ptrs_in_the_past_for_eval=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        fixed_no_obj_ptr=True,
+        multimask_output_for_tracking=True,
+        use_multimask_token_for_obj_ptr=True,
+        multimask_min_pt_num=0,
+        multimask_max_pt_num=1,
+        use_mlp_for_obj_ptr_proj=True,
+    )
+    # SAM2Base builds its decoder at one fixed size; narrow models need fewer heads and a smaller MLP.
+    sam.sam_mask_decoder = MaskDecoder(
+        transformer_dim=config.d_model,
+        transformer=_two_way_transformer(config),
+        num_multimask_outputs=3,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+        use_high_res_features=True,
+        iou_prediction_use_sigmoid=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        use_multimask_token_for_obj_ptr=True,
+    )
+    return sam
+
+
+def _memory_attention(config: MaskTokenizerConfig) -> MemoryAttention:
+    width = config.d_model
+    side = config.image_size // 16
+
+    def rope(**extra: object) -> RoPEAttention:
+        return RoPEAttention(
+            rope_theta=10000.0,
+            feat_sizes=(side, side),
+            embedding_dim=width,
+            num_heads=1,
+            downsample_rate=1,
+            dropout=0.1,
+            **extra,
+        )
+
+    layer = MemoryAttentionLayer(
+        activation="relu",
+        dim_feedforward=2048,
+        dropout=0.1,
+        pos_enc_at_attn=False,
+        self_attention=rope(),
+        d_model=width,
+        pos_enc_at_cross_attn_keys=True,
+        pos_enc_at_cross_attn_queries=False,
+        cross_attention=rope(rope_k_repeat=True, kv_in_dim=64),
+    )
+    return MemoryAttention(d_model=width, pos_enc_at_input=True, layer=layer, num_layers=4)
+
+
+def _memory_encoder(config: MaskTokenizerConfig) -> MemoryEncoder:
+    width = config.d_model
+    return MemoryEncoder(
+        out_dim=64,
+        position_encoding=PositionEmbeddingSine(num_pos_feats=64, normalize=True),
+        mask_downsampler=MaskDownSampler(kernel_size=3, stride=2, padding=1, embed_dim=width),
+        fuser=Fuser(
+            CXBlock(dim=width, kernel_size=7, padding=3, layer_scale_init_value=1e-6, use_dwconv=True), num_layers=2
+        ),
+        in_dim=width,
+    )

@@ -1,0 +1,107 @@
+"""How the residual codebooks learn: k-means start, running averages, restart of dead entries.
+
+In: mask vectors of one batch. Out: changed codebooks. Kept apart from the quantizer, which evaluation also uses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samtok_eval.tokenizer.quantizer import Codebook, ResidualQuantizer
+
+KMEANS_ROUNDS = 25
+
+
+@torch.no_grad()
+def start_with_kmeans(quantizer: ResidualQuantizer, vectors: Tensor, generator: torch.Generator) -> None:
+    """Place every book on clusters of what the earlier books leave (k-means++ seeding, Lloyd rounds).
+
+    Args:
+        quantizer: changed in place, running averages included.
+        vectors: float32 (N, dim), N at least the codebook size.
+        generator: source of the random seeding.
+
+    Raises:
+        ValueError: fewer vectors than entries.
+    """
+    if len(vectors) < quantizer.size:
+        raise ValueError(f"k-means needs at least {quantizer.size} mask vectors, got {len(vectors)}; collect more")
+    residual = vectors.clone()
+    for book in quantizer.books:
+        entries = book.weight.data[:-1]
+        entries.copy_(_spread_seeds(residual, quantizer.size, generator))
+        for _ in range(KMEANS_ROUNDS):
+            counts, sums = _assign(book, residual)
+            used = counts > 0
+            entries[used] = sums[used] / counts[used, None]
+        counts, _ = _assign(book, residual)
+        book.cluster_size_ema.copy_(counts)
+        book.embed_ema.copy_(entries * counts[:, None])
+        residual = residual - book.weight[book.nearest(residual)]
+
+
+@torch.no_grad()
+def update_books(
+    quantizer: ResidualQuantizer, vectors: Tensor, decay: float, restart_below: float, generator: torch.Generator
+) -> int:
+    """Move every book towards the batch by running averages and re-seed entries that are hardly used.
+
+    The restart threshold is relative to the mean use: with small batches an absolute count would re-seed nearly all.
+
+    Args:
+        quantizer: changed in place.
+        vectors: float32 (N, dim).
+        decay: share of the old average kept, e.g. 0.99.
+        restart_below: entries used less than this share of the mean are re-seeded from the batch.
+        generator: source of the re-seeding choice.
+
+    Returns:
+        Number of re-seeded entries over all books.
+    """
+    residual = vectors
+    restarted = 0
+    for book in quantizer.books:
+        counts, sums = _assign(book, residual)
+        book.cluster_size_ema.mul_(decay).add_(counts, alpha=1 - decay)
+        book.embed_ema.mul_(decay).add_(sums, alpha=1 - decay)
+        entries = book.weight.data[:-1]
+        entries.copy_(book.embed_ema / book.cluster_size_ema.clamp_min(1e-5)[:, None])
+        mean_use = book.cluster_size_ema.mean()
+        dead = torch.nonzero(book.cluster_size_ema < restart_below * mean_use).flatten()[: len(residual)]
+        if len(dead):
+            chosen = torch.randperm(len(residual), generator=generator)[: len(dead)]
+            entries[dead] = residual[chosen]
+            book.cluster_size_ema[dead] = mean_use
+            book.embed_ema[dead] = residual[chosen] * mean_use
+            restarted += len(dead)
+        residual = residual - book.weight[book.nearest(residual)]
+    return restarted
+
+
+def perplexity(counts: Tensor) -> float:
+    """Exp of the entropy of code use; equals the number of codes when all are used alike.
+
+    Args:
+        counts: (size,) how often each code occurred.
+    """
+    share = counts.double() / counts.sum().clamp_min(1)
+    share = share[share > 0]
+    return float(torch.exp(-(share * share.log()).sum()))
+
+
+def _assign(book: Codebook, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    index = book.nearest(vectors)
+    size, dim = book.weight.shape[0] - 1, book.weight.shape[1]
+    counts = torch.bincount(index, minlength=size).to(vectors.dtype)
+    return counts, torch.zeros(size, dim).index_add_(0, index, vectors)
+
+
+def _spread_seeds(vectors: Tensor, wanted: int, generator: torch.Generator) -> Tensor:
+    chosen = [int(torch.randint(len(vectors), (1,), generator=generator))]
+    distance = ((vectors - vectors[chosen[0]]) ** 2).sum(1)
+    for _ in range(wanted - 1):
+        weights = distance if float(distance.sum()) > 0 else torch.ones_like(distance)
+        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        distance = torch.minimum(distance, ((vectors - vectors[chosen[-1]]) ** 2).sum(1))
+    return vectors[chosen]

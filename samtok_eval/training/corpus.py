@@ -1,0 +1,112 @@
+"""Demo scenes as training material: pictures, codes of every object, questions and answers.
+
+In: a seed range and a mask tokenizer. Out: arrays for the vision warm-up and text pairs for fine-tuning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samtok_eval.demo.language import answer, question
+from samtok_eval.demo.scenes import COLORS, KINDS, SHAPES, SIDE, SIZES, Scene, draw_scene, expressions
+from samtok_eval.demo.tiny_vlm import CELL
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.tokenizer.model import MaskTokenizer, normalised_boxes
+from samtok_eval.training.tokenizer import MaskedPicture
+
+MIN_COVER = 0.25
+"""Share of a visual token's square that an object must cover to be the token's object."""
+KIND_WEIGHTS = {"attribute": 0.42, "relation": 0.17, "superlative": 0.12, "multi": 0.16, "none": 0.13}
+"""How often each kind of expression is asked in training; attributes most, being the skill all others build on."""
+NO_OBJECT = -1
+OUTLINE = 8
+"""Side of the small mask that each visual token learns to draw of its own square."""
+
+
+class Question(NamedTuple):
+    """One question with its answer."""
+
+    kind: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class CorpusScene:
+    """One scene ready for training."""
+
+    image: NDArray[np.uint8]
+    """(SIDE, SIDE, 3)"""
+    cells: NDArray[np.int8]
+    """(SIDE/CELL, SIDE/CELL), index of the object under each visual token or -1"""
+    labels: NDArray[np.int64]
+    """(objects, 5): colour, shape, size, first code, second code"""
+    boxes: NDArray[np.float32]
+    """(objects, 4): x1 y1 x2 y2 as shares of the side"""
+    outlines: NDArray[np.bool_]
+    """(SIDE/CELL, SIDE/CELL, OUTLINE^2), the object's own mask inside each square, at OUTLINE pixels a side"""
+    questions: tuple[Question, ...]
+
+
+def masked_picture(seed: int) -> MaskedPicture:
+    """A scene as the mask tokenizer's training sees it."""
+    scene = draw_scene(seed)
+    return MaskedPicture(scene.image, np.stack([o.mask for o in scene.objects]))
+
+
+def build_scene(seed: int, tokenizer: MaskTokenizer) -> CorpusScene:
+    """Draw a scene, encode its masks and write its questions.
+
+    Args:
+        seed: of the scene.
+        tokenizer: gives the codes of the answers.
+    """
+    scene = draw_scene(seed)
+    masks = np.stack([o.mask for o in scene.objects])
+    codes = tokenizer.encode(scene.image, masks).tolist()
+    labels = [
+        [list(COLORS).index(o.color), SHAPES.index(o.shape), list(SIZES).index(o.size), *code]
+        for o, code in zip(scene.objects, codes, strict=True)
+    ]
+    pairs = [Codes(*code) for code in codes]
+    asked = tuple(Question(e.kind, question(e), answer(scene, e, pairs)) for e in expressions(scene))
+    cells = _cells(scene)
+    return CorpusScene(scene.image, cells, np.array(labels), normalised_boxes(masks), _outlines(masks, cells), asked)
+
+
+def draw_questions(scene: CorpusScene, wanted: int, rng: np.random.Generator) -> list[Question]:
+    """Questions of one scene, kinds drawn by `KIND_WEIGHTS`, none twice.
+
+    Args:
+        scene: the scene.
+        wanted: how many, fewer if the scene has fewer.
+        rng: source of the choice.
+    """
+    by_kind = {kind: [q for q in scene.questions if q.kind == kind] for kind in KINDS}
+    chosen: list[Question] = []
+    while len(chosen) < wanted and any(by_kind.values()):
+        kinds = [kind for kind in KINDS if by_kind[kind]]
+        weights = np.array([KIND_WEIGHTS[kind] for kind in kinds])
+        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        chosen.append(by_kind[kind].pop(int(rng.integers(len(by_kind[kind])))))
+    return chosen
+
+
+def _cells(scene: Scene) -> NDArray[np.int8]:
+    side = SIDE // CELL
+    cover = np.stack([o.mask.reshape(side, CELL, side, CELL).mean((1, 3)) for o in scene.objects])
+    return np.where(cover.max(0) >= MIN_COVER, cover.argmax(0), NO_OBJECT).astype(np.int8)
+
+
+def _outlines(masks: NDArray[np.bool_], cells: NDArray[np.int8]) -> NDArray[np.bool_]:
+    side, step = SIDE // CELL, CELL // OUTLINE
+    owned = np.take_along_axis(
+        masks.reshape(len(masks), side, CELL, side, CELL).transpose(0, 1, 3, 2, 4),
+        np.maximum(cells, 0)[None, :, :, None, None].astype(np.int64),
+        axis=0,
+    )[0]
+    return np.ascontiguousarray(owned[:, :, ::step, ::step].reshape(side, side, OUTLINE**2))

@@ -1,0 +1,94 @@
+"""Named recipes of the training commands. `demo` is the one that made the bundled checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from samtok_eval.demo.benchmark import HELD_OUT
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.errors import UsageError
+from samtok_eval.tokenizer.config import MaskTokenizerConfig
+from samtok_eval.training.sft import SftTraining
+from samtok_eval.training.tokenizer import TokenizerTraining
+
+Recipe = TypeVar("Recipe")
+DEMO_TOKENIZER = MaskTokenizerConfig(
+    image_size=128,
+    embed_dim=16,
+    num_heads=1,
+    stages=(1, 1, 2, 1),
+    global_att_blocks=(3,),
+    window_pos_embed_bkg_spatial_size=(8, 8),
+    window_spec=(8, 4, 8, 4),
+    d_model=64,
+    backbone_channel_list=(128, 64, 32, 16),
+    latent_dim=64,
+    decoder_heads=4,
+    decoder_mlp_dim=128,
+    decoder_downsample_rate=1,
+)
+TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000)}
+SFTS = {"demo": SftTraining(warmup_tower_steps=2600, steps=4400)}
+DEMO_TOKENIZER_SCENES = 6000
+DEMO_SFT_SCENES = 12000
+HELD_OUT_SCENES = 150
+ROLLED_SCENES = 48
+DEVELOPMENT = HELD_OUT + 1_000_000
+"""Seeds of held-out scenes for training reports; the benchmark's own held-out scenes stay unseen."""
+
+
+def run_tokenizer_preset(preset: str, out: Path, steps: int | None, threads: int) -> None:
+    """Train a mask tokenizer by a named recipe.
+
+    Raises:
+        UsageError: no such recipe.
+    """
+    from samtok_eval.training.corpus import masked_picture
+    from samtok_eval.training.tokenizer import train_tokenizer
+
+    settings = _recipe(TOKENIZERS, preset)
+    if steps is not None:
+        settings = replace(settings, steps=steps, evaluate_every=max(steps // 2, 1))
+    picture = lru_cache(maxsize=None)(masked_picture)
+    held_out = [masked_picture(DEVELOPMENT + i) for i in range(HELD_OUT_SCENES if steps is None else 8)]
+    train_tokenizer(settings, lambda i: picture(i % DEMO_TOKENIZER_SCENES), held_out, out, threads)
+
+
+def run_sft_preset(
+    preset: str, out: Path, tokenizer: Path | None, steps: int | None, scenes: int | None, threads: int
+) -> None:
+    """Fine-tune a fresh tiny model by a named recipe.
+
+    Raises:
+        UsageError: no such recipe.
+        CheckpointError: the mask tokenizer cannot be loaded.
+    """
+    from samtok_eval.demo.tiny_vlm import build_model, build_processor
+    from samtok_eval.tokenizer.model import MaskTokenizer
+    from samtok_eval.training.corpus import build_scene
+    from samtok_eval.training.sft import Trainer
+
+    settings = _recipe(SFTS, preset)
+    if steps is not None:
+        settings = replace(settings, warmup_tower_steps=steps, steps=steps, evaluate_every=max(steps // 2, 1))
+    torch.set_num_threads(threads)
+    mask_tokenizer = MaskTokenizer.from_pretrained(tokenizer or DEMO_CHECKPOINT)
+    corpus = [build_scene(seed, mask_tokenizer) for seed in range(scenes or DEMO_SFT_SCENES)]
+    held_out = [build_scene(DEVELOPMENT + i, mask_tokenizer) for i in range(ROLLED_SCENES)]
+    processor = build_processor()
+    trainer = Trainer(
+        settings, build_model(processor, settings.seed), processor, lambda i: corpus[i % len(corpus)], held_out, out
+    )
+    trainer.run()
+
+
+def _recipe(recipes: Mapping[str, Recipe], name: str) -> Recipe:
+    if name not in recipes:
+        raise UsageError(f"no preset {name!r}; choose from {', '.join(recipes)}")
+    return recipes[name]

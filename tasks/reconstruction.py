@@ -1,0 +1,166 @@
+"""Reconstruction: the mask tokenizer alone. Every mask is encoded to two codes and decoded again.
+
+No language model takes part, so this is the ceiling of every other task, on the same masks. Boundary IoU follows arXiv
+2103.16562 (band of 2 % of the diagonal). Protocol `first_code` decodes the first code alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samtok_eval import masks
+from samtok_eval.datasets.files import read_bytes, read_json
+from samtok_eval.datasets.refer import read_expressions
+from samtok_eval.errors import DataError
+from samtok_eval.masks import Rle
+from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.referring import ciou, clusters, giou, precisions
+from samtok_eval.metrics.scoring import score_region
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.sample import ImageRef, Sample, Target
+from samtok_eval.task import Protocol, Task, TaskMetadata
+
+SMALL, MEDIUM = 32**2, 96**2
+"""COCO's area limits in pixels."""
+MASKS_FILE = "masks.jsonl"
+
+
+class Reconstruction(Task):
+    """Mean IoU, cIoU, boundary IoU and use of the codebooks, one sample per mask."""
+
+    metadata = TaskMetadata(
+        name="reconstruction",
+        title="Mask reconstruction (tokenizer alone)",
+        version=1,
+        paper="arXiv 2601.16093 (tokenizer), 2103.16562 (boundary IoU)",
+        data="masks of RefCOCO val, of GAR-Bench, or of any folder",
+        licence="that of the masks",
+        splits=("refcoco-val", "gar", "folder"),
+        default_split="refcoco-val",
+        sizes={
+            "refcoco-val": "distinct objects of RefCOCO val",
+            "gar": "regions of the GAR-Bench pictures that are on disk",
+            "folder": f"every mask of {MASKS_FILE}",
+        },
+        files=("refcoco/refs(unc).p", "gar_bench/GAR-Bench-VQA.json", MASKS_FILE),
+        main_metric="giou",
+        metrics=(
+            "giou",
+            "ciou",
+            "boundary_iou",
+            "pr@0.5",
+            "pr@0.9",
+            "used_1",
+            "used_2",
+            "perplexity_1",
+            "perplexity_2",
+        ),
+        notes=f"Split folder reads <data root>/{MASKS_FILE}: lines of {{'image': path, 'masks': [RLE]}}, paths relative.",
+    )
+    prompt = None
+    needs_language_model = False
+    protocols = (
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("first_code", policy="first_code", missing_second="skip", errors_fail=True),
+    )
+
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """One sample per mask."""
+        if split == "refcoco-val":
+            return _refcoco(data_root)
+        if split == "gar":
+            folder = data_root / "gar_bench"
+            rows = [(item["image"], item["mask_rles"]) for item in read_json(folder / "GAR-Bench-VQA.json")]
+            present = [(image, rles) for image, rles in rows if (folder / image).is_file()]
+            if not present:
+                raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
+            return _from_rows(present, folder)
+        lines = read_bytes(data_root / MASKS_FILE).splitlines()
+        try:
+            rows = [(row["image"], row["masks"]) for row in map(json.loads, filter(None, lines))]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{data_root / MASKS_FILE}: every line must be {{'image': path, 'masks': [RLE]}}; {error}"
+            ) from error
+        return _from_rows(rows, data_root)
+
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """Pixels, and pixels near the edges, of the decoded mask against the mask itself."""
+        record = score_region(sample, prediction, protocol)
+        values: dict[str, float] = dict(_boundary_counts(sample, prediction, protocol))
+        if prediction is not None and prediction.text:
+            codes = protocol.codes_or_none(prediction.text)
+            if codes:
+                values |= {"code_1": codes[0].first, "code_2": codes[0].second}
+        return Record(**{**record.__dict__, "values": values})
+
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """The same under both protocols."""
+        boundary = Ratio(
+            [record.values["boundary_inter"] / max(record.values["boundary_union"], 1) for record in records],
+            [1.0] * len(records),
+            clusters(records),
+        )
+        return {
+            "giou": giou(records),
+            "ciou": ciou(records),
+            "boundary_iou": boundary,
+            **precisions(records, (0.5, 0.9)),
+        }
+
+    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
+        """Codes in use and perplexity (2 to the entropy in bits) of each codebook."""
+        found = {}
+        for book in (1, 2):
+            codes = [int(r.values[f"code_{book}"]) for r in records if r.values.get(f"code_{book}", -1) >= 0]
+            if codes:
+                share = np.unique(codes, return_counts=True)[1] / len(codes)
+                found[f"used_{book}"] = float(len(share))
+                found[f"perplexity_{book}"] = float(2 ** -(share * np.log2(share)).sum())
+        return found
+
+
+def _refcoco(data_root: Path) -> list[Sample]:
+    folder = data_root / "refcoco"
+    expressions = read_expressions(
+        folder / "refs(unc).p", folder / "instances.json", data_root / "coco" / "train2014", "val"
+    )
+    distinct = {(e.image.id, e.instances[0].counts): e for e in expressions}
+    return [_sample(f"{e.image.id}-{i}", e.image, e.instances[0]) for i, e in enumerate(distinct.values())]
+
+
+def _from_rows(rows: list[tuple[str, list[Any]]], folder: Path) -> list[Sample]:
+    samples = []
+    for image, rles in rows:
+        for i, value in enumerate(rles):
+            try:
+                rle = Rle.from_coco(value)
+            except ValueError as error:
+                raise DataError(f"mask {i} of {image}: {error}") from error
+            reference = ImageRef(Path(image).stem, folder / image, rle.height, rle.width)
+            samples.append(_sample(f"{reference.id}-{i}", reference, rle))
+    return samples
+
+
+def _sample(sample_id: str, image: ImageRef, rle: Rle) -> Sample:
+    area = masks.area(rle)
+    size = "small" if area < SMALL else "medium" if area < MEDIUM else "large"
+    return Sample(sample_id, image, (), Target((rle,)), slices={"size": size})
+
+
+def _boundary_counts(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> dict[str, float]:
+    truth = masks.boundary(masks.decode(sample.target.masks[0]))
+    codes = protocol.codes_or_none(prediction.text or "") if prediction is not None else None
+    if prediction is None or not (codes or prediction.masks):
+        return {"boundary_inter": 0, "boundary_union": int(truth.sum())}
+    rle = prediction.masks[0].rle() if prediction.masks else prediction.decoded[codes[0].key].rle()  # type: ignore[index]
+    found = masks.boundary(masks.decode(rle))
+    return {"boundary_inter": int((truth & found).sum()), "boundary_union": int((truth | found).sum())}
+
+
+TASKS = (Reconstruction(),)

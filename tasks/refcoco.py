@@ -1,0 +1,136 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg: every sentence means exactly one object.
+
+Papers: arXiv 1608.00272 (RefCOCO, RefCOCO+), 1511.02283 (RefCOCOg). Standard scorer: cIoU over sentences, as in LISA's
+`train_ds.py`. Released SAMTok scorer: `qwen3vl_refcoco_padt_style_eval.py`, whose "RES CIoU" is a mean of per-sample
+IoU over (picture, phrase) keys; here it is called `giou_by_phrase`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from samtok_eval.datasets.refer import read_expressions
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.referring import by_phrase, ciou, giou, precisions
+from samtok_eval.metrics.scoring import score_region
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prompts import SEGMENT_PHRASE
+from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.task import Protocol, Task, TaskMetadata
+
+OFFICIAL_EPSILON = 1e-5
+"""LISA adds it to every union (and counts an empty union as 1, which cannot occur here)."""
+
+BOX_THRESHOLD = 0.5
+
+
+class Referring(Task):
+    """cIoU, gIoU and Pr@k over sentences."""
+
+    prompt = SEGMENT_PHRASE
+    protocols = (
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
+    )
+
+    def __init__(
+        self, name: str, title: str, paper: str, sizes: dict[str, str], sources: dict[str, tuple[str, str]]
+    ) -> None:
+        """Describe one of the three.
+
+        Args:
+            name: task name, also the folder under the data root.
+            title: for tables.
+            paper: arXiv number.
+            sizes: published size per split.
+            sources: per split, the refs file and the split's name in it.
+        """
+        self.sources = sources
+        files = tuple(dict.fromkeys(f"{name}/{file}" for file, _ in sources.values()))
+        self.metadata = TaskMetadata(
+            name=name,
+            title=title,
+            version=1,
+            paper=paper,
+            data="https://github.com/lichengunc/refer",
+            licence="Apache-2.0 (API and annotations); images: COCO terms",
+            splits=tuple(sources),
+            default_split="val",
+            sizes=sizes,
+            files=(*files, f"{name}/instances.json", "coco/train2014"),
+            main_metric="ciou",
+            metrics=("ciou", "giou", "pr@0.5", "pr@0.6", "pr@0.7", "pr@0.8", "pr@0.9", "giou_by_phrase", "box_acc@0.5"),
+        )
+
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """One sample per sentence, the sentence as the file has it."""
+        file, name = self.sources[split]
+        folder = data_root / self.metadata.name
+        expressions = read_expressions(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
+        samples = []
+        for expression in expressions:
+            slices = {"category": expression.category}
+            if expression.kind:
+                slices["kind"] = expression.kind
+            turns = (Turn("user", SEGMENT_PHRASE(phrase=expression.sentence)),)
+            target = Target(expression.instances)
+            samples.append(Sample(expression.id, expression.image, turns, target, expression.sentence, slices))
+        return samples
+
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """`samtok` keeps one mask per answer, the others unite all; an empty answer counts 0 in all three."""
+        samtok = protocol.name == "samtok"
+        return score_region(sample, prediction, protocol, combine="last" if samtok else "union", box_iou=samtok)
+
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """`samtok` reports its two own numbers; the others cIoU, gIoU and Pr@k."""
+        if protocol == "samtok":
+            return released_view(by_phrase(records))
+        epsilon = OFFICIAL_EPSILON if protocol == "official" else 0.0
+        return {"ciou": ciou(records), "giou": giou(records, epsilon), **precisions(records)}
+
+
+def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None = None) -> dict[str, Ratio]:
+    """The released script's mask and box numbers over records already keyed by picture and phrase.
+
+    Args:
+        kept: one record per key.
+        rows: keys (picture id, phrase) of a second list, e.g. VLM-R1's; a key without record counts 0, a repeated one
+            repeatedly. By default the keys of `kept`, once each.
+    """
+    by_key = {(record.image_id, record.phrase): record for record in kept}
+    found = [by_key.get(key) for key in (by_key if rows is None else rows)]
+    pictures = [image for image, _ in (by_key if rows is None else rows)]
+    boxes = [float(record is not None and record.values["box_iou"] >= BOX_THRESHOLD) for record in found]
+    return {
+        "giou_by_phrase": mean_of([record.iou if record else 0.0 for record in found], pictures),
+        "box_acc@0.5": mean_of(boxes, pictures),
+    }
+
+
+UNC = "refs(unc).p"
+TASKS = (
+    Referring(
+        "refcoco",
+        "RefCOCO",
+        "arXiv 1608.00272",
+        {"val": "10,834 sentences", "testA": "5,657 sentences", "testB": "5,095 sentences"},
+        {split: (UNC, split) for split in ("val", "testA", "testB")},
+    ),
+    Referring(
+        "refcoco+",
+        "RefCOCO+",
+        "arXiv 1608.00272",
+        {"val": "10,758 sentences", "testA": "5,726 sentences", "testB": "4,889 sentences"},
+        {split: (UNC, split) for split in ("val", "testA", "testB")},
+    ),
+    Referring(
+        "refcocog",
+        "RefCOCOg",
+        "arXiv 1511.02283",
+        {"val": "4,896 sentences (umd)", "test": "9,602 sentences (umd)", "google-val": "google split"},
+        {"val": ("refs(umd).p", "val"), "test": ("refs(umd).p", "test"), "google-val": ("refs(google).p", "val")},
+    ),
+)
