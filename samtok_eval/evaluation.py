@@ -120,7 +120,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
         console: for the progress bar; none is shown without it.
         scoring: False stops after predicting.
     """
-    from samtok_eval.models.select import ModelOptions, load_backend, load_mask_tokenizer, tokenizer_sha256
+    from samtok_eval.models.select import load_backend, load_mask_tokenizer, tokenizer_sha256
     from samtok_eval.runner import PredictSettings, predict
 
     task = find_task(load_tasks(options.tasks_dirs), options.task)
@@ -128,19 +128,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     for name in options.protocols or ():
         task.protocol(name)
     samples = read_samples(task, split, options.data_root, options.limit)
-    chosen = ModelOptions(
-        model=options.model if task.needs_language_model else "oracle",
-        tokenizer=options.tokenizer or (None if task.needs_language_model else options.model),
-        device=options.device,
-        dtype=options.dtype,
-        seed=options.seed,
-        min_pixels=options.min_pixels,
-        max_pixels=options.max_pixels,
-        constrained=options.constrained,
-        share_pictures=options.group_pictures,
-    )
-    if not task.needs_language_model and options.tokenizer is None and _has_no_checkpoint(options.model):
-        chosen = ModelOptions(model="oracle", tokenizer=DEMO, device=options.device, dtype=options.dtype)
+    chosen = _model_options(task, options)
     tokenizer = load_mask_tokenizer(chosen)
     backend = load_backend(chosen, tokenizer)
     settings = PredictSettings(
@@ -240,6 +228,27 @@ def data_root(name: str) -> Path:
 def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[Sample]:
     """Samples of a split, the first `limit` of them."""
     return task.read(data_root(root), split)[:limit]
+
+
+def _model_options(task: Task, options: RunOptions) -> ModelOptions:
+    """What the model side needs to know; tasks of the tokenizer alone are answered with the true codes."""
+    from samtok_eval.models.select import ModelOptions, is_fixed
+
+    model, tokenizer = options.model, options.tokenizer
+    if not task.needs_language_model:
+        tokenizer = tokenizer or (DEMO if is_fixed(model) else model)
+        model = "oracle"
+    return ModelOptions(
+        model=model,
+        tokenizer=tokenizer,
+        device=options.device,
+        dtype=options.dtype,
+        seed=options.seed,
+        min_pixels=options.min_pixels,
+        max_pixels=options.max_pixels,
+        constrained=options.constrained,
+        share_pictures=options.group_pictures,
+    )
 
 
 def _folder(options: RunOptions, task: Task, split: str, name: str, manifest: dict[str, Any]) -> RunFolder:
@@ -372,10 +381,6 @@ def images_sha256(samples: Sequence[Sample]) -> str:
 
 def _save_manifest(folder: RunFolder, manifest: dict[str, Any], state: str) -> None:
     write_json(folder.manifest, manifest | {"state": state})
-
-
-def _has_no_checkpoint(model: str) -> bool:
-    return model in ("oracle", "random", DEMO) or model.startswith("replay:")
 
 
 def _file_sha256(path: Path) -> str:

@@ -16,6 +16,8 @@ from pycocotools import mask as coco
 BOUNDARY_SHARE = 0.02
 """Width of the boundary band as a share of the picture's diagonal (Boundary IoU, arXiv 2103.16562)."""
 MIN_POLYGON_NUMBERS = 6
+MAX_SHIFT = 50
+"""Bits of a run length that still fit a 64-bit integer; no picture needs more than 40."""
 
 
 class Rle(NamedTuple):
@@ -169,24 +171,27 @@ def _same_size(rles: Sequence[Rle]) -> None:
 
 
 def _run_total(text: str) -> int:
-    """Sum of compressed run lengths: five bits a character, from the third run on as differences (COCO maskApi.c)."""
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in text.encode("ascii", "replace"):
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"an RLE's counts hold the character {chr(character)!r}, which COCO never writes")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            if len(runs) > 2:
-                value += runs[-2]
-            if value < 0:
-                raise ValueError("an RLE's counts hold a negative run")
-            runs.append(value)
-            value, shift = 0, 0
-    if shift:
+    """Sum of compressed run lengths (COCO maskApi.c): five bits a character, from the fourth run on as differences.
+
+    Raises:
+        ValueError: characters that COCO never writes, a run that is cut off, or a negative run.
+    """
+    bits = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    if bits.size == 0:
+        return 0
+    if bits.min() < 0 or bits.max() > 63:
+        raise ValueError("an RLE's counts hold characters that COCO never writes")
+    last = np.flatnonzero(bits < 32)
+    if last.size == 0 or last[-1] != bits.size - 1:
         raise ValueError("an RLE's counts are cut off")
-    return sum(runs)
+    first = np.concatenate([[0], last[:-1] + 1])
+    shift = 5 * (np.arange(bits.size) - np.repeat(first, last - first + 1))
+    if shift.max() > MAX_SHIFT:
+        raise ValueError("an RLE's counts hold a run that is too long")
+    runs = np.add.reduceat((bits & 31) << shift, first)
+    runs -= np.where(bits[last] & 16, 1 << (shift[last] + 5), 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    if runs.min() < 0:
+        raise ValueError("an RLE's counts hold a negative run")
+    return int(runs.sum())

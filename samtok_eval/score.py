@@ -47,20 +47,20 @@ def score(
     """
     answers = by_id(predictions, {sample.id for sample in samples})
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
-    records: list[Record] = []
+    by_protocol: dict[str, list[Record]] = {protocol.name: [] for protocol in chosen}
+    for sample in samples:
+        for protocol in chosen:
+            by_protocol[protocol.name].append(task.score(sample, answers.get(sample.id), protocol))
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}
-    for protocol in chosen:
-        mine = [task.score(sample, answers.get(sample.id), protocol) for sample in samples]
-        records += mine
-        metrics[protocol.name] = {name: entry(ratio, seed) for name, ratio in task.ratios(mine, protocol.name).items()}
-        summary = task.summary(mine, protocol.name)
-        metrics[protocol.name] |= {
-            name: {"value": value, "low": None, "high": None, "n": len(mine)} for name, value in summary.items()
+    for name, mine in by_protocol.items():
+        metrics[name] = {metric: entry(ratio, seed) for metric, ratio in task.ratios(mine, name).items()} | {
+            metric: {"value": value, "low": None, "high": None, "n": len(mine)}
+            for metric, value in task.summary(mine, name).items()
         }
-        slices[protocol.name] = _slices(task, mine, protocol.name, seed)
-    first = [record for record in records if record.protocol == chosen[0].name]
-    return Scored(records, {**metrics, "slices": slices, "counters": counters(first, records)})
+        slices[name] = _slices(task, mine, name, seed)
+    records = [record for mine in by_protocol.values() for record in mine]
+    return Scored(records, {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)})
 
 
 def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Prediction]:

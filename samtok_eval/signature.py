@@ -28,6 +28,7 @@ def signature(manifest: Mapping[str, Any], protocol: str) -> str:
         "tokens": settings["max_new_tokens"],
         "seed": settings["seed"],
         "samtok-eval": samtok_eval.__version__,
+        "run": _short(manifest.get("run_key")),
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
 

@@ -60,7 +60,7 @@ class Reconstruction(Task):
             "perplexity_1",
             "perplexity_2",
         ),
-        notes=f"Split folder reads <data root>/{MASKS_FILE}: lines of {{'image': path, 'masks': [RLE]}}, paths relative.",
+        notes=f"Split folder reads lines {{'image': relative path, 'masks': [RLE]}} of <data root>/{MASKS_FILE}.",
     )
     prompt = None
     needs_language_model = False

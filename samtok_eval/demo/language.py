@@ -40,4 +40,5 @@ def vocabulary_lines() -> list[str]:
         lines += [SEGMENT_PHRASE(phrase=f"the {shape} {word} the {name}") for shape in SHAPES for name in names[::5]]
     for plural in ("circles", "squares", "triangles", "crosses", "objects"):
         lines += [SEGMENT_PHRASE(phrase=f"all {color} {plural}") for color in COLORS]
-    return [*lines, *[NO_TARGET_ANSWER] * 12]
+    # The chat template's role names, as one token each.
+    return [*lines, *[NO_TARGET_ANSWER] * 12, *["user", "assistant"] * 12]

@@ -6,7 +6,8 @@ Shared by every task whose answer is one region of a picture.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
@@ -18,12 +19,35 @@ from samtok_eval.task import Protocol
 Combine = Literal["union", "last"]
 
 
+class Counts(NamedTuple):
+    """Pixels of two regions."""
+
+    inter: int
+    union: int
+    gt_area: int
+    pred_area: int
+    answer: Rle
+    truth: Rle
+
+
+@lru_cache(maxsize=64)
+def region_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
+    """Compare the unions of two sets of masks; protocols that read an answer alike share the work.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    united, target = masks.union(answer, height, width), masks.union(truth, height, width)
+    inter, union = masks.intersection_and_union(united, target)
+    gt_area = masks.area(target)
+    return Counts(inter, union, gt_area, union + inter - gt_area, united, target)
+
+
 def score_region(
     sample: Sample,
     prediction: Prediction | None,
     protocol: Protocol,
     combine: Combine = "union",
-    target: Rle | None = None,
     box_iou: bool = False,
 ) -> Record:
     """Count the pixels of one answer against the union of the target's masks.
@@ -33,7 +57,6 @@ def score_region(
         prediction: the answer; None is scored as an empty answer and marked missing.
         protocol: how the answer is read.
         combine: `union` of all masks of the answer, or the `last` one.
-        target: the union of the target's masks where the caller already has it.
         box_iou: also compare mask-derived boxes.
 
     Raises:
@@ -41,7 +64,6 @@ def score_region(
             this protocol needs is not in the prediction file.
     """
     height, width = sample.image.height, sample.image.width
-    truth = masks.union(sample.target.masks, height, width) if target is None else target
     crashed = False
     answered: list[Rle] = []
     if prediction is not None:
@@ -50,20 +72,19 @@ def score_region(
     if combine == "last":
         answered = answered[-1:]
     try:
-        answer = masks.union(answered, height, width)
-        inter, union = masks.intersection_and_union(answer, truth)
+        counts = region_counts(tuple(answered), sample.target.masks, height, width)
     except ValueError as error:
         raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
     status = "missing" if prediction is None else prediction.status
-    values: Mapping[str, float] = {"box_iou": _box_iou(answer, truth)} if box_iou else {}
+    values: Mapping[str, float] = {"box_iou": _box_iou(counts.answer, counts.truth)} if box_iou else {}
     return Record(
         id=sample.id,
         image_id=sample.image.id,
         protocol=protocol.name,
-        inter=inter,
-        union=union,
-        gt_area=masks.area(truth),
-        pred_area=masks.area(answer),
+        inter=counts.inter,
+        union=counts.union,
+        gt_area=counts.gt_area,
+        pred_area=counts.pred_area,
         no_target=sample.target.no_target,
         status=status,
         failed=protocol.errors_fail and status in ("missing", "error", "invalid"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SERVERS = ("openai:", "vllm:")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -36,6 +37,15 @@ class ModelOptions:
     max_pixels: int | None = None
     constrained: bool = False
     share_pictures: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse names that would be taken for folders.
+
+        Raises:
+            UsageError: a server name; servers have no backend yet.
+        """
+        if self.model.startswith(SERVERS):
+            raise UsageError(f"--model {self.model}: server backends are not built yet; give a folder or a hub id")
 
     def device_name(self) -> str:
         """`cuda` where there is one and the user did not say otherwise.
@@ -78,7 +88,8 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
         place = DEMO_CHECKPOINT
     else:
         place = options.model
-    return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=options.torch_dtype())
+    dtype = None if options.dtype == "auto" else options.torch_dtype()
+    return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
 
 
 def load_backend(options: ModelOptions, tokenizer: MaskTokenizer) -> Backend:
@@ -95,8 +106,6 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer) -> Backend:
         return Random(options.seed)
     if kind == "replay":
         return Replay(Path(rest))
-    if kind in ("openai", "vllm"):
-        raise UsageError(f"--model {options.model}: server backends are not built yet; give a folder or a hub id")
     from samtok_eval.models.transformers_backend import TransformersBackend
 
     return TransformersBackend(

@@ -235,14 +235,20 @@ def reconstruct(tokenizer: MaskTokenizer, pictures: list[MaskedPicture]) -> Reco
 def _embed(
     tokenizer: MaskTokenizer, batch: list[MaskedPicture], most: int, rng: np.random.Generator
 ) -> tuple[ImageState, Tensor, Tensor, Tensor]:
-    """Encoded pictures, picture of each mask, masks (N, S, S) and their vectors."""
+    """Encoded pictures, picture of each mask, masks (N, S, S) and their vectors.
+
+    The region encoder is shown the masks on the wrong pictures of the batch. It can then say nothing of a mask but its
+    place and shape; on the right pictures a small model learns codes for "the odd one out", which decode well and
+    which no language model can predict.
+    """
     chosen = [picture.masks[rng.permutation(len(picture.masks))[:most]] for picture in batch]
     masks = np.concatenate(chosen)
     index = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(c) for c in chosen]))
     tensor = torch.from_numpy(masks.astype(np.float32))
     state = tokenizer.encode_pixels(tokenizer.pixels([picture.image for picture in batch]))
     boxes = torch.from_numpy(normalised_boxes(masks))
-    return state, index, tensor, tokenizer.embed_regions(state, index, tokenizer.mask_prompt(tensor), boxes)
+    elsewhere = (index + 1 + int(rng.integers(len(batch) - 1))) % len(batch)
+    return state, index, tensor, tokenizer.embed_regions(state, elsewhere, tokenizer.mask_prompt(tensor), boxes)
 
 
 def _quantize(

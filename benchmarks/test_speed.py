@@ -1,0 +1,120 @@
+"""Speed and memory as ratios in one run, with pytest-benchmark: `make bench`.
+
+No absolute second is asserted. Ratios compare two ways of doing the same work on the same machine in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+
+from samtok_eval import evaluate, masks
+from samtok_eval.evaluation import RunOptions, score_file
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.prediction import CocoRle, Prediction
+from samtok_eval.sample import ImageRef, Sample, Target
+from samtok_eval.score import score
+from samtok_eval.task import load_tasks
+from samtok_eval.tokenizer import MaskTokenizer, MaskTokenizerConfig
+
+PAIRS = 10_000
+
+
+def test_decoding_eight_masks_costs_little_more_than_one_at_full_size(benchmark):
+    tokenizer = MaskTokenizer(MaskTokenizerConfig())
+    picture = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
+    codes = torch.randint(0, 256, (8, 2), generator=torch.Generator().manual_seed(0))
+
+    def cpu_seconds(n: int) -> float:
+        started = time.process_time()
+        tokenizer.decode(picture, codes[:n])
+        return time.process_time() - started
+
+    cpu_seconds(1)
+    one, eight = (median(cpu_seconds(n) for _ in range(3)) for n in (1, 8))
+    benchmark.extra_info["ratio_8_to_1"] = round(eight / one, 3)
+    benchmark.pedantic(cpu_seconds, args=(1,), rounds=1)
+    assert eight <= 1.2 * one
+
+
+def test_batching_and_grouping_make_a_run_at_least_three_times_as_fast(benchmark, tmp_path):
+    options = {"model": "demo", "limit": 192}
+
+    def seconds(name: str, **more: object) -> float:
+        run = evaluate("gres", **options, **more, out=tmp_path / name)
+        runs[name] = run
+        return float(run.manifest["times"]["predict_seconds"])
+
+    runs: dict = {}
+    seconds("warm-up")
+    plain = seconds("plain", batch_size=1, group_pictures=False)
+    fast = seconds("fast", batch_size=32)
+    benchmark.extra_info["ratio"] = round(plain / fast, 2)
+    benchmark.pedantic(lambda: None, rounds=1)
+    lines = {name: _answers(run.path) for name, run in runs.items()}
+    assert lines["plain"] == lines["fast"]
+    assert runs["plain"].metrics == runs["fast"].metrics
+    assert plain >= 3 * fast
+
+
+def _answers(path: Path) -> dict[str, tuple[str, str]]:
+    lines = map(json.loads, (path / "predictions" / "part-0.jsonl").read_text().splitlines())
+    return {line["id"]: (line["text"], json.dumps(line["decoded"], sort_keys=True)) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def many_pairs() -> tuple[list[Sample], list[Prediction]]:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:480, 0:640]
+
+    def blob() -> masks.Rle:
+        y, x, a, b = rng.uniform(80, 400), rng.uniform(80, 560), rng.uniform(20, 120), rng.uniform(20, 120)
+        wave = 1 + 0.1 * np.sin(columns / 9) * np.cos(rows / 7)
+        return masks.encode(((rows - y) / a) ** 2 + ((columns - x) / b) ** 2 < wave)
+
+    shapes = [blob() for _ in range(200)]
+    samples, predictions = [], []
+    for i in range(PAIRS):
+        truth, answer = shapes[i % 200], shapes[(i * 7 + 3) % 200]
+        image = ImageRef(str(i // 3), Path("none.png"), 480, 640)
+        samples.append(Sample(str(i), image, (), Target((truth,)), phrase=str(i)))
+        key = Codes(i % 256, 7).key
+        text = f"<|mt_start|><|mt_{i % 256:04d}|><|mt_0263|><|mt_end|>"
+        decoded = {key: CocoRle.model_validate(answer.to_coco())}
+        predictions.append(Prediction(id=str(i), text=text, decoded=decoded, status="ok"))
+    return samples, predictions
+
+
+def test_scoring_ten_thousand_pairs(benchmark, many_pairs):
+    samples, predictions = many_pairs
+    task = load_tasks()["refcoco"]
+    benchmark.pedantic(score, args=(task, samples, predictions), kwargs={"protocols": ["strict"]}, rounds=3)
+    seconds = benchmark.stats.stats.median if benchmark.stats else 0.0
+    benchmark.extra_info["microseconds_per_pair"] = round(1e6 * seconds / PAIRS, 1)
+
+
+def test_reading_and_scoring_ten_thousand_saved_predictions(benchmark, many_pairs, tmp_path, monkeypatch):
+    samples, predictions = many_pairs
+    path = tmp_path / "predictions.jsonl"
+    path.write_text("".join(p.model_dump_json(exclude={"masks"}) + "\n" for p in predictions))
+    task = load_tasks()["refcoco"]
+    monkeypatch.setattr(type(task), "read", lambda self, root, split: samples)
+    options = RunOptions(task="refcoco", out=tmp_path / "scored", protocols=("strict",), data_root=str(tmp_path))
+    benchmark.pedantic(score_file, args=(options, path), rounds=3)
+    seconds = benchmark.stats.stats.median if benchmark.stats else 0.0
+    benchmark.extra_info["microseconds_per_pair"] = round(1e6 * seconds / PAIRS, 1)
+
+
+def test_help_is_quick_and_light(benchmark):
+    def show() -> None:
+        subprocess.run([sys.executable, "run_eval.py", "--help"], check=True, capture_output=True)
+
+    benchmark.pedantic(show, rounds=5, warmup_rounds=1)

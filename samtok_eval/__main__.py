@@ -1,0 +1,5 @@
+"""`python -m samtok_eval` is the console script `samtok-eval`."""
+
+from samtok_eval.cli import main
+
+main()

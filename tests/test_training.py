@@ -1,0 +1,173 @@
+"""Training code: every stage runs, shortcuts equal the plain way, and the shipped checkpoint looks at its picture."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.demo.scenes import draw_scene
+from samtok_eval.demo.tiny_vlm import build_model, build_processor
+from samtok_eval.errors import UsageError
+from samtok_eval.tokenizer.quantizer import ResidualQuantizer
+from samtok_eval.training.codebooks import perplexity, start_with_kmeans, update_books
+from samtok_eval.training.corpus import build_scene, draw_questions
+from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
+from samtok_eval.training.sft import SftTraining, Trainer, patches, rolled_picture_losses
+
+
+@pytest.fixture(scope="module")
+def scenes(demo_tokenizer):
+    return [build_scene(DEVELOPMENT + i, demo_tokenizer) for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def trainer(scenes, tmp_path_factory):
+    processor = build_processor()
+    settings = SftTraining(warmup_tower_steps=1, steps=1)
+    return Trainer(
+        settings, build_model(processor, 0), processor, lambda i: scenes[i], scenes, tmp_path_factory.mktemp("t")
+    )
+
+
+def test_patches_equal_the_processor(trainer):
+    images = np.stack([draw_scene(seed).image for seed in range(3)])
+    expected = trainer.processor.image_processor([Image.fromarray(i) for i in images], return_tensors="pt")
+    assert (patches(images) - expected["pixel_values"]).abs().max() < 1e-5
+
+
+def test_packed_questions_have_exactly_the_loss_of_separate_samples(trainer, scenes):
+    rng = np.random.default_rng(0)
+    questions = draw_questions(scenes[0], 4, rng)
+    with torch.no_grad():
+        vision = trainer._see(scenes[:1])
+        packed, labels = trainer._answer_logits(trainer.packer.pack([questions]), vision)
+        packed_losses = F.cross_entropy(packed, labels, reduction="none")
+        separate = []
+        for q in questions:
+            messages = [
+                {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": q.question}]},
+                {"role": "assistant", "content": [{"type": "text", "text": q.answer}]},
+            ]
+            text = trainer.processor.apply_chat_template(messages, tokenize=False).removesuffix("\n")
+            inputs = trainer.processor(text=[text], images=[Image.fromarray(scenes[0].image)], return_tensors="pt")
+            wanted = len(trainer.packer._encode(q.answer + "<|im_end|>"))
+            logits = trainer.model(**inputs).logits[0, -wanted - 1 : -1]
+            separate.append(F.cross_entropy(logits, inputs["input_ids"][0, -wanted:], reduction="none"))
+    assert (packed_losses - torch.cat(separate)).abs().max() < 1e-4
+
+
+def test_questions_are_drawn_without_repetition(scenes):
+    rng = np.random.default_rng(0)
+    for scene in scenes:
+        drawn = draw_questions(scene, 1000, rng)
+        assert len(drawn) == len(set(drawn)) == len(scene.questions)
+
+
+def test_answers_hold_the_codes_of_their_objects(scenes):
+    from samtok_eval.mask_tokens import parse
+
+    for scene in scenes:
+        known = {tuple(row[3:]) for row in scene.labels.tolist()}
+        for q in scene.questions:
+            spans = parse(q.answer)
+            assert all(span.status == "ok" and span.codes in known for span in spans)
+            assert bool(spans) == (q.kind != "none")
+
+
+def test_kmeans_start_places_books_on_clusters_and_residuals_shrink():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(16, 8, generator=generator) * 5
+    vectors = centres[torch.randint(16, (2000,), generator=generator)] + 0.1 * torch.randn(2000, 8, generator=generator)
+    quantizer = ResidualQuantizer(16, 2, 8)
+    start_with_kmeans(quantizer, vectors, generator)
+    codes = quantizer.encode(vectors)
+    first = torch.where(torch.arange(2) == 0, codes, -1)
+    one, two = (float((quantizer.decode(c) - vectors).pow(2).mean()) for c in (first, codes))
+    assert two < one < 0.5
+    assert quantizer.codebooks[0].weight[-1].abs().sum() == 0
+    with pytest.raises(ValueError, match="at least 16"):
+        start_with_kmeans(quantizer, vectors[:5], generator)
+
+
+def test_unused_entries_are_restarted_and_used_ones_move_towards_their_vectors():
+    generator = torch.Generator().manual_seed(0)
+    quantizer = ResidualQuantizer(4, 1, 2)
+    book = quantizer.codebooks[0]
+    book.weight.data[:-1] = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0]])
+    book.embed_ema.copy_(book.weight.data[:-1])
+    book.cluster_size_ema.fill_(1.0)
+    vectors = torch.full((50, 2), 1.0)
+    restarted = sum(update_books(quantizer, vectors, 0.5, 0.05, generator) for _ in range(8))
+    assert restarted >= 3
+    assert (book.weight[0] - 1).abs().max() < 0.1
+
+
+def test_perplexity_is_the_number_of_codes_when_all_are_used_alike():
+    assert perplexity(torch.full((8,), 3)) == pytest.approx(8)
+    assert perplexity(torch.tensor([5, 0, 0])) == pytest.approx(1)
+
+
+def test_the_tokenizer_recipe_runs_through_all_three_phases(tmp_path):
+    from dataclasses import replace
+
+    from samtok_eval.training import presets
+    from samtok_eval.training.tokenizer import train_tokenizer
+
+    settings = replace(presets.TOKENIZERS["demo"], steps=40, unquantized_share=0.5, frozen_share=0.2, evaluate_every=20)
+    held_out = [presets_picture(DEVELOPMENT + i) for i in range(3)]
+    tokenizer = train_tokenizer(settings, lambda i: presets_picture(i % 20), held_out, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [20, 40]
+    assert lines[1]["loss"] < 4
+    assert float(tokenizer.quantizer.codebooks[0].cluster_size_ema.std()) > 0
+    assert {p.name for p in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "training.json"}
+
+
+def presets_picture(seed):
+    from samtok_eval.training.corpus import masked_picture
+
+    return masked_picture(seed)
+
+
+def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_path, demo_root):
+    run_sft_preset("demo", tmp_path / "out", None, steps=2, scenes=20, threads=1)
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "out" / "training_log.jsonl").read_text().splitlines()]
+    assert stages == ["tower", "tower", "questions", "questions"]
+    from samtok_eval import evaluate
+
+    run = evaluate(
+        "gres", model=str(tmp_path / "out"), tokenizer="demo", data_root=str(demo_root), out=tmp_path / "runs", limit=3,
+        max_new_tokens=4,
+    )  # fmt: skip
+    assert run.metrics["counters"]["scored"] == 3
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [lambda out: run_tokenizer_preset("big", out, 1, 1), lambda out: run_sft_preset("big", out, None, 1, 1, 1)],
+)
+def test_unknown_presets_name_the_known_ones(tmp_path, recipe):
+    with pytest.raises(UsageError, match="choose from demo"):
+        recipe(tmp_path)
+
+
+def test_the_shipped_checkpoint_looks_at_its_picture(scenes, tmp_path):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
+    model = AutoModelForImageTextToText.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32)
+    shipped = Trainer(SftTraining(1, 1), model, processor, lambda i: scenes[i], scenes, tmp_path)
+    losses = rolled_picture_losses(shipped, scenes)
+    assert losses["answer_rolled"] > 2 * losses["answer"]
+    assert losses["first_code_rolled"] > losses["first_code"] + 1
+
+
+def test_an_untrained_model_does_not(trainer, scenes):
+    losses = rolled_picture_losses(trainer, scenes)
+    assert losses["answer_rolled"] == pytest.approx(losses["answer"], rel=0.05)
