@@ -8,13 +8,13 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 .PHONY: help setup demo test test-full check bench clean
 
 help: ## List what can be done
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything; does nothing when it is up to date
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet --upgrade setuptools wheel
 	$(BIN)/pip install --quiet $(TORCH)
 	# sam2 ships as source: no CUDA extension, and no second torch in its build environment.
 	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-build-isolation sam2

@@ -180,14 +180,13 @@ def score_into(
     return Run(folder.path, manifest, scored.metrics)
 
 
-def score_file(options: RunOptions, predictions: Path, limit_from_run: bool = True) -> Run:
+def score_file(options: RunOptions, predictions: Path) -> Run:
     """Score saved predictions, ours or foreign, without a model.
 
     Args:
         options: task, split, data root, limit and where to write (`out` is the folder itself).
-        predictions: a predictions file, a folder of parts, or a run folder.
-        limit_from_run: take split and limit from the run's own manifest when the file lies in a run folder and the
-            options do not say.
+        predictions: a predictions file, a folder of parts, or a run folder. Of a run folder, split and limit come
+            from its manifest where the options do not say.
 
     Raises:
         SamtokError: wrong task, split or data, or broken predictions.
@@ -195,7 +194,7 @@ def score_file(options: RunOptions, predictions: Path, limit_from_run: bool = Tr
     paths, origin = _prediction_paths(predictions)
     task = find_task(load_tasks(options.tasks_dirs), options.task)
     split, limit = options.split, options.limit
-    if origin and limit_from_run:
+    if origin:
         if origin["task"] != options.task:
             raise UsageError(
                 f"{predictions} holds predictions for {origin['task']}, not {options.task}; correct --task"

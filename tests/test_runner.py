@@ -143,7 +143,8 @@ def test_broken_predictions_name_the_line_and_write_nothing(demo_root, tmp_path,
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_metrics(demo_root, tmp_path):
     words = [
-        "run", "--task", "gres", "--model", "oracle", "--data-root", str(demo_root), "--limit", "60", "--batch-size", "2"
+        "run", "--task", "gres", "--model", "oracle", "--data-root", str(demo_root),
+        "--limit", "60", "--batch-size", "2",
     ]  # fmt: skip
     whole = command(*words, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr

@@ -24,6 +24,7 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
 )
+from transformers.utils import logging as transformers_logging
 
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
@@ -76,6 +77,7 @@ class TransformersBackend:
         """
         self.name, self.device, self.dtype = name, device, dtype
         self.folder = local_folder(path_or_hub_id)
+        transformers_logging.disable_progress_bar()
         try:
             self.processor = AutoProcessor.from_pretrained(self.folder)
             self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
@@ -128,11 +130,13 @@ class TransformersBackend:
         prompt = inputs["input_ids"].shape[1]
         encoded = time.perf_counter()
         rules = [SpanGrammar(self.first_mask_id, prompt)] if self.constrained else []
+        settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             tokens = self.model.generate(
                 **inputs,
-                generation_config=self.generation,
-                max_new_tokens=max_new_tokens,
+                generation_config=GenerationConfig(
+                    **{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens}
+                ),
                 logits_processor=LogitsProcessorList(rules),
             )[:, prompt:]
         done = time.perf_counter()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from samtok_eval.demo.tiny_vlm import MERGE, PATCH
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
 from samtok_eval.run_store import write_json
 from samtok_eval.training.corpus import NO_OBJECT, OUTLINE, CorpusScene, Question, draw_questions
+from samtok_eval.training.schedule import one_cycle
 
 if TYPE_CHECKING:
     from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -398,11 +398,3 @@ def rolled_picture_losses(trainer: Trainer, scenes: list[CorpusScene]) -> dict[s
         "answer_rolled": rolled_all,
     }
     return {name: round(value, 4) for name, value in values.items()}
-
-
-def one_cycle(step: int, steps: int, warmup: int) -> float:
-    """Learning-rate factor: linear warm-up, then cosine to 2 %."""
-    warmup = min(warmup, max(steps // 4, 1))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from samtok_eval.run_store import write_json
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.tokenizer.model import ImageState, MaskTokenizer, normalised_boxes
 from samtok_eval.training.codebooks import perplexity, start_with_kmeans, update_books
+from samtok_eval.training.schedule import one_cycle
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,9 @@ def train_tokenizer(
     optimizer = torch.optim.AdamW(
         trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: one_cycle(step, settings.steps, settings.warmup_steps)
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "training.json", asdict(settings) | {"model": settings.model.model_dump(mode="json")})
     log = (out / "training_log.jsonl").open("w")
@@ -158,14 +160,6 @@ def train_tokenizer(
             tokenizer.save_pretrained(out)
     log.close()
     return tokenizer.eval()
-
-
-def learning_rate_factor(step: int, settings: TokenizerTraining) -> float:
-    """Linear warm-up, then cosine to 2 % of the full rate."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
 
 def mask_loss(candidates: Tensor, predicted_iou: Tensor, masks: Tensor, settings: TokenizerTraining) -> Tensor:
