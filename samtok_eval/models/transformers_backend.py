@@ -134,9 +134,7 @@ class TransformersBackend:
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             tokens = self.model.generate(
                 **inputs,
-                generation_config=GenerationConfig(
-                    **{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens}
-                ),
+                generation_config=settings,
                 logits_processor=LogitsProcessorList(rules),
             )[:, prompt:]
         done = time.perf_counter()

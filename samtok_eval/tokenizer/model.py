@@ -7,6 +7,7 @@ code, `projects/samtok/models/{sam2,vq_sam2}.py` of bytedance/Sa2VA.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 BOX_CORNER_LABELS = (2, 3)
 ABSENT_POINT_LABEL = -1
+MASKS_AT_ONCE = 32
+"""Masks that go through the mask heads together; bounds memory on large pictures."""
 
 
 class ImageState(NamedTuple):
@@ -212,7 +215,9 @@ class MaskTokenizer(nn.Module):
         Returns:
             bool (N, H, W).
         """
-        return self.masks_from_logits(self.decode_logits(image, codes, missing_second), image.shape[0], image.shape[1])
+        height, width = image.shape[:2]
+        found = [self.masks_from_logits(part, height, width) for part in self._logits(image, codes, missing_second)]
+        return np.concatenate([np.zeros((0, height, width), dtype=bool), *found])
 
     @torch.inference_mode()
     def decode_logits(
@@ -223,12 +228,9 @@ class MaskTokenizer(nn.Module):
         Returns:
             float32 (N, image_size/4, image_size/4) on the CPU.
         """
-        codes = torch.as_tensor(codes, dtype=torch.int64).to(self.device)
-        vectors = self.quantizer.decode(codes, missing_second)
-        if not len(codes):
-            return torch.zeros(0, self.config.logit_size, self.config.logit_size)
-        state = self.encode_pixels(self.pixels([image]))
-        return self.logits(state, torch.zeros(len(codes), dtype=torch.int64, device=self.device), vectors).best.cpu()
+        side = self.config.logit_size
+        found = [part.cpu() for part in self._logits(image, codes, missing_second)]
+        return torch.cat([torch.zeros(0, side, side), *found])
 
     @staticmethod
     def masks_from_logits(logits: Tensor, height: int, width: int) -> NDArray[np.bool_]:
@@ -333,6 +335,18 @@ class MaskTokenizer(nn.Module):
         side = self.config.logit_size
         return F.interpolate(masks[:, None].float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
 
+    def _logits(
+        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond
+    ) -> Iterator[Tensor]:
+        """Best logits, a few masks at a time, on the tokenizer's device; the picture is encoded once."""
+        codes = torch.as_tensor(codes, dtype=torch.int64).to(self.device)
+        vectors = self.quantizer.decode(codes, missing_second)
+        if not len(codes):
+            return
+        state = self.encode_pixels(self.pixels([image]))
+        for part in vectors.split(MASKS_AT_ONCE):
+            yield self.logits(state, torch.zeros(len(part), dtype=torch.int64, device=self.device), part).best
+
     def _embed(self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None) -> Tensor:
         masks = np.asarray(masks)
         if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
@@ -342,11 +356,14 @@ class MaskTokenizer(nn.Module):
         if boxes is None:
             boxes = normalised_boxes(masks)
         state = self.encode_pixels(self.pixels([image]))
-        prompt = self.mask_prompt(torch.from_numpy(masks.astype(np.uint8)).to(self.device))
         corners = torch.as_tensor(np.asarray(boxes), dtype=torch.float32, device=self.device)
-        return self.embed_regions(
-            state, torch.zeros(len(masks), dtype=torch.int64, device=self.device), prompt, corners
-        )
+        found = []
+        for first in range(0, len(masks), MASKS_AT_ONCE):
+            some = slice(first, first + MASKS_AT_ONCE)
+            prompt = self.mask_prompt(torch.from_numpy(masks[some].astype(np.uint8)).to(self.device))
+            picture = torch.zeros(len(prompt), dtype=torch.int64, device=self.device)
+            found.append(self.embed_regions(state, picture, prompt, corners[some]))
+        return torch.cat(found)
 
     def _autocast(self) -> torch.autocast:
         device_type = self.device.type
