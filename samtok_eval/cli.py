@@ -25,6 +25,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
 INTERRUPTED = 130
+WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+"""Base of typer's own errors; typer may carry its own copy of click, so click cannot be asked for it."""
 
 TaskOption = Annotated[str, typer.Option("--task", help="NAME[:SPLIT][,NAME[:SPLIT]...], see `samtok-eval tasks`.")]
 ModelOption = Annotated[
@@ -64,13 +66,12 @@ def _run(program: typer.Typer) -> None:
         option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
         _fail(f"{option}: {first['msg']}, got {first['input']!r}")
         sys.exit(UsageError.exit_code)
-    except typer.Abort:
+    except WRONG_USAGE as error:
+        _fail(error.format_message())
+        sys.exit(UsageError.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; the same command goes on where this one stopped")
         sys.exit(INTERRUPTED)
-    except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            _fail(error.format_message())
-            sys.exit(UsageError.exit_code)
-        raise
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -39,7 +39,7 @@ IGNORED = -100
 DENSE_WEIGHTS = (0.5, 2.0, 0.5, 1.0, 1.0, 0.5, 2.0, 1.0)
 """Colour, shape, size, first code, second code, presence, outline, box."""
 EARLY_DENSE_WEIGHTS = (0.5, 2.0, 0.5, 0.2, 0.2, 0.5, 2.0, 1.0)
-"""The same in the first half of the warm-up: shapes learn late, and code losses start so large that they drown them."""
+"""The same in the first half of the warm-up, where code losses are largest and shapes have yet to be learned."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class DenseTargets(torch.nn.Module):
 
     Words are read out through the language model's own embedding rows, which puts visual tokens into the space that
     the language model searches with its question words. Box and outline have a head of their own that is thrown away
-    after training; without it the tower learns colours at once and shapes hardly at all.
+    after training; they give the tower a local way to shapes, which words alone do not.
     """
 
     def __init__(self, tokenizer: Any, width: int) -> None:
