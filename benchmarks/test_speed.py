@@ -6,6 +6,7 @@ No absolute second is asserted. Ratios compare two ways of doing the same work o
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -101,12 +102,28 @@ def test_scoring_ten_thousand_pairs(benchmark, many_pairs):
     benchmark.extra_info["microseconds_per_pair"] = round(1e6 * seconds / PAIRS, 1)
 
 
-def test_reading_and_scoring_ten_thousand_saved_predictions(benchmark, many_pairs, tmp_path, monkeypatch):
+def test_reading_and_scoring_ten_thousand_saved_predictions(benchmark, many_pairs, tmp_path):
     samples, predictions = many_pairs
     path = tmp_path / "predictions.jsonl"
-    path.write_text("".join(p.model_dump_json(exclude={"masks"}) + "\n" for p in predictions))
-    task = load_tasks()["refcoco"]
-    monkeypatch.setattr(type(task), "read", lambda self, root, split: samples)
+    path.write_text(
+        "".join(
+            p.model_copy(update={"id": f"{p.id}-{p.id}"}).model_dump_json(exclude={"masks"}) + "\n" for p in predictions
+        )
+    )
+    folder = tmp_path / "refcoco"
+    folder.mkdir()
+    images = {s.image.id: {"id": int(s.image.id), "file_name": "x", "height": 480, "width": 640} for s in samples}
+    annotations = [{"id": int(s.id), "segmentation": s.target.masks[0].to_coco()} for s in samples]
+    content = {"images": list(images.values()), "annotations": annotations, "categories": []}
+    (folder / "instances.json").write_text(json.dumps(content))
+    refs = [
+        {
+            "ref_id": int(s.id), "image_id": int(s.image.id), "split": "val", "ann_id": int(s.id), "category_id": 1,
+            "sentences": [{"sent_id": int(s.id), "sent": s.id}],
+        }
+        for s in samples
+    ]  # fmt: skip
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
     options = RunOptions(task="refcoco", out=tmp_path / "scored", protocols=("strict",), data_root=str(tmp_path))
     benchmark.pedantic(score_file, args=(options, path), rounds=3)
     seconds = benchmark.stats.stats.median if benchmark.stats else 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,8 @@ class Ratio:
         above, below = self._per_cluster()
         if len(above) < 2:
             return None
-        rng = np.random.default_rng(seed)
-        weights = rng.multinomial(len(above), np.full(len(above), 1 / len(above)), size=draws)
-        values = (weights @ above) / (weights @ below)
+        sums = _draws(len(above), seed, draws) @ np.stack([above, below], axis=1)
+        values = sums[:, 0] / sums[:, 1]
         low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return float(low), float(high)
 
@@ -70,6 +70,13 @@ class Ratio:
         below = np.bincount(index, weights=np.asarray(self.denominators, dtype=float), minlength=len(names))
         counts = below > 0
         return above[counts].astype(float), below[counts].astype(float)
+
+
+@lru_cache(maxsize=2)
+def _draws(clusters: int, seed: int, draws: int) -> NDArray[np.float64]:
+    """How often each cluster is drawn, (draws, clusters); all metrics of a run share them."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws).astype(np.float64)
 
 
 def mean_of(values: Sequence[float], clusters: Sequence[str], counts: Sequence[bool] | None = None) -> Ratio:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForImageTextToText,
@@ -81,7 +82,7 @@ class TransformersBackend:
         try:
             self.processor = AutoProcessor.from_pretrained(self.folder)
             self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             raise CheckpointError(
                 f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
                 "the folder must hold config, weights, tokenizer and processor files, all complete"

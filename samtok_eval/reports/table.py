@@ -57,7 +57,7 @@ def caption(task: Task, runs: Sequence[Run]) -> str:
     title = f"{task.metadata.title}, {manifest['split']}"
     if manifest["dataset"]["root"] == DEMO:
         title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
-    if any(run.manifest["model"]["name"] == DEMO for run in runs):
+    if any(run.manifest["model"]["name"] in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):
         title += "; model demo is the bundled tiny checkpoint"
     return f"{title}. Values x 100, ± half of the 95 % interval over pictures."
 

@@ -232,8 +232,7 @@ def _embed(
     """Encoded pictures, picture of each mask, masks (N, S, S) and their vectors.
 
     The region encoder is shown the masks on the wrong pictures of the batch. It can then say nothing of a mask but its
-    place and shape; on the right pictures a small model learns codes for "the odd one out", which decode well and
-    which no language model can predict.
+    place and shape. On the right pictures a small model found codes that decode well but do not depend on the place.
     """
     chosen = [picture.masks[rng.permutation(len(picture.masks))[:most]] for picture in batch]
     masks = np.concatenate(chosen)
