@@ -6,6 +6,7 @@ appears whole or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, UsageError
 from samtok_eval.prediction import Prediction, Record
 
 SCHEMA_VERSION = 1
@@ -77,12 +78,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 class PredictionLog:
-    """Appends predictions, each on disk before the next is made."""
+    """Appends predictions, each on disk before the next is made; one process at a time."""
 
     def __init__(self, path: Path) -> None:
+        """Open the log.
+
+        Raises:
+            UsageError: another process is writing it.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise UsageError(f"another process is writing {path}; wait for it, or use --fresh") from error
+        _cut_torn_line(path)
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""

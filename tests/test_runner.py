@@ -242,3 +242,17 @@ def test_options_refuse_unknown_names_and_bad_values():
         RunOptions(task="gres", limit=0)
     with pytest.raises(UsageError, match="no split"):
         run(RunOptions(task="gres", split="train"))
+
+
+def test_two_processes_never_write_one_log(tmp_path):
+    from samtok_eval.prediction import Prediction
+    from samtok_eval.run_store import PredictionLog
+
+    path = tmp_path / "part-0.jsonl"
+    with PredictionLog(path) as log:
+        with pytest.raises(UsageError, match="another process is writing"):
+            PredictionLog(path)
+        log.append(Prediction(id="1", text="x", status="no_mask"))
+    with PredictionLog(path) as log:
+        log.append(Prediction(id="2", text="x", status="no_mask"))
+    assert [p.id for p in read_predictions([path])] == ["1", "2"]

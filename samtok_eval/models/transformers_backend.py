@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from samtok_eval.errors import CheckpointError
+from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
 from samtok_eval.models.backend import Answer, Request
@@ -125,6 +125,9 @@ class TransformersBackend:
         Args:
             requests: one batch.
             max_new_tokens: where an answer is cut.
+
+        Raises:
+            UsageError: the device has too little memory; the message names what to lower.
         """
         started = time.perf_counter()
         inputs = self.inputs(requests)
@@ -133,11 +136,16 @@ class TransformersBackend:
         rules = [SpanGrammar(self.first_mask_id, prompt)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            tokens = self.model.generate(
-                **inputs,
-                generation_config=settings,
-                logits_processor=LogitsProcessorList(rules),
-            )[:, prompt:]
+            try:
+                tokens = self.model.generate(
+                    **inputs,
+                    generation_config=settings,
+                    logits_processor=LogitsProcessorList(rules),
+                )[:, prompt:]
+            except torch.OutOfMemoryError as error:
+                raise UsageError(
+                    f"out of memory with {len(requests)} prompts of {prompt} tokens; lower --batch-size or --max-pixels"
+                ) from error
         done = time.perf_counter()
         seconds = {
             "encode": (encoded - started) / len(requests),
@@ -153,7 +161,7 @@ class TransformersBackend:
             if token in stops:
                 break
             kept.append(token)
-        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
