@@ -25,6 +25,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
 INTERRUPTED = 130
+MODEL_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "huggingface_hub")
+"""What the `model` extra brings in."""
 WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of typer's own errors; typer may carry its own copy of click, so click cannot be asked for it."""
 
@@ -68,6 +70,11 @@ def _run(program: typer.Typer) -> None:
         sys.exit(UsageError.exit_code)
     except WRONG_USAGE as error:
         _fail(error.format_message())
+        sys.exit(UsageError.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in MODEL_PACKAGES:
+            raise
+        _fail(f"{error.name} is not installed, this command needs it; install samtok-eval[model], see the README")
         sys.exit(UsageError.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on where this one stopped")

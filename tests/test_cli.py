@@ -64,6 +64,22 @@ def test_help_score_and_tasks_import_nothing_heavy():
         assert done.stdout.splitlines()[-1] == "LOADED []", words
 
 
+def test_without_torch_the_commands_that_need_it_say_what_to_install(tmp_path):
+    block = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError('blocked', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from samtok_eval.cli import main; main()\n"
+    )
+    words = ["run", "--task", "gres", "--model", "random", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", block, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: torch is not installed")
+
+
 def test_run_eval_is_the_run_command():
     done = subprocess.run(
         [sys.executable, "run_eval.py", "--list-tasks"], capture_output=True, text=True, cwd=ROOT, check=True
