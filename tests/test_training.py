@@ -148,6 +148,11 @@ def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_pa
     assert run.metrics["counters"]["scored"] == 3
 
 
+def test_too_few_steps_to_start_the_codebooks_say_so(tmp_path):
+    with pytest.raises(UsageError, match="train for more steps"):
+        run_tokenizer_preset("demo", tmp_path, 3, 1)
+
+
 @pytest.mark.parametrize(
     "recipe",
     [lambda out: run_tokenizer_preset("big", out, 1, 1), lambda out: run_sft_preset("big", out, None, 1, 1, 1)],

@@ -69,6 +69,8 @@ def run_sft_preset(
         UsageError: no such recipe.
         CheckpointError: the mask tokenizer cannot be loaded.
     """
+    from transformers.utils import logging as transformers_logging
+
     from samtok_eval.demo.tiny_vlm import build_model, build_processor
     from samtok_eval.tokenizer.model import MaskTokenizer
     from samtok_eval.training.corpus import build_scene
@@ -78,6 +80,7 @@ def run_sft_preset(
     if steps is not None:
         settings = replace(settings, warmup_tower_steps=steps, steps=steps, evaluate_every=max(steps // 2, 1))
     torch.set_num_threads(threads)
+    transformers_logging.disable_progress_bar()
     mask_tokenizer = MaskTokenizer.from_pretrained(tokenizer or DEMO_CHECKPOINT)
     corpus = [build_scene(seed, mask_tokenizer) for seed in range(scenes or DEMO_SFT_SCENES)]
     held_out = [build_scene(DEVELOPMENT + i, mask_tokenizer) for i in range(ROLLED_SCENES)]

@@ -267,6 +267,7 @@ class Trainer:
         self.started = time.process_time()
         self.used = 0
         out.mkdir(parents=True, exist_ok=True)
+        (out / "training_log.jsonl").unlink(missing_ok=True)
         write_json(out / "training.json", asdict(settings))
 
     def run(self) -> None:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samtok_eval.errors import UsageError
 from samtok_eval.run_store import write_json
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.tokenizer.model import ImageState, MaskTokenizer, normalised_boxes
@@ -98,6 +99,9 @@ def train_tokenizer(
         held_out: pictures for the reported reconstruction, never trained on.
         out: folder of `config.json`, `model.safetensors`, `training_log.jsonl` and `training.json`.
         threads: torch threads.
+
+    Raises:
+        UsageError: too few steps to start the codebooks.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(settings.seed)
@@ -129,6 +133,12 @@ def train_tokenizer(
             decoded, commitment = vectors, torch.zeros(())
         else:
             if step == books_start:
+                collected = sum(map(len, recent))
+                if collected < settings.model.codebook_size:
+                    raise UsageError(
+                        f"{settings.steps} steps collect {collected} masks before the codebooks start, which need "
+                        f"{settings.model.codebook_size}; train for more steps"
+                    )
                 start_with_kmeans(tokenizer.quantizer, torch.cat(recent), generator)
                 recent = []
             elif step < books_stop:
