@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -225,8 +226,16 @@ def data_root(name: str) -> Path:
 
 
 def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[Sample]:
-    """Samples of a split, the first `limit` of them."""
-    return task.read(data_root(root), split)[:limit]
+    """Samples of a split, the first `limit` of them.
+
+    Raises:
+        DataError: the files are missing or broken, or two samples share an id, so that one answer would be lost.
+    """
+    samples = task.read(data_root(root), split)
+    repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
+    if repeated:
+        raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {repeated[0]} first")
+    return samples[:limit]
 
 
 def _model_options(task: Task, options: RunOptions) -> ModelOptions:

@@ -221,10 +221,6 @@ def _default(answer: str) -> list[Codes]:
     return [span.codes for span in parse(answer) if span.codes is not None]
 
 
-def _strict(answer: str) -> list[Codes]:
-    return [span.codes for span in parse(answer) if span.codes is not None and span.status == "ok"]
-
-
 def _first_code(answer: str) -> list[Codes]:
     return [Codes(codes.first, MISSING) for codes in _default(answer)]
 
@@ -277,13 +273,11 @@ def _ref_last(answer: str) -> list[Codes]:
 
 POLICIES: dict[str, Callable[[str], list[Codes]]] = {
     "default": _default,
-    "well_formed": _strict,
     "first_code": _first_code,
     "ref_gres": _ref_gres,
     "ref_rl_gres": _ref_rl_gres,
     "ref_gcg": _ref_gcg,
     "ref_last": _ref_last,
 }
-"""Ways to read an answer. `default` repairs per span; `well_formed` keeps only perfect spans;
-`first_code` drops every second code; the others follow the
+"""Ways to read an answer. `default` repairs per span; `first_code` drops every second code; the others follow the
 released scripts for GRES and GroundingSuite, RL-trained GRES, GCG, and RefCOCO with the multi-round sets."""

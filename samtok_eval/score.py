@@ -13,8 +13,6 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 
-INVALID = ("invalid",)
-
 
 @dataclass(frozen=True)
 class Scored:
@@ -100,7 +98,7 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
     target = [record for record in first if not record.no_target]
     return {
         "scored": len(first),
-        "invalid": sum(statuses[status] for status in INVALID),
+        "invalid": statuses["invalid"],
         "errored": statuses["error"],
         "missing": statuses["missing"],
         "repaired": statuses["repaired"],

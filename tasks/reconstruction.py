@@ -18,6 +18,7 @@ from samtok_eval.datasets.files import read_bytes, read_json
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.metrics.referring import ciou, clusters, giou, precisions
 from samtok_eval.metrics.scoring import score_region
@@ -75,7 +76,11 @@ class Reconstruction(Task):
             return _refcoco(data_root)
         if split == "gar":
             folder = data_root / "gar_bench"
-            rows = [(item["image"], item["mask_rles"]) for item in read_json(folder / "GAR-Bench-VQA.json")]
+            path = folder / "GAR-Bench-VQA.json"
+            try:
+                rows = [(item["image"], item["mask_rles"]) for item in read_json(path)]
+            except (KeyError, TypeError) as error:
+                raise DataError(f"{path} is not GAR-Bench-VQA's own file: an item lacks {error}") from error
             present = [(image, rles) for image, rles in rows if (folder / image).is_file()]
             if not present:
                 raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
@@ -119,9 +124,9 @@ class Reconstruction(Task):
         for book in (1, 2):
             codes = [int(r.values[f"code_{book}"]) for r in records if r.values.get(f"code_{book}", -1) >= 0]
             if codes:
-                share = np.unique(codes, return_counts=True)[1] / len(codes)
-                found[f"used_{book}"] = float(len(share))
-                found[f"perplexity_{book}"] = float(2 ** -(share * np.log2(share)).sum())
+                counts = np.bincount(codes)
+                found[f"used_{book}"] = float((counts > 0).sum())
+                found[f"perplexity_{book}"] = perplexity(counts)
         return found
 
 
@@ -142,7 +147,7 @@ def _from_rows(rows: list[tuple[str, list[Any]]], folder: Path) -> list[Sample]:
                 rle = Rle.from_coco(value)
             except ValueError as error:
                 raise DataError(f"mask {i} of {image}: {error}") from error
-            reference = ImageRef(Path(image).stem, folder / image, rle.height, rle.width)
+            reference = ImageRef(str(Path(image).with_suffix("")), folder / image, rle.height, rle.width)
             samples.append(_sample(f"{reference.id}-{i}", reference, rle))
     return samples
 

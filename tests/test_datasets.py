@@ -193,6 +193,15 @@ def test_reconstruction_reads_a_folder_of_masks(demo_root, tmp_path):
         TASKS["reconstruction"].read(tmp_path, "folder")
 
 
+def test_ids_that_occur_twice_are_refused_before_an_answer_is_lost(tmp_path):
+    from samtok_eval.evaluation import read_samples
+
+    line = json.dumps({"image": "a.png", "masks": [masks.encode(np.eye(4, dtype=bool)).to_coco()]}) + "\n"
+    (tmp_path / "masks.jsonl").write_text(line * 2)
+    with pytest.raises(DataError, match="ids occur twice, a-0 first"):
+        read_samples(TASKS["reconstruction"], "folder", str(tmp_path), None)
+
+
 def test_reconstruction_reads_real_photographs():
     root = shared("data", "gar_bench", "GAR-Bench-VQA.json").parents[1]
     samples = TASKS["reconstruction"].read(root, "gar")

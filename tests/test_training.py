@@ -14,8 +14,9 @@ from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.demo.scenes import draw_scene
 from samtok_eval.demo.tiny_vlm import build_model, build_processor
 from samtok_eval.errors import UsageError
+from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import ResidualQuantizer
-from samtok_eval.training.codebooks import perplexity, start_with_kmeans, update_books
+from samtok_eval.training.codebooks import start_with_kmeans, update_books
 from samtok_eval.training.corpus import build_scene, draw_questions
 from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
 from samtok_eval.training.sft import SftTraining, Trainer, patches, rolled_picture_losses

@@ -91,14 +91,16 @@ def test_sampling_settings_of_a_checkpoint_are_overridden_and_recorded():
 
 def test_the_grammar_lets_only_well_formed_spans_out():
     vocabulary, first = 600, 50
-    grammar = SpanGrammar(first, prompt_length=2)
+    # Ids need not be in order: a vocabulary may have been extended in another way.
+    mask_ids = [first, *reversed(range(first + 1, first + len(WORDS)))]
+    grammar = SpanGrammar(mask_ids, prompt_length=2)
     generator = torch.Generator().manual_seed(0)
     ids = torch.zeros(4, 2, dtype=torch.int64)
     for _ in range(200):
         scores = grammar(ids, 3 * torch.randn(4, vocabulary, generator=generator))
         scores[:, first] += 3
         ids = torch.cat([ids, torch.multinomial(scores.softmax(1), 1, generator=generator)], dim=1)
-    names = {first + i: word for i, word in enumerate(WORDS)}
+    names = dict(zip(mask_ids, WORDS, strict=True))
     for row in ids[:, 2:].tolist():
         spans = parse("".join(names.get(token, " ") for token in row))
         assert len(spans) > 3

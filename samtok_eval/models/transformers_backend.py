@@ -90,15 +90,11 @@ class TransformersBackend:
         self.model.to(device).eval()
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
-        self.first_mask_id = first_mask_id(self.tokenizer, path_or_hub_id)
-        self.pixel_budget = {
-            key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if value is not None
-        }
-        if self.pixel_budget:
-            size = dict(self.processor.image_processor.size)
-            size |= {"shortest_edge": min_pixels} if min_pixels is not None else {}
-            size |= {"longest_edge": max_pixels} if max_pixels is not None else {}
-            self.processor.image_processor.size = size
+        self.mask_ids = mask_word_ids(self.tokenizer, path_or_hub_id)
+        size = dict(self.processor.image_processor.size)
+        size |= {"shortest_edge": min_pixels} if min_pixels is not None else {}
+        size |= {"longest_edge": max_pixels} if max_pixels is not None else {}
+        self.processor.image_processor.size = size
         self.constrained = constrained
         self.share_pictures = (
             share_pictures and "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
@@ -133,7 +129,7 @@ class TransformersBackend:
         inputs = self.inputs(requests)
         prompt = inputs["input_ids"].shape[1]
         encoded = time.perf_counter()
-        rules = [SpanGrammar(self.first_mask_id, prompt)] if self.constrained else []
+        rules = [SpanGrammar(self.mask_ids, prompt)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             try:
@@ -204,37 +200,44 @@ class TransformersBackend:
 class SpanGrammar(LogitsProcessor):
     """Lets only well-formed spans out: start, first-book word, second-book word, end; no mask word elsewhere."""
 
-    def __init__(self, first_mask_id: int, prompt_length: int) -> None:
-        self.start = first_mask_id
-        self.codes = first_mask_id + 1
-        self.end = first_mask_id + len(WORDS) - 1
+    def __init__(self, mask_ids: Sequence[int], prompt_length: int) -> None:
+        """Prepare.
+
+        Args:
+            mask_ids: ids of the mask words, in the order of `WORDS`.
+            prompt_length: tokens before the answer.
+        """
+        self.mask_ids = list(mask_ids)
+        start, first, second, end = (
+            self.mask_ids[:1],
+            self.mask_ids[1 : 1 + CODEBOOK_SIZE],
+            self.mask_ids[1 + CODEBOOK_SIZE : -1],
+            self.mask_ids[-1:],
+        )
+        self.next = {
+            **dict.fromkeys(start, first),
+            **dict.fromkeys(first, second),
+            **dict.fromkeys(second, end),
+        }
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (B, V) with forbidden words at minus infinity."""
         allowed = torch.ones_like(scores, dtype=torch.bool)
-        allowed[:, self.codes : self.end + 1] = False
-        books = [range(self.codes, self.codes + CODEBOOK_SIZE), range(self.codes + CODEBOOK_SIZE, self.end)]
-        for row, ids in enumerate(input_ids[:, self.prompt_length :].tolist()):
-            last = ids[-1] if ids else None
-            if last == self.start:
-                only = books[0]
-            elif last in books[0]:
-                only = books[1]
-            elif last in books[1]:
-                only = range(self.end, self.end + 1)
-            else:
-                continue
-            allowed[row] = False
-            allowed[row, only.start : only.stop] = True
+        allowed[:, self.mask_ids[1:]] = False
+        if input_ids.shape[1] > self.prompt_length:
+            for row, last in enumerate(input_ids[:, -1].tolist()):
+                if last in self.next:
+                    allowed[row] = False
+                    allowed[row, self.next[last]] = True
         return scores.masked_fill(~allowed, float("-inf"))
 
 
-def first_mask_id(tokenizer: Any, where: str) -> int:
-    """Id of `<|mt_start|>` in a vocabulary that holds all 514 mask words with consecutive ids.
+def mask_word_ids(tokenizer: Any, where: str) -> list[int]:
+    """Ids of the 514 mask words, in the order of `WORDS`.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: the vocabulary lacks some.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [word for word in WORDS if word not in vocabulary]
@@ -243,11 +246,7 @@ def first_mask_id(tokenizer: Any, where: str) -> int:
             f"{where} lacks {len(missing)} of the {len(WORDS)} mask words ({missing[0]} first); "
             "it is not a SAMTok checkpoint: choose one, or add the words and fine-tune"
         )
-    first = int(vocabulary[WORDS[0]])
-    codes = int(vocabulary[WORDS[1]])
-    if any(vocabulary[word] != codes + i for i, word in enumerate(WORDS[1:-1])):
-        raise CheckpointError(f"{where} holds the mask words with gaps between their ids; add them in one go, in order")
-    return first
+    return [int(vocabulary[word]) for word in WORDS]
 
 
 def pinned_generation(published: GenerationConfig) -> tuple[GenerationConfig, dict[str, Any]]:

@@ -79,17 +79,6 @@ def update_books(
     return restarted
 
 
-def perplexity(counts: Tensor) -> float:
-    """Exp of the entropy of code use; equals the number of codes when all are used alike.
-
-    Args:
-        counts: (size,) how often each code occurred.
-    """
-    share = counts.double() / counts.sum().clamp_min(1)
-    share = share[share > 0]
-    return float(torch.exp(-(share * share.log()).sum()))
-
-
 def _assign(book: Codebook, vectors: Tensor) -> tuple[Tensor, Tensor]:
     index = book.nearest(vectors)
     size, dim = book.weight.shape[0] - 1, book.weight.shape[1]

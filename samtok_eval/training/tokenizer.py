@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samtok_eval.errors import UsageError
+from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.run_store import write_json
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.tokenizer.model import ImageState, MaskTokenizer, normalised_boxes
-from samtok_eval.training.codebooks import perplexity, start_with_kmeans, update_books
+from samtok_eval.training.codebooks import start_with_kmeans, update_books
 from samtok_eval.training.schedule import one_cycle
 
 logger = logging.getLogger(__name__)
