@@ -25,12 +25,16 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
 INTERRUPTED = 130
+ALL = "all"
+"""As `--task`: every task, each on its default split."""
 MODEL_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "huggingface_hub")
 """What the `model` extra brings in."""
 WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of typer's own errors; typer may carry its own copy of click, so click cannot be asked for it."""
 
-TaskOption = Annotated[str, typer.Option("--task", help="NAME[:SPLIT][,NAME[:SPLIT]...], see `samtok-eval tasks`.")]
+TaskOption = Annotated[
+    str, typer.Option("--task", help="NAME[:SPLIT][,NAME[:SPLIT]...] or all, see `samtok-eval tasks`.")
+]
 ModelOption = Annotated[
     list[str] | None,
     typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
@@ -41,6 +45,9 @@ ProtocolOption = Annotated[
     str | None, typer.Option("--protocol", help="Protocols to score, comma-separated; all of the task's by default.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
+JudgeOption = Annotated[
+    str | None, typer.Option("--judge", help="openai:URL#NAME or replay:FILE, for tasks that have a judge.")
+]
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
 
@@ -108,6 +115,8 @@ def run_command(
     constrained: Annotated[bool, typer.Option(help="Let only well-formed mask spans out.")] = False,
     group: Annotated[bool, typer.Option(help="Read and encode each picture once for all its questions.")] = True,
     max_errors: Annotated[int, typer.Option(help="Failed samples allowed before the run ends with exit code 3.")] = 0,
+    history: Annotated[str, typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")] = "gt",
+    judge: JudgeOption = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
     tasks_dir: TasksDirOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
@@ -135,6 +144,8 @@ def run_command(
             "constrained": constrained,
             "group_pictures": group,
             "max_errors": max_errors,
+            "history": history,
+            "judge": judge,
             "fresh": fresh,
             "tasks_dirs": tuple(tasks_dir or ()),
         },
@@ -155,6 +166,7 @@ def predict_command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random model.")] = 0,
+    history: Annotated[str, typer.Option(help="gt or pred, see `run`.")] = "gt",
     tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
     max_errors: Annotated[int, typer.Option(help="Failed samples allowed.")] = 0,
     tasks_dir: TasksDirOption = None,
@@ -167,7 +179,7 @@ def predict_command(
             RunOptions(
                 task=name, split=split, model=model, data_root=data_root, out=out, limit=limit, batch_size=batch_size,
                 device=device, dtype=dtype, seed=seed, tokenizer=tokenizer, max_errors=max_errors,
-                tasks_dirs=tuple(tasks_dir or ()),
+                history=history, tasks_dirs=tuple(tasks_dir or ()),
             ),
             _console(),
             scoring=False,
@@ -185,6 +197,7 @@ def score_command(
     protocol: ProtocolOption = None,
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    judge: JudgeOption = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
@@ -198,7 +211,7 @@ def score_command(
     dirs = tuple(tasks_dir or ())
     options = RunOptions(
         task=name, split=split or named_split, data_root=data_root, out=out, protocols=_names(protocol), limit=limit,
-        seed=seed, tasks_dirs=dirs,
+        seed=seed, judge=judge, tasks_dirs=dirs,
     )  # fmt: skip
     done = score_file(options, predictions)
     typer.echo(runs_table(find_task(load_tasks(dirs), name), [done]))
@@ -326,7 +339,8 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> Non
     from samtok_eval.task import find_task, load_tasks
 
     known = load_tasks(options["tasks_dirs"])
-    wanted = [(find_task(known, name), split) for name, split in _tasks(task_text)]
+    named = [(name, None) for name in known] if task_text.strip() == ALL else _tasks(task_text)
+    wanted = [(find_task(known, name), split) for name, split in named]
     for task, split in wanted:
         task.check_split(split)
     # Only what the user typed is passed on, so that the manifest can tell it from defaults.

@@ -92,7 +92,7 @@ def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
         )
         masks = load_mask_tokenizer(options)
         yield Check("mask tokenizer", True, f"{masks.config.image_size} px, sha256 {tokenizer_sha256(masks)[:12]}")
-        backend = load_backend(options, masks)
+        backend = load_backend(options, masks, load_tasks()["gres"], [])
     except SamtokError as error:
         yield Check("model", False, str(error))
         return

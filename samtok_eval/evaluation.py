@@ -18,13 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 import samtok_eval
+from samtok_eval.datasets.files import read_json
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
 from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
 from samtok_eval.sample import Sample
@@ -57,6 +59,8 @@ class RunOptions(BaseModel):
     device: str = "auto"
     dtype: str = "auto"
     seed: int = Field(default=0, ge=0)
+    history: Literal["gt", "pred"] = "gt"
+    judge: str | None = None
     tokenizer: str | None = None
     min_pixels: int | None = Field(default=None, gt=0)
     max_pixels: int | None = Field(default=None, gt=0)
@@ -131,12 +135,13 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     samples = read_samples(task, split, options.data_root, options.limit)
     chosen = _model_options(task, options)
     tokenizer = load_mask_tokenizer(chosen)
-    backend = load_backend(chosen, tokenizer)
+    backend = load_backend(chosen, tokenizer, task, samples)
     settings = PredictSettings(
         batch_size=options.batch_size,
         max_new_tokens=options.max_new_tokens or task.metadata.max_new_tokens,
         group_pictures=options.group_pictures,
         max_errors=options.max_errors,
+        history=options.history,
     )
     manifest = _manifest(
         task, split, samples, options, chosen, backend.identity(), tokenizer_sha256(tokenizer), settings
@@ -171,7 +176,10 @@ def score_into(
 ) -> Run:
     """Score a run folder's predictions, or given files, and write records, metrics and manifest there."""
     paths = folder.parts() if predictions is None else predictions
-    scored = score(task, samples, read_predictions(paths), manifest["settings"]["seed"], protocols)
+    answers = [p for path in paths for p in _foreign_predictions(task, path) or read_predictions([path])]
+    scored = score(task, samples, answers, manifest["settings"]["seed"], protocols, manifest["settings"].get("judge"))
+    for name, content in scored.exports.items():
+        write_json(folder.path / "official_format" / name, content)
     write_records(folder.records, scored.records)
     write_json(folder.metrics, scored.metrics)
     manifest["counters"] = manifest["counters"] | scored.metrics["counters"]
@@ -206,7 +214,18 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     samples = read_samples(task, split, options.data_root, limit)
     manifest = origin or _foreign_manifest(task, split, samples, options, predictions)
     manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}
+    manifest["settings"]["judge"] = options.judge
     return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, paths)
+
+
+def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
+    """Predictions of a `.json` file in the benchmark's own result format; None for any other file."""
+    if path.suffix != ".json":
+        return None
+    found = task.foreign(read_json(path))
+    if found is None:
+        raise DataError(f"{path} is not in the result format of {task.metadata.name}; see docs/run_folder.md")
+    return found
 
 
 def data_root(name: str) -> Path:
@@ -302,7 +321,7 @@ def _manifest(
         "dataset": {name: dataset[name] for name in ("sha256", "images_sha256")},
         "settings": {
             name: effective[name]
-            for name in ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures")
+            for name in ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures", "history")
         },
         "samtok_eval": samtok_eval.__version__,
     }
@@ -374,7 +393,9 @@ def samples_sha256(samples: Sequence[Sample]) -> str:
     """Hash of questions and targets."""
     digest = hashlib.sha256()
     for sample in samples:
-        row = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in sample.target.masks]]
+        target = sample.target
+        row: list[Any] = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in target.masks]]
+        row += [value for value in (target.labels, target.texts, target.choice, target.triplets) if value]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +45,8 @@ class Prediction(BaseModel):
     """One mask per distinct code pair that any protocol of the task asks for; `"c1,-"` is the first code alone."""
     masks: list[CocoRle] | None = None
     """Foreign lines: masks in order of mention."""
+    phrases: list[str] | None = None
+    """Foreign lines: the phrase of each mask, where the benchmark's own result format keeps them out of the text."""
     status: AnswerStatus = "foreign"
     error: str | None = None
     seconds: dict[str, float] = {}
@@ -64,15 +66,15 @@ class Record:
     id: str
     image_id: str
     protocol: str
-    inter: int
-    """Pixels in both masks."""
-    union: int
-    """Pixels in either mask."""
-    gt_area: int
-    pred_area: int
-    no_target: bool
     status: str
     """`AnswerStatus`, or `missing` when there is no prediction."""
+    inter: int = 0
+    """Pixels in both masks."""
+    union: int = 0
+    """Pixels in either mask."""
+    gt_area: int = 0
+    pred_area: int = 0
+    no_target: bool = False
     failed: bool = False
     """Scored as a failure whatever the masks: missing or errored, where the protocol says so."""
     crashed: bool = False
@@ -80,6 +82,8 @@ class Record:
     phrase: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
     """Further statistics of the task, e.g. `box_iou`."""
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Statistics of which a sample has several, e.g. one flag per predicted mask."""
     slices: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -90,4 +94,5 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary of all fields."""
         # dataclasses.asdict copies deeply, which costs more than scoring the sample.
-        return {**self.__dict__, "values": dict(self.values), "slices": dict(self.slices)}
+        own = {"values": dict(self.values), "series": {k: list(v) for k, v in self.series.items()}}
+        return {**self.__dict__, **own, "slices": dict(self.slices)}

@@ -10,21 +10,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from samtok_eval import masks
+from samtok_eval.conversation import Message, messages
 from samtok_eval.errors import DataError, TooManyErrorsError
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import Codes, parse
 from samtok_eval.models.backend import Answer, Backend, Request
-from samtok_eval.prediction import AnswerStatus, CocoRle, Prediction
+from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.run_store import PredictionLog, RunFolder, read_predictions
-from samtok_eval.sample import Sample
+from samtok_eval.sample import Sample, Target
 from samtok_eval.task import Task
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 logger = logging.getLogger(__name__)
+
+History = Literal["gt", "pred"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class PredictSettings:
     group_pictures: bool = True
     """Read and encode a picture once for all its samples."""
     max_errors: int = 0
+    history: History = "gt"
+    """Whether earlier turns of a conversation show the right masks or the model's own."""
 
 
 @dataclass
@@ -98,16 +103,6 @@ def predict(
     return counts
 
 
-def answer_status(text: str) -> AnswerStatus:
-    """How well formed the mask words of an answer are."""
-    spans = parse(text)
-    if not spans:
-        return "no_mask"
-    if all(span.codes is None for span in spans):
-        return "invalid"
-    return "ok" if all(span.status == "ok" for span in spans) else "repaired"
-
-
 def codes_to_decode(task: Task, text: str) -> list[Codes]:
     """Distinct code pairs that any protocol of the task asks for, in order of mention."""
     found: dict[Codes, None] = {}
@@ -119,6 +114,10 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
 def _predict_batch(
     task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
 ) -> Iterator[Prediction]:
+
+    def encode(image: NDArray[np.uint8], regions: NDArray[np.bool_]) -> list[list[int]]:
+        return [list(codes) for codes in tokenizer.encode(image, regions).tolist()]
+
     requests: list[Request] = []
     pictures: dict[str, NDArray[np.uint8]] = {}
     for sample in batch:
@@ -126,14 +125,61 @@ def _predict_batch(
             key = sample.image.id if settings.group_pictures else sample.id
             if key not in pictures:
                 pictures[key] = read_image(sample.image)
-            requests.append(Request(sample, pictures[key]))
+            requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode)))
         except DataError as error:
             logger.warning("sample %s: %s", sample.id, error)
             yield Prediction(id=sample.id, text="", status="error", error=str(error))
     if not requests:
         return
+    if settings.history == "pred":
+        requests = _with_own_history(requests, backend, settings)
     answers = backend.generate(requests, settings.max_new_tokens)
     yield from _decode(task, requests, answers, tokenizer)
+
+
+def _with_own_history(requests: Sequence[Request], backend: Backend, settings: PredictSettings) -> list[Request]:
+    """Replace the right answers in each history by the model's own, round by round.
+
+    Mask words of a right answer that later turns repeat are replaced by those at the same place of the model's answer,
+    or left out where it has none.
+    """
+    current = list(requests)
+    for turn in range(max(len(request.messages) for request in current)):
+        members = [i for i, r in enumerate(current) if turn < len(r.messages) and r.messages[turn].role == "assistant"]
+        if not members:
+            continue
+        asked: dict[tuple[object, ...], Request] = {}
+        keys = {}
+        for i in members:
+            request = current[i]
+            before, right = request.messages[:turn], _text(request.messages[turn])
+            keys[i] = (id(request.image), *(_text(message) for message in before), right)
+            earlier = replace(request.sample, target=Target(texts=(right,)))
+            asked.setdefault(keys[i], Request(earlier, request.image, before))
+        answers = backend.generate(list(asked.values()), settings.max_new_tokens)
+        texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
+        for i in members:
+            current[i] = _with_answer(current[i], turn, texts[keys[i]])
+    return current
+
+
+def _with_answer(request: Request, turn: int, answer: str) -> Request:
+    right = _text(request.messages[turn])
+    own = [answer[span.start : span.end] for span in parse(answer)]
+    swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right))}
+
+    def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
+        if isinstance(part, str):
+            for before, after in swaps.items():
+                part = part.replace(before, after)
+        return part
+
+    later = [Message(m.role, tuple(map(swapped, m.parts))) for m in request.messages[turn + 1 :]]
+    return replace(request, messages=(*request.messages[:turn], Message("assistant", (answer,)), *later))
+
+
+def _text(message: Message) -> str:
+    return "".join(part for part in message.parts if isinstance(part, str))
 
 
 def _decode(
@@ -160,7 +206,7 @@ def _decode(
                 id=requests[i].sample.id,
                 text=answers[i].text,
                 decoded={codes.key: decoded[codes] for codes in several},
-                status=answer_status(answers[i].text),
+                status=task.status(answers[i].text),
                 seconds={name: round(value, 5) for name, value in timing.items()},
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from samtok_eval.masks import Rle
 
@@ -23,10 +24,26 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Region:
-    """A mask that the question refers to."""
+    """A mask inside a text, written there as its mask words."""
 
     mask: Rle
-    label: str = ""
+    """At the picture's own size."""
+    view: Crop | None = None
+    """Encode the mask in this view instead of in the whole picture."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A second view: a rectangle of the picture, enlarged. As a part of a turn it shows that view."""
+
+    box: tuple[int, int, int, int]
+    """x1 y1 x2 y2 in pixels, the last row and column not included."""
+    height: int
+    """Of the view, in pixels."""
+    width: int
+
+
+Part = str | Region | Crop
 
 
 @dataclass(frozen=True)
@@ -34,18 +51,38 @@ class Turn:
     """One turn of the conversation before the answer."""
 
     role: str
-    """`user` or `assistant`."""
-    text: str
-    regions: tuple[Region, ...] = ()
-    """Regions in the order in which the text mentions them."""
+    """`user` or `assistant`; an assistant's turn is the right answer to an earlier question."""
+    parts: tuple[Part, ...]
+    """Text, masks and further views in the order in which they are read; the picture stands before the first turn."""
+
+    @property
+    def text(self) -> str:
+        """The turn as one text, masks and views as short descriptions."""
+        return "".join(part if isinstance(part, str) else _described(part) for part in self.parts)
+
+
+class Triplet(NamedTuple):
+    """A relation between two of a target's masks."""
+
+    subject: int
+    """Index into `Target.masks`."""
+    predicate: str
+    object: int
 
 
 @dataclass(frozen=True)
 class Target:
-    """The right answer."""
+    """The right answer; which fields are set depends on the task."""
 
     masks: tuple[Rle, ...] = ()
     """One mask per instance; empty for a no-target question."""
+    labels: tuple[str, ...] = ()
+    """A phrase or class name per mask, where the task asks for them."""
+    texts: tuple[str, ...] = ()
+    """Reference captions."""
+    choice: str = ""
+    """The letter of the right option."""
+    triplets: tuple[Triplet, ...] = ()
 
     @property
     def no_target(self) -> bool:
@@ -66,3 +103,9 @@ class Sample:
     """The bare expression, where the benchmark has one."""
     slices: Mapping[str, str] = field(default_factory=dict)
     """Names and values by which results are broken down, e.g. `{"targets": "one"}`."""
+
+
+def _described(part: Region | Crop) -> str:
+    if isinstance(part, Crop):
+        return f"<view {part.box} {part.height}x{part.width}>"
+    return f"<mask {part.mask.counts}{' in view' if part.view else ''}>"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samtok_eval.errors import DataError
+from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
@@ -22,6 +23,8 @@ class Scored:
     """Of all protocols, samples in the order of the benchmark's files."""
     metrics: dict[str, Any]
     """The content of `metrics.json`."""
+    exports: dict[str, Any]
+    """Answers in the benchmark's own result format: file name -> JSON content."""
 
 
 def score(
@@ -30,6 +33,7 @@ def score(
     predictions: Iterable[Prediction],
     seed: int = 0,
     protocols: Sequence[str] | None = None,
+    judge: str | None = None,
 ) -> Scored:
     """Score predictions under every protocol.
 
@@ -39,16 +43,15 @@ def score(
         predictions: answers in any order; a sample without one is scored by rule.
         seed: of the bootstrap.
         protocols: names of protocols, all of the task's by default.
+        judge: `openai:URL#NAME` or `replay:FILE`, for tasks that have a judge.
 
     Raises:
         DataError: an id is unknown or occurs twice, or masks do not fit the pictures.
     """
     answers = by_id(predictions, {sample.id for sample in samples})
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
-    by_protocol: dict[str, list[Record]] = {protocol.name: [] for protocol in chosen}
-    for sample in samples:
-        for protocol in chosen:
-            by_protocol[protocol.name].append(task.score(sample, answers.get(sample.id), protocol))
+    with Judges(judge) as judges:
+        by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}
     for name, mine in by_protocol.items():
@@ -58,7 +61,8 @@ def score(
         }
         slices[name] = _slices(task, mine, name, seed)
     records = [record for mine in by_protocol.values() for record in mine]
-    return Scored(records, {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)})
+    found = {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)}
+    return Scored(records, found, task.export(samples, answers))
 
 
 def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Prediction]:
@@ -95,7 +99,7 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
         all_records: records of all protocols.
     """
     statuses = Counter(record.status for record in first)
-    target = [record for record in first if not record.no_target]
+    target = [record for record in first if record.gt_area > 0]
     return {
         "scored": len(first),
         "invalid": statuses["invalid"],

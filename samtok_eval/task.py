@@ -10,20 +10,24 @@ import difflib
 import importlib.util
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.errors import UsageError
-from samtok_eval.mask_tokens import Codes, PolicyCrashError, masks_of
+from samtok_eval.mask_tokens import CODEBOOK_SIZE, Codes, PolicyCrashError, masks_of, parse, render
 from samtok_eval.metrics.ratio import Ratio
-from samtok_eval.prediction import Prediction, Record
-from samtok_eval.prompts import Prompt
+from samtok_eval.prediction import AnswerStatus, Prediction, Record
+from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.sample import Sample
+
+if TYPE_CHECKING:
+    from samtok_eval.metrics.judges import Judges
 
 
 class TaskMetadata(BaseModel):
@@ -101,13 +105,68 @@ class Task(ABC):
             DataError: a file is missing or broken.
         """
 
+    def foreign(self, content: Any) -> list[Prediction] | None:
+        """Predictions in the benchmark's own result format.
+
+        Args:
+            content: a parsed JSON file.
+
+        Returns:
+            None when this is not that format, or the benchmark has none.
+        """
+        del content
+        return None
+
+    def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
+        """Answers in the format that the benchmark's own scorer reads: file name -> JSON content; none by default."""
+        del samples, answers
+        return {}
+
     @abstractmethod
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """Statistics of one answer; a missing prediction is None."""
 
+    def score_all(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+    ) -> list[Record]:
+        """Statistics of all answers, in the order of the samples; tasks that compare whole corpora extend it.
+
+        Args:
+            samples: everything that was to be answered.
+            answers: predictions by sample id.
+            protocol: the rules.
+            judges: caption scorers, text similarity and a judge model, each started when first asked.
+        """
+        del judges
+        return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
+
     @abstractmethod
     def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
         """Every metric as per-sample numerators and denominators."""
+
+    def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
+        """The right answer as a model should write it.
+
+        Args:
+            sample: the question.
+            codes: one pair per mask of the target.
+        """
+        return render(codes) or next(iter(sample.target.texts), NO_TARGET_ANSWER)
+
+    def guess(self, sample: Sample, samples: Sequence[Sample], rng: np.random.Generator) -> str:
+        """An answer that looks right and rests on nothing: here one span of random codes.
+
+        Args:
+            sample: the question; its target must not be used.
+            samples: all questions, for tasks whose guess is the answer to another one.
+            rng: the only source of choice.
+        """
+        del sample, samples
+        return render([random_codes(rng)])
+
+    def status(self, text: str) -> AnswerStatus:
+        """How well formed an answer is."""
+        return mask_status(text)
 
     def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
         """Metrics that are not ratios of sums, so that they have no interval; none by default."""
@@ -139,6 +198,22 @@ class Task(ABC):
                 return protocol
         names = ", ".join(protocol.name for protocol in self.protocols)
         raise UsageError(f"{self.metadata.name} has no protocol {name!r}; choose from {names}")
+
+
+def mask_status(text: str) -> AnswerStatus:
+    """How well formed the mask words of an answer are."""
+    spans = parse(text)
+    if not spans:
+        return "no_mask"
+    if all(span.codes is None for span in spans):
+        return "invalid"
+    return "ok" if all(span.status == "ok" for span in spans) else "repaired"
+
+
+def random_codes(rng: np.random.Generator) -> Codes:
+    """A code pair drawn uniformly."""
+    first, second = rng.integers(CODEBOOK_SIZE, size=2).tolist()
+    return Codes(first, second)
 
 
 def bundled_tasks_dir() -> Path:

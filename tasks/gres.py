@@ -63,7 +63,7 @@ class Gres(Task):
             slices = {"targets": "none" if count == 0 else "one" if count == 1 else "several"}
             if expression.kind:
                 slices["kind"] = expression.kind
-            turns = (Turn("user", SEGMENT_PHRASE(phrase=phrase)),)
+            turns = (Turn("user", (SEGMENT_PHRASE(phrase=phrase),)),)
             samples.append(Sample(expression.id, expression.image, turns, Target(expression.instances), phrase, slices))
         return samples
 

@@ -74,7 +74,7 @@ class Referring(Task):
             slices = {"category": expression.category}
             if expression.kind:
                 slices["kind"] = expression.kind
-            turns = (Turn("user", SEGMENT_PHRASE(phrase=expression.sentence)),)
+            turns = (Turn("user", (SEGMENT_PHRASE(phrase=expression.sentence),)),)
             target = Target(expression.instances)
             samples.append(Sample(expression.id, expression.image, turns, target, expression.sentence, slices))
         return samples

@@ -122,7 +122,7 @@ class Nothing(Task):
     protocols = (Protocol("strict", policy="default", missing_second="skip", errors_fail=True),)
     def read(self, data_root, split):
         image = ImageRef("1", data_root / "one.png", 8, 8)
-        return [Sample("1", image, (Turn("user", "x"),), Target())]
+        return [Sample("1", image, (Turn("user", ("x",)),), Target())]
     def score(self, sample, prediction, protocol):
         return score_region(sample, prediction, protocol)
     def ratios(self, records, protocol):

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAX_CHECKPOINT_BYTES = 12_000_000
 LAYERS = (
-    ("sample", "prediction", "masks", "errors", "mask_tokens", "prompts", "images", "hub"),
+    ("sample", "prediction", "masks", "errors", "mask_tokens", "prompts", "images", "hub", "regions", "conversation"),
     ("datasets", "metrics", "tokenizer", "models", "task", "run_store"),
     ("score", "signature", "progress", "runner"),
     ("evaluation",),

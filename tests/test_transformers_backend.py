@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from samtok_eval import evaluate
+from samtok_eval.conversation import messages
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import CheckpointError
 from samtok_eval.images import read_image
@@ -30,7 +31,10 @@ def requests(demo_root):
     pictures = {}
     for sample in samples:
         pictures.setdefault(sample.image.id, read_image(sample.image))
-    return [Request(sample, pictures[sample.image.id]) for sample in samples]
+    return [
+        Request(s, pictures[s.image.id], messages(s.turns, pictures[s.image.id], encode=lambda image, masks: []))
+        for s in samples
+    ]
 
 
 def texts(backend, requests, size):
@@ -48,13 +52,13 @@ def test_sharing_pictures_changes_nothing(backend, requests):
 
 def test_inputs_equal_the_processor(backend, requests):
     pair = [requests[0], requests[-1]]
-    messages = [
+    chats = [
         [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(r.image)},
                                       {"type": "text", "text": r.sample.turns[0].text}]}]
         for r in pair
     ]  # fmt: skip
     expected = backend.processor.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
+        chats, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
         processor_kwargs={"padding": True},
     )  # fmt: skip
     own = TransformersBackend(str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, share_pictures=False).inputs(pair)

@@ -30,7 +30,7 @@ class Counts(NamedTuple):
     truth: Rle
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1 << 14)
 def region_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
     """Compare the unions of two sets of masks; protocols that read an answer alike share the work.
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from samtok_eval.conversation import Message
 from samtok_eval.sample import Sample
 
 
@@ -19,6 +20,8 @@ class Request:
     sample: Sample
     image: NDArray[np.uint8]
     """uint8 (H, W, 3) RGB, EXIF orientation applied."""
+    messages: tuple[Message, ...]
+    """The conversation to be answered, masks written as mask words."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Backends without a language model: the ceiling, the floor, and recorded answers.
 
-`oracle` answers with the codes of the true masks: what the tokenizer alone would reach. `random` draws valid spans:
-what no looking reaches. `replay` repeats the texts of a predictions file.
+`oracle` writes the right answer with the codes of the true masks: what the tokenizer alone would reach. `random`
+guesses without looking. `replay` repeats the texts of a predictions file.
 """
 
 from __future__ import annotations
@@ -15,60 +15,62 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import CODEBOOK_SIZE, render
+from samtok_eval.mask_tokens import Codes
 from samtok_eval.models.backend import Answer, Request
-from samtok_eval.prompts import NO_TARGET_ANSWER
 from samtok_eval.run_store import read_predictions
 
 if TYPE_CHECKING:
+    from samtok_eval.sample import Sample
+    from samtok_eval.task import Task
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 
 class Oracle:
-    """One span per true instance, encoded by the run's own tokenizer."""
+    """The task's right answer, its masks encoded by the run's own tokenizer."""
 
     name = "oracle"
 
-    def __init__(self, tokenizer: MaskTokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, task: Task, tokenizer: MaskTokenizer) -> None:
+        self.task, self.tokenizer = task, tokenizer
 
     def identity(self) -> dict[str, Any]:
         """Its name; the tokenizer's fingerprint is part of every run key."""
         return {"model": self.name}
 
     def generate(self, requests: Sequence[Request], max_new_tokens: int) -> list[Answer]:
-        """True codes; `No target.` where nothing is meant."""
+        """Right answers."""
         del max_new_tokens
         return [Answer(self._answer(request)) for request in requests]
 
     def _answer(self, request: Request) -> str:
         truth = request.sample.target.masks
-        if not truth:
-            return NO_TARGET_ANSWER
-        codes = self.tokenizer.encode(request.image, np.stack([masks.decode(rle) for rle in truth]))
-        return render(codes.tolist())
+        codes: list[Codes] = []
+        if truth:
+            found = self.tokenizer.encode(request.image, np.stack([masks.decode(rle) for rle in truth]))
+            codes = [Codes(*pair) for pair in found.tolist()]
+        return self.task.answer(request.sample, codes)
 
 
 class Random:
-    """One span of random codes per question, drawn from the seed and the sample's id."""
+    """The task's guess, drawn from the seed and the sample's id."""
 
     name = "random"
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, task: Task, samples: Sequence[Sample], seed: int) -> None:
+        self.task, self.samples, self.seed = task, samples, seed
 
     def identity(self) -> dict[str, Any]:
         """Its name and seed."""
         return {"model": self.name, "seed": self.seed}
 
     def generate(self, requests: Sequence[Request], max_new_tokens: int) -> list[Answer]:
-        """A span each, whatever the order of the requests."""
+        """A guess each, whatever the order of the requests."""
         del max_new_tokens
-        return [Answer(render([self._codes(request.sample.id)])) for request in requests]
+        return [Answer(self._answer(request.sample)) for request in requests]
 
-    def _codes(self, sample_id: str) -> list[int]:
-        digest = hashlib.sha256(f"{self.seed}/{sample_id}".encode()).digest()
-        return [code % CODEBOOK_SIZE for code in digest[:2]]
+    def _answer(self, sample: Sample) -> str:
+        digest = hashlib.sha256(f"{self.seed}/{sample.id}".encode()).digest()
+        return self.task.guess(sample, self.samples, np.random.default_rng(list(digest)))
 
 
 class Replay:

@@ -15,6 +15,10 @@ from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samtok_eval.sample import Sample
+    from samtok_eval.task import Task
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -92,8 +96,14 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
 
 
-def load_backend(options: ModelOptions, tokenizer: MaskTokenizer) -> Backend:
+def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, samples: Sequence[Sample]) -> Backend:
     """The backend that answers.
+
+    Args:
+        options: names it.
+        tokenizer: gives the oracle its codes.
+        task: knows right answers and guesses.
+        samples: the whole split, from which guesses are drawn.
 
     Raises:
         UsageError: the name cannot be one.
@@ -101,9 +111,9 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer) -> Backend:
     """
     kind, _, rest = options.model.partition(":")
     if options.model == "oracle":
-        return Oracle(tokenizer)
+        return Oracle(task, tokenizer)
     if options.model == "random":
-        return Random(options.seed)
+        return Random(task, samples, options.seed)
     if kind == "replay":
         return Replay(Path(rest))
     from samtok_eval.models.transformers_backend import TransformersBackend

@@ -161,23 +161,22 @@ class TransformersBackend:
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
-        own = (
-            {id(r.image): r.image for r in requests}
-            if self.share_pictures
-            else {i: r.image for i, r in enumerate(requests)}
-        )
-        places = list(own)
-        rows = [places.index(id(r.image) if self.share_pictures else i) for i, r in enumerate(requests)]
+        shown = [part for r in requests for m in r.messages for part in m.parts if not isinstance(part, str)]
+        keys = [id(image) if self.share_pictures else i for i, image in enumerate(shown)]
+        own = dict(zip(keys, shown, strict=True))
+        places = {key: place for place, key in enumerate(own)}
+        rows = [places[key] for key in keys]
         pictures = self.processor.image_processor(
             images=[Image.fromarray(image) for image in own.values()], return_tensors="pt"
         ).to(self.device)
         grid = pictures["image_grid_thw"]
         merge = self.processor.image_processor.merge_size**2
-        texts = []
-        for request, row in zip(requests, rows, strict=True):
+        texts, waiting, image_token = [], iter(rows), self.processor.image_token
+        for request in requests:
             text = self.processor.apply_chat_template(_messages(request), tokenize=False, add_generation_prompt=True)
+            first, *rest = text.split(image_token)
             texts.append(
-                text.replace(self.processor.image_token, self.processor.image_token * int(grid[row].prod() // merge))
+                first + "".join(image_token * int(grid[next(waiting)].prod() // merge) + after for after in rest)
             )
         inputs = dict(
             self.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False).to(self.device)
@@ -277,12 +276,16 @@ def folder_sha256(folder: Path) -> str:
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
-    """Chat messages; the picture stands before the first user text."""
-    messages: list[dict[str, Any]] = []
-    for turn in request.sample.turns:
-        content: list[dict[str, Any]] = [] if messages else [{"type": "image"}]
-        messages.append({"role": turn.role, "content": [*content, {"type": "text", "text": turn.text}]})
-    return messages
+    """Chat messages with a mark where each picture stands."""
+    return [
+        {
+            "role": message.role,
+            "content": [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in message.parts
+            ],
+        }
+        for message in request.messages
+    ]
 
 
 def _first_line(error: BaseException) -> str:
