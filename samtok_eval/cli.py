@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -115,7 +115,9 @@ def run_command(
     constrained: Annotated[bool, typer.Option(help="Let only well-formed mask spans out.")] = False,
     group: Annotated[bool, typer.Option(help="Read and encode each picture once for all its questions.")] = True,
     max_errors: Annotated[int, typer.Option(help="Failed samples allowed before the run ends with exit code 3.")] = 0,
-    history: Annotated[str, typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")] = "gt",
+    history: Annotated[
+        Literal["gt", "pred"], typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")
+    ] = "gt",
     judge: JudgeOption = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
     tasks_dir: TasksDirOption = None,
@@ -166,7 +168,7 @@ def predict_command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random model.")] = 0,
-    history: Annotated[str, typer.Option(help="gt or pred, see `run`.")] = "gt",
+    history: Annotated[Literal["gt", "pred"], typer.Option(help="gt or pred, see `run`.")] = "gt",
     tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
     max_errors: Annotated[int, typer.Option(help="Failed samples allowed.")] = 0,
     tasks_dir: TasksDirOption = None,
