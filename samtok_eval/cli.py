@@ -337,7 +337,7 @@ def train_sft_command(
 
 def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> None:
     from samtok_eval.evaluation import RunOptions, run
-    from samtok_eval.reports.table import runs_table
+    from samtok_eval.reports.table import overview_table, runs_table
     from samtok_eval.task import find_task, load_tasks
 
     known = load_tasks(options["tasks_dirs"])
@@ -347,13 +347,15 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> Non
         task.check_split(split)
     # Only what the user typed is passed on, so that the manifest can tell it from defaults.
     passed = {name: value for name, value in options.items() if value != RunOptions.model_fields[name].default}
-    tables = []
+    pairs = []
     for task, split in wanted:
         runs = [
             run(RunOptions(task=task.metadata.name, split=split, model=model, **passed), _console()) for model in models
         ]
-        tables.append(runs_table(task, runs))
-    typer.echo("\n\n".join(tables))
+        pairs.append((task, runs))
+    typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
+    if len(pairs) > 1:
+        typer.echo("\n" + overview_table(pairs))
 
 
 def _tasks(text: str) -> list[tuple[str, str | None]]:

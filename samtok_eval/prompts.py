@@ -29,3 +29,35 @@ SEGMENT_PHRASE = Prompt(
 )
 NO_TARGET_ANSWER = "No target."
 """What SAMTok checkpoints are trained to say when nothing matches (projects/samtok/datasets/tokenize_2d_mask)."""
+DESCRIBE_WITH_MASKS = Prompt(
+    "gcg-brief",
+    # Five blanks: a line continuation in the released scripts, kept because checkpoints were measured with it.
+    "Could you please give me a brief description of the image? Please respond with interleaved     segmentation masks "
+    "for the corresponding parts of the answer.",
+    "SAMTok evaluation of GCG, projects/samtok/evaluation/qwen3vl/qwen3vl_gcg_eval.py:80",
+)
+CAPTION_REGION = Prompt(
+    "caption-region",
+    "Given a detailed description of this region {region}.",
+    "SAMTok captioning, projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py:247",
+)
+CAPTION_REGION_ZOOM = Prompt(
+    "caption-region-zoom",
+    "Given a detailed description of this region {region}. Zoom in with the perspective as {view}, {region_in_view}.",
+    "SAMTok captioning, projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py:216,242",
+)
+CHOOSE_OPTION = Prompt(
+    "choose-option",
+    "Question: {question}\nOptions:\n{options}\nAnswer with the correct option's letter directly.",
+    "GAR-Bench, evaluation/GAR-Bench/inference.py of Grasp-Any-Region",
+)
+SCENE_GRAPH = Prompt(
+    "scene-graph",
+    "Generate a scene graph for this image. Identify the main objects and describe their relationships to each other.",
+    "SAMTok demo, projects/samtok/gradio app.py:686; the released code has no evaluation prompt for scene graphs",
+)
+FIND_DESCRIBED = Prompt(
+    "find-described",
+    "Please carefully check the image and detect the object this sentence describes: {caption}",
+    "SAMTok evaluation of GroundingSuite, projects/samtok/evaluation/qwen3vl/qwen3vl_groundingsuite_infer.py:173",
+)

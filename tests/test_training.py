@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.demo.scenes import draw_scene
+from samtok_eval.demo.language import VIEW
+from samtok_eval.demo.scenes import KINDS, draw_scene
 from samtok_eval.demo.tiny_vlm import build_model, build_processor
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import ResidualQuantizer
 from samtok_eval.training.codebooks import start_with_kmeans, update_books
-from samtok_eval.training.corpus import build_scene, draw_questions
+from samtok_eval.training.corpus import build_scene, draw_dialogues
 from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
-from samtok_eval.training.sft import SftTraining, Trainer, patches, rolled_picture_losses
+from samtok_eval.training.sft import QuestionPacker, SftTraining, Trainer, patches, rolled_picture_losses
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +45,57 @@ def test_patches_equal_the_processor(trainer):
 
 
 def test_packed_questions_have_exactly_the_loss_of_separate_samples(trainer, scenes):
-    rng = np.random.default_rng(0)
-    questions = draw_questions(scenes[0], 4, rng)
+    """One question, several rounds, a second view and a long answer share two pictures in one batch."""
+    kinds = ("attribute", "rounds", "zoomed caption", "scene graph")
+    batch = [[next(d for d in scene.dialogues if d.kind == kind) for kind in kinds] for scene in scenes[:2]]
+    assert len(batch[0][1].turns) > 1
+    packer = QuestionPacker(trainer.processor, trainer.packer.grid)
     with torch.no_grad():
-        vision = trainer._see(scenes[:1])
-        packed, labels = trainer._answer_logits(trainer.packer.pack([questions]), vision)
+        packed, labels = trainer._answer_logits(packer.pack(batch), trainer._see(scenes[:2]))
         packed_losses = F.cross_entropy(packed, labels, reduction="none")
-        separate = []
-        for q in questions:
-            messages = [
-                {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": q.question}]},
-                {"role": "assistant", "content": [{"type": "text", "text": q.answer}]},
-            ]
-            text = trainer.processor.apply_chat_template(messages, tokenize=False).removesuffix("\n")
-            inputs = trainer.processor(text=[text], images=[Image.fromarray(scenes[0].image)], return_tensors="pt")
-            wanted = len(trainer.packer._encode(q.answer + "<|im_end|>"))
-            logits = trainer.model(**inputs).logits[0, -wanted - 1 : -1]
-            separate.append(F.cross_entropy(logits, inputs["input_ids"][0, -wanted:], reduction="none"))
+        separate = [separate_losses(trainer, s, d) for s, ds in zip(scenes, batch, strict=False) for d in ds]
     assert (packed_losses - torch.cat(separate)).abs().max() < 1e-4
 
 
-def test_questions_are_drawn_without_repetition(scenes):
+def separate_losses(trainer, scene, dialogue):
+    """Losses of one dialogue alone, through the processor: answers with their end words."""
+    messages = []
+    for question, answer in dialogue.turns:
+        first, *views = question.split(VIEW)
+        content = [] if messages else [{"type": "image"}]
+        content += [{"type": "text", "text": first}]
+        for text in views:
+            content += [{"type": "image"}, {"type": "text", "text": text}]
+        messages.append({"role": "user", "content": content})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    text = trainer.processor.apply_chat_template(messages, tokenize=False).removesuffix("\n")
+    shown = [Image.fromarray(scene.image)] * text.count("<|image_pad|>")
+    inputs = trainer.processor(text=[text], images=shown, return_tensors="pt")
+    ids = inputs["input_ids"][0].tolist()
+    mark, end = (trainer.packer._encode(word) for word in ("<|im_start|>assistant\n", "<|im_end|>"))
+    places, i = [], 0
+    while i < len(ids):
+        if ids[i : i + len(mark)] == mark:
+            start = i + len(mark)
+            i = ids.index(end[0], start)
+            places += range(start, i + 1)
+        i += 1
+    logits = trainer.model(**inputs).logits[0]
+    return F.cross_entropy(logits[torch.tensor(places) - 1], torch.tensor(ids)[places], reduction="none")
+
+
+def test_dialogues_beyond_the_row_budget_are_left_out(trainer, scenes):
+    graph = next(d for d in scenes[0].dialogues if d.kind == "scene graph")
+    length = len(trainer.packer.tokens(graph)[0])
+    small = QuestionPacker(trainer.processor, trainer.packer.grid, budget=length)
+    assert small.pack([[graph, graph]]).input_ids.shape[1] == len(small.prefix) + length
+
+
+def test_dialogues_are_drawn_without_repetition(scenes):
     rng = np.random.default_rng(0)
     for scene in scenes:
-        drawn = draw_questions(scene, 1000, rng)
-        assert len(drawn) == len(set(drawn)) == len(scene.questions)
+        drawn = draw_dialogues(scene, 1000, rng)
+        assert len(drawn) == len(set(drawn)) == len(scene.dialogues)
 
 
 def test_answers_hold_the_codes_of_their_objects(scenes):
@@ -75,10 +103,12 @@ def test_answers_hold_the_codes_of_their_objects(scenes):
 
     for scene in scenes:
         known = {tuple(row[3:]) for row in scene.labels.tolist()}
-        for q in scene.questions:
-            spans = parse(q.answer)
-            assert all(span.status == "ok" and span.codes in known for span in spans)
-            assert bool(spans) == (q.kind != "none")
+        for dialogue in scene.dialogues:
+            for _, answer in dialogue.turns:
+                spans = parse(answer)
+                assert all(span.status == "ok" and span.codes in known for span in spans)
+                without = dialogue.kind == "none" or dialogue.kind.endswith("caption") or "choice" in dialogue.kind
+                assert bool(spans) == (not without or dialogue.kind == "grounded caption")
 
 
 def test_kmeans_start_places_books_on_clusters_and_residuals_shrink():
@@ -169,7 +199,8 @@ def test_the_shipped_checkpoint_looks_at_its_picture(scenes, tmp_path):
     processor = AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
     model = AutoModelForImageTextToText.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32)
     shipped = Trainer(SftTraining(1, 1), model, processor, lambda i: scenes[i], scenes, tmp_path)
-    losses = rolled_picture_losses(shipped, scenes)
+    referring = [replace(s, dialogues=tuple(d for d in s.dialogues if d.kind in KINDS)) for s in scenes]
+    losses = rolled_picture_losses(shipped, referring)
     assert losses["answer_rolled"] > 2 * losses["answer"]
     assert losses["first_code_rolled"] > losses["first_code"] + 1
 

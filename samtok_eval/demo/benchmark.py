@@ -1,8 +1,8 @@
 """Writes the demo benchmark in the benchmarks' own file formats.
 
 Out: a data root with gRefCOCO (`grefcoco/`), RefCOCO, RefCOCO+ and RefCOCOg, each with its own refs file and an
-`instances.json` that holds polygons and run lengths side by side, as COCO's does. Training scenes have seeds from 0,
-held-out scenes from `HELD_OUT`; the two never meet.
+`instances.json` that holds polygons and run lengths side by side, as COCO's does; `formats.py` adds the other
+benchmarks. Training scenes have seeds from 0, held-out scenes from `HELD_OUT`; the two never meet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +21,18 @@ import numpy as np
 from PIL import Image
 
 from samtok_eval import masks
+from samtok_eval.demo import formats
 from samtok_eval.demo.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
 """Expressions asked per scene and benchmark."""
 SPLIT_SCENES = {"train": 40, "val": 100, "testA": 50, "testB": 50, "test": 50}
 """Scenes per split. The refs files' `train` split is a sample for format tests; training draws its own scenes."""
+MULTI_ROUND_SCENES = 50
+"""Scenes of each multi-round file."""
 GRES_SHARES = {"attribute": 2, "relation": 1, "superlative": 1, "multi": 1, "none": 1}
 """Expressions of each kind per scene."""
 
@@ -90,6 +94,12 @@ def build_demo(out: Path) -> None:
             path.write_text(json.dumps(refs))
         else:
             path.write_bytes(pickle.dumps(refs, protocol=2))
+    formats.write_gcg(part, {"val": scenes["val"], "test": scenes["test"]})
+    formats.write_psg(part, scenes["train"], scenes["val"])
+    formats.write_multi_round(part, multi_round_scenes())
+    formats.write_gar(part, scenes["val"])
+    formats.write_dlc(part, scenes["val"])
+    formats.write_grounding_suite(part, scenes["val"])
     if out.exists():
         out.rmdir()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +118,14 @@ def cached_demo() -> Path:
             if not out.is_dir():
                 raise
     return out
+
+
+@cache
+def multi_round_scenes() -> tuple[tuple[Scene, ...], ...]:
+    """Scenes of the four multi-round files, in their order."""
+    first = {split.name: split.first_seed for split in _splits()}
+    names = ("val", "testA", "testB", "test")
+    return tuple(tuple(draw_scene(first[name] + i) for i in range(MULTI_ROUND_SCENES)) for name in names)
 
 
 def picture_name(seed: int) -> str:

@@ -22,7 +22,7 @@ MERGE = 1
 CELL = PATCH * MERGE
 """Side in pixels of the square that one visual token covers."""
 HIDDEN = 128
-VOCABULARY = 420
+VOCABULARY = 600
 """Byte-pair entries before control and mask words are added."""
 EMBEDDING_STD = 0.08
 CONTROL_WORDS = (

@@ -7,6 +7,7 @@ checkpoint's generation config are overridden, and what was overridden is record
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import time
@@ -187,13 +188,24 @@ class TransformersBackend:
         pixels = pictures["pixel_values"].to(self.dtype)
         if self.share_pictures:
             vision = self.model.model.get_image_features(pixels, grid, return_dict=True)
-            vision.pooler_output = tuple(vision.pooler_output[row] for row in rows)
-            if getattr(vision, "deepstack_features", None):
-                vision.deepstack_features = [tuple(level[row] for row in rows) for level in vision.deepstack_features]
-            inputs["mm_encoder_outputs"] = {"image": vision}
+            inputs["mm_encoder_outputs"] = {"image": repeat_pictures(vision, rows)}
         else:
             inputs["pixel_values"] = pixels
         return inputs
+
+
+def repeat_pictures(vision: Any, rows: Sequence[int]) -> Any:
+    """Vision features of distinct pictures, repeated in the order in which sequences show them.
+
+    Args:
+        vision: output of `get_image_features`; left as it is.
+        rows: index of a picture, one per place where a picture is shown.
+    """
+    repeated = copy.copy(vision)
+    repeated.pooler_output = tuple(vision.pooler_output[row] for row in rows)
+    if getattr(vision, "deepstack_features", None):
+        repeated.deepstack_features = [tuple(level[row] for row in rows) for level in vision.deepstack_features]
+    return repeated
 
 
 class SpanGrammar(LogitsProcessor):

@@ -20,13 +20,23 @@ HEADERS = {
     "giou_by_phrase": "gIoU by phrase",
     "box_acc@0.5": "box acc@0.5",
     "boundary_iou": "boundary IoU",
+    "ap50": "AP50",
+    "miou_gcg": "mIoU",
+    "recall_gcg": "recall",
+    "recall_gcg_minilm": "recall (MiniLM)",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
 }
 ABSENT = "-"
+JUDGED = "|"
+"""Stands between a metric and the judge that gave it, so that two judges never share a column."""
 
 
 def header(metric: str) -> str:
-    """A metric's column title."""
-    return HEADERS.get(metric, metric.replace("pr@", "Pr@").replace("_", " "))
+    """A metric's column title, its judge in brackets."""
+    base, _, judge = metric.partition(JUDGED)
+    title = HEADERS.get(base, base.replace("pr@", "Pr@").replace("_", " "))
+    return f"{title} ({judge})" if judge else title
 
 
 def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
@@ -38,7 +48,8 @@ def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
         style: a `tabulate` format.
     """
     protocols = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
-    shown = [m for m in task.metadata.metrics if any(m in run.metrics.get(p, {}) for p in protocols for run in runs)]
+    present = {m: None for p in protocols for run in runs for m in run.metrics.get(p, {})}
+    shown = [m for base in task.metadata.metrics for m in present if m.partition(JUDGED)[0] == base]
     rows = []
     for protocol in protocols:
         for run in runs:
@@ -49,6 +60,24 @@ def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
     columns = ["protocol", "model", *map(header, shown), "n"]
     text = tabulate(rows, columns, tablefmt=style, disable_numparse=True, stralign="right")
     return "\n".join([caption(task, runs), "", text, "", *footer(runs)])
+
+
+def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], style: str = "simple") -> str:
+    """Several tasks in one table: the main metric of each under its first protocol, one column per model.
+
+    Args:
+        pairs: each task with its runs, the models in the same order.
+        style: a `tabulate` format.
+    """
+    rows = []
+    for task, runs in pairs:
+        metric, protocol = task.metadata.main_metric, task.protocols[0].name
+        values = [cell(run.metrics.get(protocol, {}).get(metric), metric) for run in runs]
+        name = f"{task.metadata.name}:{runs[0].manifest['split']}"
+        rows.append([name, protocol, header(metric), *values, runs[0].manifest["dataset"]["samples"]])
+    models = [run.manifest["model"]["name"] for run in pairs[0][1]]
+    text = tabulate(rows, ["task", "protocol", "metric", *models, "n"], tablefmt=style, disable_numparse=True)
+    return f"All tasks, main metric of each. Values x 100, ± half of the 95 % interval over pictures.\n\n{text}"
 
 
 def caption(task: Task, runs: Sequence[Run]) -> str:

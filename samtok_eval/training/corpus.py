@@ -6,13 +6,12 @@ In: a seed range and a mask tokenizer. Out: arrays for the vision warm-up and te
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samtok_eval.demo.language import answer, question
-from samtok_eval.demo.scenes import COLORS, KINDS, SHAPES, SIDE, SIZES, Scene, draw_scene, expressions
+from samtok_eval.demo.language import Dialogue, dialogues
+from samtok_eval.demo.scenes import COLORS, SHAPES, SIDE, SIZES, Scene, draw_scene
 from samtok_eval.demo.tiny_vlm import CELL
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.tokenizer.model import MaskTokenizer, normalised_boxes
@@ -20,19 +19,27 @@ from samtok_eval.training.tokenizer import MaskedPicture
 
 MIN_COVER = 0.25
 """Share of a visual token's square that an object must cover to be the token's object."""
-KIND_WEIGHTS = {"attribute": 0.42, "relation": 0.17, "superlative": 0.12, "multi": 0.16, "none": 0.13}
-"""How often each kind of expression is asked in training; attributes most, being the skill all others build on."""
+KIND_WEIGHTS = {
+    "attribute": 0.20,
+    "relation": 0.08,
+    "superlative": 0.06,
+    "multi": 0.08,
+    "none": 0.06,
+    "sentence": 0.05,
+    "rounds": 0.09,
+    "choice color": 0.05,
+    "choice shape": 0.06,
+    "choice relation": 0.05,
+    "choice ordering": 0.05,
+    "caption": 0.04,
+    "zoomed caption": 0.03,
+    "grounded caption": 0.05,
+    "scene graph": 0.05,
+}
+"""How often each kind of dialogue is drawn in training; attributes most, being the skill all others build on."""
 NO_OBJECT = -1
 OUTLINE = 8
 """Side of the small mask that each visual token learns to draw of its own square."""
-
-
-class Question(NamedTuple):
-    """One question with its answer."""
-
-    kind: str
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class CorpusScene:
     """(objects, 4): x1 y1 x2 y2 as shares of the side"""
     outlines: NDArray[np.bool_]
     """(SIDE/CELL, SIDE/CELL, OUTLINE^2), the object's own mask inside each square, at OUTLINE pixels a side"""
-    questions: tuple[Question, ...]
+    dialogues: tuple[Dialogue, ...]
 
 
 def masked_picture(seed: int) -> MaskedPicture:
@@ -73,23 +80,23 @@ def build_scene(seed: int, tokenizer: MaskTokenizer) -> CorpusScene:
         for o, code in zip(scene.objects, codes, strict=True)
     ]
     pairs = [Codes(*code) for code in codes]
-    asked = tuple(Question(e.kind, question(e), answer(scene, e, pairs)) for e in expressions(scene))
+    taught = tuple(dialogues(scene, pairs))
     cells = _cells(scene)
-    return CorpusScene(scene.image, cells, np.array(labels), normalised_boxes(masks), _outlines(masks, cells), asked)
+    return CorpusScene(scene.image, cells, np.array(labels), normalised_boxes(masks), _outlines(masks, cells), taught)
 
 
-def draw_questions(scene: CorpusScene, wanted: int, rng: np.random.Generator) -> list[Question]:
-    """Questions of one scene, kinds drawn by `KIND_WEIGHTS`, none twice.
+def draw_dialogues(scene: CorpusScene, wanted: int, rng: np.random.Generator) -> list[Dialogue]:
+    """Dialogues of one scene, kinds drawn by `KIND_WEIGHTS`, none twice.
 
     Args:
         scene: the scene.
         wanted: how many, fewer if the scene has fewer.
         rng: source of the choice.
     """
-    by_kind = {kind: [q for q in scene.questions if q.kind == kind] for kind in KINDS}
-    chosen: list[Question] = []
+    by_kind = {kind: [d for d in scene.dialogues if d.kind == kind] for kind in KIND_WEIGHTS}
+    chosen: list[Dialogue] = []
     while len(chosen) < wanted and any(by_kind.values()):
-        kinds = [kind for kind in KINDS if by_kind[kind]]
+        kinds = [kind for kind in KIND_WEIGHTS if by_kind[kind]]
         weights = np.array([KIND_WEIGHTS[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         chosen.append(by_kind[kind].pop(int(rng.integers(len(by_kind[kind])))))

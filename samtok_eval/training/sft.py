@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,11 +23,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samtok_eval.demo.language import VIEW, Dialogue
 from samtok_eval.demo.scenes import COLORS, SHAPES, SIZES
 from samtok_eval.demo.tiny_vlm import MERGE, PATCH
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
+from samtok_eval.models.transformers_backend import repeat_pictures
 from samtok_eval.run_store import write_json
-from samtok_eval.training.corpus import NO_OBJECT, OUTLINE, CorpusScene, Question, draw_questions
+from samtok_eval.training.corpus import NO_OBJECT, OUTLINE, CorpusScene, draw_dialogues
 from samtok_eval.training.schedule import one_cycle
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ class SftTraining:
     """Steps on questions."""
     tower_pictures: int = 16
     pictures: int = 16
-    questions: int = 6
-    """Questions per picture and step."""
+    dialogues: int = 8
+    """Dialogues drawn per picture and step."""
+    row_tokens: int = 300
+    """Tokens behind a picture in one step; drawn dialogues beyond that are left out."""
     tower_rate: float = 1e-3
     learning_rate: float = 1.5e-3
     tower_rate_factor: float = 0.4
@@ -80,22 +84,26 @@ class Packed(NamedTuple):
     """int64 (3, B, L)"""
     attention_mask: Tensor
     """bool (B, 1, L, L), True where a query may look"""
+    pictures: list[int]
+    """The row that each picture in the sequences belongs to, in order; a row shows its picture again for each view"""
 
 
 class QuestionPacker:
     """Turns pictures and their questions into one batch of token sequences."""
 
-    def __init__(self, processor: Qwen3VLProcessor, grid: int) -> None:
+    def __init__(self, processor: Qwen3VLProcessor, grid: int, budget: int | None = None) -> None:
         """Prepare the shared prefix.
 
         Args:
             processor: tokenizer and chat template.
             grid: visual tokens per side.
+            budget: tokens behind the picture in one row; dialogues that do not fit are left out. None takes all.
         """
+        self.grid, self.budget = grid, budget
         self.tokenizer = processor.tokenizer
         self.processor = processor
         ids = self.tokenizer.convert_tokens_to_ids
-        text = self._chat("", answer=None)
+        text = self._chat([("", None)])
         before, image, _ = text.partition("<|image_pad|>")
         head = self._encode(before)
         end = ids("<|vision_end|>")
@@ -107,16 +115,22 @@ class QuestionPacker:
         self.next_position = first + grid + 1
         self.prefix_positions = torch.cat([start, picture, torch.full((3, 1), first + grid)], dim=1)
 
-    def pair(self, question: str, answer: str) -> tuple[list[int], list[int]]:
-        """Token ids of everything behind the picture, and their labels."""
-        whole = self._chat(question, answer)
-        asked, mark, answered = whole.partition("<|vision_end|>")[2].partition("<|im_start|>assistant\n")
-        context, target = self._encode(asked + mark), self._encode(answered.removesuffix("\n"))
-        return context + target, [IGNORED] * len(context) + target
+    def tokens(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
+        """Token ids of everything behind the picture, and their labels: answers with their end words."""
+        rest = self._chat(dialogue.turns).partition("<|vision_end|>")[2].removesuffix("\n")
+        ids: list[int] = []
+        labels: list[int] = []
+        mark = "<|im_start|>assistant\n"
+        for i, part in enumerate(rest.split(mark)):
+            answered, end, asked = part.partition("<|im_end|>") if i else ("", "", part)
+            target, context = self._encode(answered + end), self._encode(asked + (mark if i < rest.count(mark) else ""))
+            ids += target + context
+            labels += target + [IGNORED] * len(context)
+        return self._with_views(ids, labels)
 
-    def pack(self, batch: list[list[Question]]) -> Packed:
-        """One row per picture, its questions side by side; short rows are padded at the end."""
-        rows = [[self.pair(q.question, q.answer) for q in questions] for questions in batch]
+    def pack(self, batch: list[list[Dialogue]]) -> Packed:
+        """One row per picture, its dialogues side by side; short rows are padded at the end."""
+        rows = [self._fitting([self.tokens(dialogue) for dialogue in dialogues]) for dialogues in batch]
         length = len(self.prefix) + max(sum(len(ids) for ids, _ in row) for row in rows)
         size = len(rows)
         input_ids = torch.full((size, length), self.tokenizer.pad_token_id)
@@ -132,21 +146,60 @@ class QuestionPacker:
             for number, (ids, targets) in enumerate(row, start=1):
                 here = slice(at, at + len(ids))
                 input_ids[i, here], labels[i, here] = torch.tensor(ids), torch.tensor(targets)
-                positions[:, i, here] = torch.arange(len(ids)) + self.next_position
+                positions[:, i, here] = self._positions(ids)
                 segment[i, here] = number
                 at += len(ids)
         same = segment[:, :, None] == segment[:, None, :]
         shared = (segment == 0)[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        return Packed(input_ids, labels, positions, ((same | shared) & causal)[:, None])
+        starts = input_ids == self.tokenizer.convert_tokens_to_ids("<|vision_start|>")
+        pictures = torch.repeat_interleave(torch.arange(size), starts.sum(1)).tolist()
+        return Packed(input_ids, labels, positions, ((same | shared) & causal)[:, None], pictures)
 
-    def _chat(self, question: str, answer: str | None) -> str:
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-        ]
-        if answer is not None:
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
+    def _fitting(self, several: list[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
+        kept, used = several[:1], len(several[0][0])
+        for ids, labels in several[1:]:
+            if self.budget is None or used + len(ids) <= self.budget:
+                kept.append((ids, labels))
+                used += len(ids)
+        return kept
+
+    def _with_views(self, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+        pad = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        counts = [self.grid**2 if token == pad else 1 for token in ids]
+        return (
+            [token for token, count in zip(ids, counts, strict=True) for _ in range(count)],
+            [label for label, count in zip(labels, counts, strict=True) for _ in range(count)],
+        )
+
+    def _positions(self, ids: list[int]) -> Tensor:
+        """Multimodal positions behind the first picture, int64 (3, L): a view is a square of rows and columns."""
+        pad = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        at, blocks, i = self.next_position, [], 0
+        while i < len(ids):
+            if ids[i] == pad:
+                rows, columns = torch.meshgrid(torch.arange(self.grid), torch.arange(self.grid), indexing="ij")
+                square = torch.stack([torch.zeros(self.grid**2, dtype=torch.int64), rows.flatten(), columns.flatten()])
+                blocks.append(square + at)
+                at += self.grid
+                i += self.grid**2
+            else:
+                blocks.append(torch.full((3, 1), at))
+                at += 1
+                i += 1
+        return torch.cat(blocks, dim=1)
+
+    def _chat(self, turns: Sequence[tuple[str, str | None]]) -> str:
+        messages: list[dict[str, Any]] = []
+        for question, answer in turns:
+            content: list[dict[str, Any]] = [] if messages else [{"type": "image"}]
+            for i, text in enumerate(question.split(VIEW)):
+                content += ([{"type": "image"}] if i else []) + [{"type": "text", "text": text}]
+            messages.append({"role": "user", "content": content})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        waiting = messages[-1]["role"] == "user"
+        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=waiting))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -260,7 +313,7 @@ class Trainer:
         self.settings, self.model, self.processor = settings, model, processor
         self.scene, self.held_out, self.out = scene, held_out, out
         side = held_out[0].image.shape[0] // (PATCH * MERGE)
-        self.packer = QuestionPacker(processor, side)
+        self.packer = QuestionPacker(processor, side, settings.row_tokens)
         self.dense = DenseTargets(processor.tokenizer, model.config.text_config.hidden_size)
         self.grid = torch.tensor([[1, side * MERGE, side * MERGE]])
         self.rng = np.random.default_rng(settings.seed)
@@ -316,7 +369,7 @@ class Trainer:
                 cycle = one_cycle(step, self.settings.steps, self.settings.warmup_steps)
                 group["lr"] = self.settings.learning_rate * group["factor"] * cycle
             scenes = self._next(self.settings.pictures)
-            batch = self.packer.pack([draw_questions(s, self.settings.questions, self.rng) for s in scenes])
+            batch = self.packer.pack([draw_dialogues(s, self.settings.dialogues, self.rng) for s in scenes])
             vision = self._see(scenes)
             loss = self._question_loss(batch, vision)
             tokens = torch.cat(vision.pooler_output)
@@ -335,7 +388,7 @@ class Trainer:
     def first_code_loss(self, scenes: list[CorpusScene], roll: int) -> tuple[float, float]:
         """Mean loss of the first codes and of all answer tokens, the pictures rolled by `roll` places."""
         rng = np.random.default_rng(0)
-        batch = self.packer.pack([draw_questions(s, self.settings.questions, rng) for s in scenes])
+        batch = self.packer.pack([draw_dialogues(s, self.settings.dialogues, rng) for s in scenes])
         with torch.no_grad():
             vision = self._see([*scenes[roll:], *scenes[:roll]])
             logits, labels = self._answer_logits(batch, vision)
@@ -353,7 +406,7 @@ class Trainer:
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=batch.attention_mask,
-            mm_encoder_outputs={"image": vision},
+            mm_encoder_outputs={"image": repeat_pictures(vision, batch.pictures)},
             use_cache=False,
         ).last_hidden_state
         wanted = batch.labels[:, 1:] != IGNORED

@@ -1,0 +1,282 @@
+"""Writes the demo scenes in the file formats of the benchmarks beyond referring expressions.
+
+Out, under a data root: `gcg/` (GLaMM), `psg/` with panoptic PNGs (OpenPSG), `segllm/` (multi-round), `gar_bench/`,
+`dlc_bench/` and `grounding_suite/`. File names, keys and ids are those of the benchmarks; every writer is a function of
+the scenes alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samtok_eval import masks
+from samtok_eval.demo import language
+from samtok_eval.demo.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
+from samtok_eval.demo.scenes import COLORS, SHAPES, SIDE, Scene
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.masks import Rle
+
+CODES_FILE = Path(__file__).parent / "codes.json"
+"""Codes of the shipped mask tokenizer for the objects of the multi-round scenes, by scene seed; the published files
+hold the published tokenizer's in the same way. Written by `python -m samtok_eval.demo.codes`."""
+MULTI_ROUND = ("mr_refcoco", "mr_refcoco+", "mr_refcocog", "mr_paco")
+CONVERSATIONS_PER_SCENE = 2
+CHOICES_PER_SCENE = {"color": 1, "shape": 1, "relation": 1, "ordering": 1}
+SENTENCES_PER_SCENE = 3
+CLASS_OF_ONE, CLASS_OF_SEVERAL = 4, 3
+"""GroundingSuite's class ids for one object and several; the demo world has no stuff and no parts."""
+GROUND = "ground-other-merged"
+"""The stuff class around the objects, named as COCO's panoptic stuff is."""
+
+
+def write_gcg(root: Path, splits: dict[str, Sequence[Scene]]) -> None:
+    """Grounded conversation generation: masks and captions of each split."""
+    for split, scenes in splits.items():
+        images: list[Any] = []
+        regions: list[Any] = []
+        captions: list[Any] = []
+        for scene in scenes:
+            name = _picture(root / "gcg" / "images", f"demo_{scene.seed}", scene)
+            images.append({"id": Path(name).stem, "file_name": name, "height": SIDE, "width": SIDE})
+            text, phrases = caption(scene)
+            for _, i in phrases:
+                rle = _rle(scene, i)
+                regions.append(
+                    {
+                        "id": len(regions) + 1,
+                        "image_id": Path(name).stem,
+                        "category_id": 1,
+                        "segmentation": rle.to_coco(),
+                        "area": masks.area(rle),
+                        "bbox": _xywh(rle),
+                        "iscrowd": 0,
+                    }
+                )
+            labels = [phrase for phrase, _ in phrases]
+            captions.append({"id": len(captions) + 1, "image_id": Path(name).stem, "caption": text, "labels": labels})
+        categories = [{"id": 1, "name": "object"}]
+        whole = {"images": images, "annotations": regions, "categories": categories}
+        _write(root / "gcg" / f"{split}_gcg_coco_mask_gt.json", whole)
+        _write(root / "gcg" / f"{split}_gcg_coco_caption_gt.json", {"images": images, "annotations": captions})
+
+
+def write_psg(root: Path, train: Sequence[Scene], test: Sequence[Scene]) -> None:
+    """Panoptic scene graphs: `psg.json`, pictures and panoptic PNGs."""
+    things = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
+    rows = []
+    for scene in [*train, *test]:
+        name = _picture(root / "coco" / "val2017", f"{scene.seed:012d}", scene)
+        segments = np.full((SIDE, SIDE), len(scene.objects) + 1, dtype=np.uint32)
+        for i, item in enumerate(scene.objects):
+            segments[item.mask] = i + 1
+        folder = root / "coco" / "panoptic_val2017"
+        folder.mkdir(parents=True, exist_ok=True)
+        channels = [(segments >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)]
+        Image.fromarray(np.stack(channels, axis=-1)).save(folder / name)
+        infos, boxes = [], []
+        for i, item in enumerate(scene.objects):
+            infos.append(
+                {"id": i + 1, "category_id": things.index(item.name), "isthing": 1, "iscrowd": 0,
+                 "area": int(item.mask.sum())}
+            )  # fmt: skip
+            boxes.append({"bbox": list(masks.box(_rle(scene, i)) or (0, 0, 0, 0)), "bbox_mode": 0,
+                          "category_id": things.index(item.name)})  # fmt: skip
+        ground = segments == len(scene.objects) + 1
+        infos.append({"id": len(scene.objects) + 1, "category_id": len(things), "isthing": 0, "iscrowd": 0,
+                      "area": int(ground.sum())})  # fmt: skip
+        boxes.append({"bbox": list(masks.box(masks.encode(ground)) or (0, 0, 0, 0)), "bbox_mode": 0,
+                      "category_id": len(things)})  # fmt: skip
+        rows.append(
+            {
+                "file_name": f"val2017/{name}",
+                "pan_seg_file_name": f"panoptic_val2017/{name}",
+                "height": SIDE,
+                "width": SIDE,
+                "image_id": str(scene.seed),
+                "segments_info": infos,
+                "annotations": boxes,
+                "relations": [[s, o, PREDICATES.index(predicate)] for s, predicate, o in relations(scene)],
+            }
+        )
+    content = {
+        "data": rows,
+        "test_image_ids": [str(scene.seed) for scene in test],
+        "thing_classes": things,
+        "stuff_classes": [GROUND],
+        "predicate_classes": list(PREDICATES),
+    }
+    _write(root / "psg" / "psg.json", content)
+
+
+def write_multi_round(root: Path, groups: Sequence[Sequence[Scene]]) -> None:
+    """Multi-round conversations, one file and group of scenes for each of `MULTI_ROUND`."""
+    for name, scenes in zip(MULTI_ROUND, groups, strict=True):
+        rounds: dict[str, list[dict[str, Any]]] = {}
+        for scene in scenes:
+            picture = _picture(root / "segllm" / "images", f"{scene.seed:012d}", scene)
+            codes = [Codes(*pair) for pair in _codes()[str(scene.seed)]]
+            rng = np.random.default_rng([scene.seed, 2])
+            several = conversations(scene, rng)
+            for k in rng.permutation(len(several))[:CONVERSATIONS_PER_SCENE]:
+                history: list[dict[str, str]] = []
+                turns = language.rounds(scene, several[k], codes)
+                for number, ((text, answer), (_, target)) in enumerate(zip(turns, several[k], strict=True)):
+                    history = [*history, {"from": "human", "value": text if number else f"<image>\n{text}"}]
+                    rounds.setdefault(str(number), []).append(
+                        {
+                            "image": f"images/{picture}",
+                            "history": history,
+                            "target_masks": [_rle(scene, target).to_coco()],
+                        }
+                    )
+                    history = [*history, {"from": "gpt", "value": answer}]
+        _write(root / "segllm" / f"{name}_val_sampled.json", rounds)
+
+
+def write_gar(root: Path, scenes: Sequence[Scene]) -> None:
+    """Choice questions about regions."""
+    items: list[Any] = []
+    for scene in scenes:
+        rng = np.random.default_rng([scene.seed, 3])
+        asked = choices(scene, rng)
+        for kind, count in CHOICES_PER_SCENE.items():
+            several = [question for question in asked if question.kind == kind]
+            for k in rng.permutation(len(several))[:count]:
+                question = several[k]
+                name = _picture(root / "gar_bench" / "images", f"vqa_{len(items)}", scene)
+                items.append(
+                    {
+                        "image": f"images/{name}",
+                        "mask_rles": [_rle(scene, i).to_coco() for i in question.regions],
+                        "question": question.question,
+                        "choices": [
+                            f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)
+                        ],
+                        "answer": LETTERS[question.right],
+                        "type": kind,
+                    }
+                )
+    _write(root / "gar_bench" / "GAR-Bench-VQA.json", items)
+
+
+def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:
+    """Region captions judged by questions: one region per scene."""
+    images, regions = [], []
+    names: dict[str, str] = {}
+    questions: dict[str, list[dict[str, Any]]] = {}
+    for scene in scenes:
+        rng = np.random.default_rng([scene.seed, 4])
+        i = int(rng.integers(len(scene.objects)))
+        item, rle = scene.objects[i], _rle(scene, i)
+        file = _picture(root / "dlc_bench" / "images", f"demo_{scene.seed:012d}", scene)
+        region = str(scene.seed * 10 + i + 1)
+        images.append({"id": scene.seed, "file_name": file, "height": SIDE, "width": SIDE})
+        regions.append(
+            {
+                "id": int(region),
+                "image_id": scene.seed,
+                "category_id": SHAPES.index(item.shape) + 1,
+                # The published file keeps each run-length encoding as the text of a Python dictionary.
+                "segmentation": str(rle.to_coco()),
+                "area": masks.area(rle),
+                "bbox": _xywh(rle),
+                "iscrowd": 0,
+            }
+        )
+        names[region] = item.shape
+        absent = [color for color in COLORS if color != item.color]
+        questions[region] = [
+            _about("color", item.shape, item.color),
+            _about("size", item.shape, item.size),
+            *(_never(str(absent[k]), item.shape) for k in rng.permutation(len(absent))[:2]),
+        ]
+    categories = [{"id": k + 1, "name": shape} for k, shape in enumerate(SHAPES)]
+    _write(root / "dlc_bench" / "annotations.json", {"images": images, "annotations": regions,
+                                                     "categories": categories})  # fmt: skip
+    _write(root / "dlc_bench" / "class_names.json", names)
+    _write(root / "dlc_bench" / "qa.json", questions)
+
+
+def write_grounding_suite(root: Path, scenes: Sequence[Scene]) -> None:
+    """Sentences that describe one object or several."""
+    rows: list[Any] = []
+    for scene in scenes:
+        rng = np.random.default_rng([scene.seed, 5])
+        several = sentences(scene)
+        name = _picture(root / "grounding_suite" / "unlabeled2017", f"{scene.seed:012d}", scene)
+        for k in rng.permutation(len(several))[:SENTENCES_PER_SCENE]:
+            sentence = several[k]
+            united = masks.union([_rle(scene, i) for i in sentence.targets], SIDE, SIDE)
+            x, y, width, height = _xywh(united)
+            rows.append(
+                {
+                    "idx": len(rows),
+                    "image_path": f"unlabeled2017/{name}",
+                    "class_id": CLASS_OF_ONE if len(sentence.targets) == 1 else CLASS_OF_SEVERAL,
+                    "label": sentence.label,
+                    "caption": sentence.text,
+                    "box": [float(x), float(y), float(x + width), float(y + height)],
+                    "segmentation": united.to_coco(),
+                }
+            )
+    path = root / "grounding_suite" / "GroundingSuite-Eval.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@cache
+def _codes() -> dict[str, list[list[int]]]:
+    return dict(json.loads(CODES_FILE.read_text()))
+
+
+def _about(word: str, name: str, value: str) -> dict[str, Any]:
+    return {
+        "question": "Which statement fits the description?",
+        "choices": [
+            [f"It does not mention the {word} of the {name}.", 0],
+            [f"It says that the {name} is {value}.", 1],
+            [f"It gives the {name} a {word} other than {value}.", -1],
+        ],
+        "type": "positive",
+    }
+
+
+def _never(color: str, name: str) -> dict[str, Any]:
+    return {
+        "question": "Which statement fits the description?",
+        "choices": [[f"It says that the {name} is {color}.", -1], [f"It does not say that the {name} is {color}.", 1]],
+        "type": "negative",
+    }
+
+
+def _picture(folder: Path, stem: str, scene: Scene) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}.png"
+    if not path.exists():
+        Image.fromarray(scene.image).save(path)
+    return path.name
+
+
+def _rle(scene: Scene, index: int) -> Rle:
+    return masks.encode(scene.objects[index].mask)
+
+
+def _xywh(rle: Rle) -> list[int]:
+    x1, y1, x2, y2 = masks.box(rle) or (0, 0, -1, -1)
+    return [x1, y1, x2 - x1 + 1, y2 - y1 + 1]
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def seeds(groups: Iterable[Sequence[Scene]]) -> list[int]:
+    """Seeds of several groups of scenes, each once."""
+    return list(dict.fromkeys(scene.seed for group in groups for scene in group))
