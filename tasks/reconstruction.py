@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_bytes, read_json
+from samtok_eval.datasets.files import read_bytes
+from samtok_eval.datasets.gar import read_gar
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
@@ -76,11 +77,7 @@ class Reconstruction(Task):
             return _refcoco(data_root)
         if split == "gar":
             folder = data_root / "gar_bench"
-            path = folder / "GAR-Bench-VQA.json"
-            try:
-                rows = [(item["image"], item["mask_rles"]) for item in read_json(path)]
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{path} is not GAR-Bench-VQA's own file: an item lacks {error}") from error
+            rows = [(item.image.id, list(item.regions)) for item in read_gar(folder)]
             present = [(image, rles) for image, rles in rows if (folder / image).is_file()]
             if not present:
                 raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
@@ -144,7 +141,7 @@ def _from_rows(rows: list[tuple[str, list[Any]]], folder: Path) -> list[Sample]:
     for image, rles in rows:
         for i, value in enumerate(rles):
             try:
-                rle = Rle.from_coco(value)
+                rle = value if isinstance(value, Rle) else Rle.from_coco(value)
             except ValueError as error:
                 raise DataError(f"mask {i} of {image}: {error}") from error
             reference = ImageRef(str(Path(image).with_suffix("")), folder / image, rle.height, rle.width)

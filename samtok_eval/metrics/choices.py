@@ -1,0 +1,52 @@
+"""Reading the letter out of an answer to a choice question.
+
+`exact` and `official` compare whole texts; `lenient` looks for the letter that a person would see. Official rule:
+GAR-Bench's `inference.py`, which lower-cases both sides after removing one end word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from samtok_eval.mask_tokens import split_thinking
+
+END_WORD = "<|eot_id|>"
+_CONTROL = re.compile(r"<\|[a-z_]+\|>")
+_LEADING = re.compile(r"^\(?([A-Z])\)?(?:[.):,\s]|$)", re.IGNORECASE)
+_NAMED = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?\s*\(?([A-Z])\)?(?![A-Za-z])", re.IGNORECASE)
+
+
+def exact(text: str, letter: str) -> bool:
+    """Whether the answer is the letter and nothing else, whatever its case and outer blanks."""
+    return text.strip().lower() == letter.lower()
+
+
+def official(text: str, letter: str) -> bool:
+    """Whether GAR-Bench's scorer counts the answer."""
+    return text.replace(END_WORD, "", 1).lower() == letter.lower()
+
+
+def lenient_letter(text: str, options: Sequence[str]) -> str | None:
+    """The letter that an answer means, None when it cannot be told.
+
+    Read after any reasoning and without control words: a leading letter (`B`, `(B)`, `B. red`), a named one (`the answer is B`), or the text of
+    exactly one option.
+
+    Args:
+        text: the whole answer.
+        options: `A. red`, `B. blue`, ...
+    """
+    final = split_thinking(text)[1]
+    said = _CONTROL.sub("", text if final is None else final).strip()
+    letters = {option[:1].upper(): option[1:].lstrip(".): ").strip().lower() for option in options}
+    leading = _LEADING.match(said)
+    # A lone "A" is a letter; "A red one" begins with an article.
+    if leading and leading[1].upper() in letters and not re.match(r"^[Aa]\s+\w", said):
+        return leading[1].upper()
+    named = _NAMED.search(said)
+    if named and named[1].upper() in letters:
+        return named[1].upper()
+    plain = said.lower().rstrip(".")
+    meant = [letter for letter, words in letters.items() if words and words == plain]
+    return meant[0] if len(meant) == 1 else None

@@ -1,0 +1,150 @@
+"""Region VQA: choice questions about regions, on GAR-Bench-VQA. The model reads masks and answers with a letter.
+
+Paper: Grasp Any Region, arXiv 2510.18876. Official scorer: `evaluation/GAR-Bench/inference.py`, a comparison of whole
+texts. The released SAMTok code has no script for it; here every `<PromptN>` becomes the mask words of the N-th region,
+in one view of the picture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samtok_eval.datasets.gar import Item, read_gar
+from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.metrics.choices import exact, lenient_letter, official
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.referring import clusters
+from samtok_eval.prediction import AnswerStatus, Prediction, Record
+from samtok_eval.prompts import CHOOSE_OPTION
+from samtok_eval.sample import Part, Region, Sample, Target, Turn
+from samtok_eval.task import Protocol, Task, TaskMetadata
+
+_PROMPT = re.compile(r"<Prompt(\d+)>")
+_OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
+
+
+class RegionVqa(Task):
+    """Share of right letters, by question type."""
+
+    metadata = TaskMetadata(
+        name="region_vqa",
+        title="Region VQA (GAR-Bench-VQA)",
+        version=1,
+        paper="arXiv 2510.18876",
+        data="https://github.com/Haochen-Wang409/Grasp-Any-Region",
+        licence="annotations Apache-2.0; pictures keep the terms of their sources",
+        splits=("test",),
+        default_split="test",
+        sizes={"test": "424 questions"},
+        files=("gar_bench/GAR-Bench-VQA.json", "gar_bench/images"),
+        main_metric="accuracy",
+        metrics=("accuracy", "majority"),
+        max_new_tokens=16,
+    )
+    prompt = CHOOSE_OPTION
+    protocols = (
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("lenient", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=True),
+    )
+
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """One sample per question."""
+        return [
+            Sample(
+                id=item.image.id,
+                image=item.image,
+                turns=(Turn("user", _parts(item)),),
+                target=Target(choice=item.answer),
+                slices={"type": item.kind},
+            )
+            for item in read_gar(data_root / "gar_bench")
+        ]
+
+    def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
+        """The right letter."""
+        return sample.target.choice
+
+    def guess(self, sample: Sample, samples: Sequence[Sample], rng: np.random.Generator) -> str:
+        """One of the question's letters."""
+        letters = _letters(sample)
+        return letters[int(rng.integers(len(letters)))]
+
+    def status(self, text: str) -> AnswerStatus:
+        """`ok` for a single letter, `repaired` where only the lenient reading can find one, else `invalid`."""
+        if re.fullmatch(r"\s*[A-Za-z]\s*", text):
+            return "ok"
+        return "repaired" if lenient_letter(text, [f"{letter}." for letter in "ABCDEFGH"]) else "invalid"
+
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """Right or wrong; no answer is wrong."""
+        text = (prediction.text or "") if prediction is not None else ""
+        letter = sample.target.choice
+        if protocol.name == "lenient":
+            right = lenient_letter(text, _options(sample)) == letter.upper()
+        else:
+            right = (official if protocol.name == "official" else exact)(text, letter)
+        return Record(
+            id=sample.id,
+            image_id=sample.image.id,
+            protocol=protocol.name,
+            status="missing" if prediction is None else prediction.status,
+            values={"right": float(right), "answer": float(ord(letter.upper()[:1] or "?"))},
+            slices=sample.slices,
+        )
+
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """Accuracy, and what always giving the commonest right letter would score."""
+        commonest = Counter(record.values["answer"] for record in records).most_common(1)
+        blind = [float(bool(commonest) and record.values["answer"] == commonest[0][0]) for record in records]
+        return {
+            "accuracy": mean_of([record.values["right"] for record in records], clusters(records)),
+            "majority": mean_of(blind, clusters(records)),
+        }
+
+    def foreign(self, content: Any) -> list[Prediction] | None:
+        """GAR-Bench's own outputs: a list of `{"image", "model_output"}`."""
+        if not isinstance(content, list) or not all(
+            isinstance(row, dict) and {"image", "model_output"} <= set(row) for row in content
+        ):
+            return None
+        return [Prediction(id=str(row["image"]), text=str(row["model_output"])) for row in content]
+
+    def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
+        """The same format, `outputs.json`."""
+        rows = [(sample.id, answers[sample.id].text or "") for sample in samples if sample.id in answers]
+        return {"outputs.json": [{"image": name, "model_output": text} for name, text in rows]}
+
+
+def _parts(item: Item) -> tuple[Part, ...]:
+    """The question's text with its regions in place."""
+    text = CHOOSE_OPTION(question=item.question, options="\n".join(item.choices))
+    parts: list[Part] = []
+    for i, piece in enumerate(_PROMPT.split(text)):
+        if i % 2 == 0:
+            parts += [piece] if piece else []
+        elif int(piece) < len(item.regions):
+            parts.append(Region(item.regions[int(piece)]))
+        else:
+            raise DataError(f"{item.image.id} names <Prompt{piece}> but has {len(item.regions)} regions")
+    return tuple(parts)
+
+
+def _options(sample: Sample) -> list[str]:
+    """The lines of the question that are options."""
+    listed = sample.turns[0].text.partition("\nOptions:\n")[2]
+    return [match[0] for match in _OPTIONS.finditer(listed)]
+
+
+def _letters(sample: Sample) -> list[str]:
+    return [option[0] for option in _options(sample)]
+
+
+TASKS = (RegionVqa(),)
