@@ -30,8 +30,8 @@ def official(text: str, letter: str) -> bool:
 def lenient_letter(text: str, options: Sequence[str]) -> str | None:
     """The letter that an answer means, None when it cannot be told.
 
-    Read after any reasoning and without control words: a leading letter (`B`, `(B)`, `B. red`), a named one (`the answer is B`), or the text of
-    exactly one option.
+    Read after any reasoning and without control words: a leading letter (`B`, `(B)`, `B. red`), a named one (`the
+    answer is B`), or the text of exactly one option.
 
     Args:
         text: the whole answer.

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
 from samtok_eval.task import Protocol
@@ -67,7 +68,7 @@ def score_region(
     crashed = False
     answered: list[Rle] = []
     if prediction is not None:
-        found = _masks(sample, prediction, protocol)
+        found = found_masks(sample, prediction, protocol)
         crashed, answered = found is None, found or []
     if combine == "last":
         answered = answered[-1:]
@@ -76,7 +77,7 @@ def score_region(
     except ValueError as error:
         raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
     status = "missing" if prediction is None else prediction.status
-    values: Mapping[str, float] = {"box_iou": _box_iou(counts.answer, counts.truth)} if box_iou else {}
+    values: Mapping[str, float] = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
     return Record(
         id=sample.id,
         image_id=sample.image.id,
@@ -95,8 +96,17 @@ def score_region(
     )
 
 
-def _masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> list[Rle] | None:
-    """The answer's masks in order of mention; None where the reference script would have stopped."""
+def answered_masks(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> list[Rle]:
+    """`found_masks`, none for a missing answer or one on which the reference script would have stopped."""
+    return [] if prediction is None else found_masks(sample, prediction, protocol) or []
+
+
+def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> list[Rle] | None:
+    """The answer's masks in order of mention; None where the reference script would have stopped.
+
+    Raises:
+        DataError: a mask is broken, or the decoded mask of a code pair is not in the prediction file.
+    """
     try:
         if prediction.masks is not None:
             return [mask.rle() for mask in prediction.masks]
@@ -112,11 +122,7 @@ def _masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> list[R
         raise DataError(f"prediction {sample.id}: {error}") from error
 
 
-def _box_iou(first: Rle, second: Rle) -> float:
+def _mask_box_iou(first: Rle, second: Rle) -> float:
     """IoU of mask-derived boxes as the released scripts measure it: width = x2 - x1, an empty mask is 0 0 0 0."""
     one, other = (masks.box(rle) or (0, 0, 0, 0) for rle in (first, second))
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    inter = max(width, 0) * max(height, 0)
-    union = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - inter
-    return inter / union if union else 0.0
+    return iou_of_boxes(one, other)
