@@ -132,12 +132,12 @@ def _predict_batch(
     if not requests:
         return
     if settings.history == "pred":
-        requests = _with_own_history(requests, backend, settings)
+        requests = with_own_history(requests, backend, settings)
     answers = backend.generate(requests, settings.max_new_tokens)
     yield from _decode(task, requests, answers, tokenizer)
 
 
-def _with_own_history(requests: Sequence[Request], backend: Backend, settings: PredictSettings) -> list[Request]:
+def with_own_history(requests: Sequence[Request], backend: Backend, settings: PredictSettings) -> list[Request]:
     """Replace the right answers in each history by the model's own, round by round.
 
     Mask words of a right answer that later turns repeat are replaced by those at the same place of the model's answer,
@@ -174,7 +174,10 @@ def _with_answer(request: Request, turn: int, answer: str) -> Request:
                 part = part.replace(before, after)
         return part
 
-    later = [Message(m.role, tuple(map(swapped, m.parts))) for m in request.messages[turn + 1 :]]
+    # Later right answers stay as they are until their own turn, since their mask words are looked up by place.
+    later = [
+        Message(m.role, tuple(map(swapped, m.parts))) if m.role == "user" else m for m in request.messages[turn + 1 :]
+    ]
     return replace(request, messages=(*request.messages[:turn], Message("assistant", (answer,)), *later))
 
 

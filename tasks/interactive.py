@@ -1,0 +1,75 @@
+"""Interactive segmentation in several rounds: MR-RefCOCO, MR-RefCOCO+, MR-RefCOCOg and MR-PACO.
+
+Paper: SegLLM, arXiv 2410.18923. Released SAMTok scripts: `projects/samtok/evaluation/qwen3vl/qwen3vl_mrrefcoco_eval.py`
+and its three siblings, which show the true masks of earlier rounds as mask words (`--history gt`). SegLLM's own numbers
+feed the model's earlier masks back (`--history pred`); the two must not be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from samtok_eval.datasets.segllm import read_conversations
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.referring import ciou, clusters, giou
+from samtok_eval.metrics.scoring import score_region
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.task import Protocol, Task, TaskMetadata
+
+MEAN_EPSILON, SUM_EPSILON = 1e-5, 1e-10
+"""The released scripts add them to each union and to their sum."""
+
+
+class Interactive(Task):
+    """cIoU and gIoU, per round and pooled."""
+
+    metadata = TaskMetadata(
+        name="interactive",
+        title="Multi-round interactive segmentation (MR-RefCOCO/+/g, MR-PACO)",
+        version=1,
+        paper="arXiv 2410.18923",
+        data="https://huggingface.co/datasets/Marlo-Z/SegLLM_dataset, re-packed by the SAMTok evaluation",
+        licence="no licence file at the source; images: COCO terms",
+        splits=("refcoco", "refcoco+", "refcocog", "paco"),
+        default_split="refcoco",
+        sizes={"refcoco": "6,678", "refcoco+": "6,655", "refcocog": "3,746", "paco": "9,281 questions, all rounds"},
+        files=tuple(f"segllm/mr_{name}_val_sampled.json" for name in ("refcoco", "refcoco+", "refcocog", "paco")),
+        main_metric="giou",
+        metrics=("ciou", "giou"),
+        notes="`--history gt` shows the right masks of earlier rounds, `pred` the model's own.",
+    )
+    prompt = None
+    protocols = (
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
+    )
+
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """One sample per entry of a round; texts verbatim, the picture's mark removed."""
+        return [
+            Sample(
+                id=f"{row.round}-{row.index}",
+                image=row.image,
+                turns=tuple(Turn(role, (text,)) for role, text in row.turns),
+                target=Target((row.region,)),
+                phrase=row.turns[-1][1],
+                slices={"round": row.round},
+            )
+            for row in read_conversations(data_root, f"mr_{split}")
+        ]
+
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """`samtok` keeps one mask per answer, `strict` unites all."""
+        return score_region(sample, prediction, protocol, combine="last" if protocol.name == "samtok" else "union")
+
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """`samtok` counts an empty union as 1 and has epsilons of its own."""
+        if protocol == "strict":
+            return {"ciou": ciou(records), "giou": giou(records)}
+        terms = [record.inter / (record.union + MEAN_EPSILON) + (record.union == 0) for record in records]
+        return {"ciou": ciou(records, SUM_EPSILON), "giou": mean_of(terms, clusters(records))}
+
+
+TASKS = (Interactive(),)
