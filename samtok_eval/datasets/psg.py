@@ -1,0 +1,128 @@
+"""Reader of PSG (`psg.json` of OpenPSG, arXiv 2207.11247): panoptic scene graphs.
+
+In: `psg.json` and COCO's panoptic PNGs. Out: one `Graph` per picture that has a relation, in file order. The PNGs are
+annotations, not pictures: a segment's mask is where `R + 256 G + 65536 B` equals its id. Reading opens them and no
+photograph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from samtok_eval import masks
+from samtok_eval.datasets.files import read_json
+from samtok_eval.errors import DataError
+from samtok_eval.sample import ImageRef, Target, Triplet
+
+SPLITS = ("test", "train")
+
+
+@dataclass(frozen=True)
+class GraphTarget(Target):
+    """A scene graph: `masks` and `labels` of all segments, `triplets` between them."""
+
+    predicates: tuple[str, ...] = ()
+    """All predicate classes of the file, whether they occur in this picture or not."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One picture and its relations."""
+
+    image: ImageRef
+    """Its id is the file's `image_id`."""
+    target: GraphTarget
+
+
+def read_psg(data_root: Path, split: str) -> list[Graph]:
+    """All scene graphs of a split.
+
+    Pictures without a relation are left out. Exact duplicates of a relation are dropped; several predicates between
+    the same two segments are kept, in both splits (OpenPSG draws one of them at random for training).
+
+    Args:
+        data_root: holds `psg/psg.json`, and under `coco/` the pictures and the panoptic PNGs.
+        split: `test` for the pictures in `test_image_ids`, `train` for all others.
+
+    Raises:
+        DataError: a file is missing or broken, a relation names an unknown segment or predicate, a PNG has another
+            size than its picture or lacks a segment, or the split is empty.
+    """
+    path = data_root / "psg" / "psg.json"
+    content = read_json(path)
+    try:
+        classes = [str(name) for name in (*content["thing_classes"], *content["stuff_classes"])]
+        predicates = tuple(str(name) for name in content["predicate_classes"])
+        test_ids = {str(image_id) for image_id in content["test_image_ids"]}
+        rows = [
+            row
+            for row in content["data"]
+            if row["relations"] and (str(row["image_id"]) in test_ids) == (split == "test")
+        ]
+        found = [_graph(row, data_root / "coco", classes, predicates, path) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not PSG's own file: {error} is missing or malformed; download it again") from error
+    if not found:
+        raise DataError(f"{path} has no picture with relations in split {split!r}; see its test_image_ids")
+    return found
+
+
+def _graph(row: dict[str, Any], coco: Path, classes: list[str], predicates: tuple[str, ...], path: Path) -> Graph:
+    name = str(row["image_id"])
+    image = ImageRef(name, coco / str(row["file_name"]), int(row["height"]), int(row["width"]))
+    ids = [int(segment["id"]) for segment in row["segments_info"]]
+    categories = [int(segment["category_id"]) for segment in row["segments_info"]]
+    relations = list(dict.fromkeys(_relation(relation) for relation in row["relations"]))
+    for what, numbers, count in (
+        ("class", categories, len(classes)),
+        ("segment", [number for relation in relations for number in relation[:2]], len(ids)),
+        ("predicate", [relation[2] for relation in relations], len(predicates)),
+    ):
+        wrong = [number for number in numbers if not 0 <= number < count]
+        if wrong:
+            raise DataError(f"{path}: picture {name} names {what} {wrong[0]}, but there are {count}")
+    png = coco / str(row["pan_seg_file_name"])
+    # Columns first in memory, as run-length encoding reads them: made once here, not once per segment.
+    segments = np.asfortranarray(read_segments(png))
+    if segments.shape != (image.height, image.width):
+        size = "x".join(map(str, segments.shape))
+        raise DataError(f"{png} is {size}, {path} says {image.height}x{image.width}; they are of different releases")
+    absent = sorted(set(ids) - set(np.unique(segments).tolist()))
+    if absent:
+        raise DataError(f"{png} has no segment {absent[0]}, which {path} names; they are of different releases")
+    target = GraphTarget(
+        masks=tuple(masks.encode(segments == number) for number in ids),
+        labels=tuple(classes[category] for category in categories),
+        triplets=tuple(Triplet(s, predicates[p], o) for s, o, p in relations),
+        predicates=predicates,
+    )
+    return Graph(image, target)
+
+
+def _relation(relation: Any) -> tuple[int, int, int]:
+    subject, other, predicate = (int(number) for number in relation)
+    return subject, other, predicate
+
+
+def read_segments(path: Path) -> NDArray[np.uint32]:
+    """Segment ids of a panoptic PNG, uint32 (H, W).
+
+    Raises:
+        DataError: missing or unreadable.
+    """
+    try:
+        with Image.open(path) as file:
+            channels = np.asarray(file.convert("RGB")).astype(np.uint32)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is missing; unpack COCO's panoptic annotations (panoptic_annotations_trainval2017.zip) there"
+        ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read ({error}); unpack it again") from error
+    return channels[..., 0] | channels[..., 1] << 8 | channels[..., 2] << 16

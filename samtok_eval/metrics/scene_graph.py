@@ -1,0 +1,407 @@
+"""Scene graphs: reading triplets out of an answer, matching them with the truth, and the metrics over Records.
+
+Answer format: the fenced JSON list of the released SAMTok training data and reward
+(`rl/reward_function/text2mask.py`). Matching and recall: OpenPSG, `openpsg/evaluation/sgg_metrics.py`, mode `sgdet`
+with `pan_seg` masks. Reading takes time linear in the answer and never raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from samtok_eval import masks
+from samtok_eval.mask_tokens import split_thinking
+from samtok_eval.masks import Rle
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.referring import clusters
+from samtok_eval.prediction import Record
+
+RANKS = (20, 50, 100)
+"""The K of recall@K, as OpenPSG reports them."""
+ALIASES = {
+    # People are one class of COCO.
+    "people": "person",
+    "man": "person",
+    "men": "person",
+    "woman": "person",
+    "women": "person",
+    "boy": "person",
+    "girl": "person",
+    "child": "person",
+    "children": "person",
+    # Other common words for a COCO class.
+    "aeroplane": "airplane",
+    "plane": "airplane",
+    "bike": "bicycle",
+    "motorbike": "motorcycle",
+    "television": "tv",
+    "sofa": "couch",
+    "cellphone": "cell phone",
+    "mobile phone": "cell phone",
+    "doughnut": "donut",
+    # Stuff classes whose words COCO turns round.
+    "brick wall": "wall brick",
+    "stone wall": "wall stone",
+    "tile wall": "wall tile",
+    "tiled wall": "wall tile",
+    "wooden wall": "wall wood",
+    "wood floor": "floor wood",
+    "wooden floor": "floor wood",
+    "window blind": "window blind",
+    "blinds": "window blind",
+}
+"""Other words for a class, both sides as `normalized_label` writes them before the look-up."""
+
+_SUFFIX = re.compile(r"(?:-merged|-other|-stuff)+$")
+_FENCE = re.compile(r"```(?:json|JSON)?")
+_STARTS = (re.compile(r"\[\s*\{"), re.compile(r"\{"), re.compile(r"\["))
+_LITERAL = re.compile(r"(?:null|true|false|None|True|False|NaN|-?\d[\d.eE+-]*)$")
+_TOKEN = re.compile(
+    r"""
+    (?P<open>[\[{]) | (?P<close>[\]}]) | (?P<comma>,)
+    # The closing quote is optional, so that nothing is ever tried twice.
+    | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)(?P<double_end>"?)
+    # An apostrophe inside a word does not close a single-quoted text.
+    | '(?P<single>[^'\\]*(?:(?:\\.|'(?!\s*(?:[,:}\]]|\Z)))[^'\\]*)*)(?P<single_end>'?)
+    | (?P<bare>[^\s{}\[\],:"'][^{}\[\],:"]*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_DEEPEST = 3
+"""List, triplet, node: whatever lies deeper is no text."""
+
+
+class Node(NamedTuple):
+    """A subject or an object as an answer writes it."""
+
+    words: str
+    """The raw text of `mask_2d`."""
+    label: str
+    mention: int
+    """How many nodes the answer names before this one, those of dropped entries included."""
+
+
+class Said(NamedTuple):
+    """A triplet as an answer writes it."""
+
+    subject: Node
+    predicate: str
+    object: Node
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an answer says."""
+
+    triplets: tuple[Said, ...]
+    dropped: int
+    """Entries of the list that are no whole triplet."""
+    well_formed: bool
+    """A fenced JSON list and nothing else."""
+    failed: bool
+    """Nothing could be read, and the answer is not an empty list either."""
+
+
+class Relation(NamedTuple):
+    """A triplet to be matched."""
+
+    subject: str
+    predicate: str
+    object: str
+    subject_mask: Rle | None
+    """None where an answer names no mask."""
+    object_mask: Rle | None
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """The triplet without its masks."""
+        return self[:3]
+
+
+class Hits(NamedTuple):
+    """Which triplets found each other."""
+
+    first: list[int]
+    """Per true triplet the rank, from 0, of the first prediction that hits it; -1 if none does."""
+    predicted: list[bool]
+    """Per prediction whether it hits a true triplet."""
+
+
+def read_answer(text: str, masks_in_text: bool = True) -> Reading:
+    """Triplets of an answer, in its order.
+
+    Read after any reasoning: the first fenced block, else from the first list of objects on. Repaired: a missing fence,
+    missing or trailing commas and brackets, single quotes, bare words, text around the list, and a list that is cut
+    off, whose whole triplets are kept. Keys may stand in any order; unknown keys are ignored.
+
+    Args:
+        text: the whole answer.
+        masks_in_text: whether a node needs `mask_2d`; otherwise the masks come beside the text.
+    """
+    final = split_thinking(text)[1]
+    said = text if final is None else final
+    fence = _FENCE.search(said)
+    block = said[fence.end() :].partition("```")[0] if fence else said
+    start = next((match.start() for pattern in _STARTS if (match := pattern.search(block))), None)
+    if start is None:
+        return Reading((), 0, well_formed=False, failed=True)
+    entries = _entries(block, start)
+    triplets, mention = [], 0
+    for entry in entries:
+        nodes: dict[str, Node] = {}
+        fields = entry if isinstance(entry, dict) else {}
+        for key, value in fields.items():
+            if key in ("subject", "object") and isinstance(value, dict):
+                node = _node(value, mention, masks_in_text)
+                mention += 1
+                if node is not None:
+                    nodes[key] = node
+        predicate = fields.get("predicate")
+        if len(nodes) == 2 and isinstance(predicate, str):
+            triplets.append(Said(nodes["subject"], _unescaped(predicate), nodes["object"]))
+    whole = f"```json\n{block.strip()}\n```" == said.strip() and _is_json_list(block)
+    return Reading(tuple(triplets), len(entries) - len(triplets), whole, failed=bool(entries) and not triplets)
+
+
+def normalized_label(label: str) -> str:
+    """A class name without case, without COCO's endings `-merged`, `-other` and `-stuff`, and by its usual word."""
+    short = _plain(_SUFFIX.sub("", label.strip().lower()).replace("-", " "))
+    return ALIASES.get(short, short)
+
+
+def normalized_predicate(predicate: str) -> str:
+    """A predicate without case, outer blanks and underscores."""
+    return _plain(predicate.lower())
+
+
+def overlap(first: Rle, second: Rle) -> bool:
+    """Whether the IoU is at least 0.5; no for two empty masks.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    inter, union = masks.intersection_and_union(first, second)
+    return union > 0 and 2 * inter >= union
+
+
+def match(truth: Sequence[Relation], predicted: Sequence[Relation], *, once: bool, by_mask: bool = True) -> Hits:
+    """Find predictions with the names of a true triplet and, for both nodes, a mask IoU of at least 0.5.
+
+    Args:
+        truth: true triplets.
+        predicted: predicted triplets, best first.
+        once: a prediction hits the first fitting triplet that is still free, and no other. Otherwise it hits every
+            fitting triplet, as in OpenPSG. Going down the list keeps the hits of the first K those of a list of K.
+        by_mask: compare masks; otherwise names alone.
+
+    Raises:
+        ValueError: masks of different sizes.
+    """
+    by_names: dict[tuple[str, str, str], list[int]] = {}
+    for i, relation in enumerate(truth):
+        by_names.setdefault(relation.names, []).append(i)
+    known: dict[tuple[Rle, Rle], bool] = {}
+
+    def fits(answered: Rle | None, true: Rle | None) -> bool:
+        if answered is None or true is None:
+            return False
+        if (answered, true) not in known:
+            known[answered, true] = overlap(answered, true)
+        return known[answered, true]
+
+    hits = Hits([-1] * len(truth), [False] * len(predicted))
+    for rank, said in enumerate(predicted):
+        for i in by_names.get(said.names, ()):
+            if once and hits.first[i] >= 0:
+                continue
+            true = truth[i]
+            if by_mask and not (
+                fits(said.subject_mask, true.subject_mask) and fits(said.object_mask, true.object_mask)
+            ):
+                continue
+            hits.predicted[rank] = True
+            if hits.first[i] < 0:
+                hits.first[i] = rank
+            if once:
+                break
+    return hits
+
+
+def answered(record: Record) -> bool:
+    """Whether any triplet was predicted; OpenPSG skips pictures without one."""
+    return len(record.series["prediction_hit"]) > 0
+
+
+def recall_at(records: Sequence[Record], rank: int, skip_unanswered: bool = False) -> Ratio:
+    """recall@K: mean over pictures of true triplets hit by the first K predictions / true triplets."""
+    values = [sum(0 <= hit < rank for hit in r.series["first_hit"]) / len(r.series["first_hit"]) for r in records]
+    return mean_of(values, clusters(records), [answered(r) or not skip_unanswered for r in records])
+
+
+def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = False) -> float | None:
+    """mean_recall@K: recall per picture and predicate, averaged over pictures, then over predicates.
+
+    Args:
+        records: statistics of all pictures.
+        rank: K.
+        as_openpsg: skip pictures without a prediction, and average over all predicate classes of the file, those
+            that occur nowhere as 0. Otherwise over the predicates that occur.
+
+    Returns:
+        None without any predicate.
+    """
+    sums: dict[int, float] = {}
+    pictures: dict[int, int] = {}
+    for record in records:
+        if as_openpsg and not answered(record):
+            continue
+        hit: dict[int, int] = {}
+        count: dict[int, int] = {}
+        for predicate, first in zip(record.series["gt_predicate"], record.series["first_hit"], strict=True):
+            count[int(predicate)] = count.get(int(predicate), 0) + 1
+            hit[int(predicate)] = hit.get(int(predicate), 0) + (0 <= first < rank)
+        for number, total in count.items():
+            sums[number] = sums.get(number, 0.0) + hit[number] / total
+            pictures[number] = pictures.get(number, 0) + 1
+    classes = len(sums)
+    if as_openpsg:
+        classes = max((int(record.values["predicates"]) for record in records), default=0)
+    return sum(total / pictures[number] for number, total in sums.items()) / classes if classes else None
+
+
+def triplet_scores(records: Sequence[Record]) -> dict[str, Ratio]:
+    """Precision, recall and F1 over all triplets of all pictures, whatever their rank.
+
+    Needs one-to-one hits; F1 is then 2 x hits / (predictions + true triplets).
+    """
+    hit = [sum(first >= 0 for first in record.series["first_hit"]) for record in records]
+    said = [len(record.series["prediction_hit"]) for record in records]
+    true = [len(record.series["first_hit"]) for record in records]
+    pictures = clusters(records)
+    return {
+        "triplet_precision": Ratio(hit, said, pictures),
+        "triplet_recall": Ratio(hit, true, pictures),
+        "triplet_f1": Ratio([2 * h for h in hit], [s + t for s, t in zip(said, true, strict=True)], pictures),
+    }
+
+
+def label_recall(records: Sequence[Record]) -> Ratio:
+    """True triplets whose three names are predicted, masks not compared / true triplets, over all pictures."""
+    hit = [sum(first >= 0 for first in record.series["label_first_hit"]) for record in records]
+    return Ratio(hit, [len(record.series["label_first_hit"]) for record in records], clusters(records))
+
+
+def parse_failure(records: Sequence[Record]) -> Ratio:
+    """Share of pictures whose answer is missing or cannot be read."""
+    return mean_of([record.values["parse_failed"] for record in records], clusters(records))
+
+
+# ---- a tolerant reader of JSON: no recursion, one pass ----
+
+
+@dataclass
+class _Frame:
+    """A list or object that is not yet closed."""
+
+    mark: str
+    """`[` or `{`."""
+    value: dict[str, object] | list[object] | None
+    """None below `_DEEPEST`."""
+    key: str | None = field(default=None)
+    """Read, its value not yet."""
+
+    def put(self, value: object) -> None:
+        """Take a value; texts of an object are keys and values in turn, commas and colons or not."""
+        if isinstance(self.value, list):
+            self.value.append(value)
+        elif isinstance(self.value, dict):
+            if self.key is not None:
+                self.value[self.key] = value
+                self.key = None
+            elif isinstance(value, str):
+                self.key = value
+
+
+def _entries(text: str, start: int) -> list[object]:
+    """Entries of the list that begins at `start`, or of the objects that follow each other from there on."""
+    root: list[object] = []
+    stack: list[_Frame] = []
+    opened = {"[": 0, "{": 0}
+
+    def close() -> None:
+        frame = stack.pop()
+        opened[frame.mark] -= 1
+        # A missing first bracket leaves no list to take a triplet.
+        if frame.value is not root:
+            (stack[-1].put if stack else root.append)(frame.value)
+
+    for token in _TOKEN.finditer(text, start):
+        kind, word = token.lastgroup, token[0]
+        if kind == "open":
+            depth = len(stack) + (not opened["["])
+            value: dict[str, object] | list[object] | None = {} if word == "{" else []
+            if not stack and word == "[":
+                value = root
+            stack.append(_Frame(word, value if depth < _DEEPEST else None))
+            opened[word] += 1
+        elif kind == "close":
+            mark = "[" if word == "]" else "{"
+            # A closing mark also closes what was left open inside; one that closes nothing is passed over.
+            while opened[mark] and stack[-1].mark != mark:
+                close()
+            if opened[mark]:
+                close()
+                if word == "]" and not stack:
+                    break
+        elif kind == "comma" and stack:
+            stack[-1].key = None
+        elif stack:
+            stack[-1].put(_text(token))
+    # The end of the text closes a triplet whose nodes are closed, but no node: what is cut off is not guessed.
+    if stack and stack[0].value is root:
+        del stack[0]
+    if stack and stack[0].value is not None:
+        root.append(stack[0].value)
+    return root
+
+
+def _text(token: re.Match[str]) -> str | None:
+    """A raw text; None for a text that is cut off, a number and the like."""
+    if token["bare"] is not None:
+        bare = token["bare"].rstrip()
+        return None if _LITERAL.match(bare) else bare
+    if token["double"] is not None:
+        return token["double"] if token["double_end"] else None
+    return token["single"] if token["single_end"] else None
+
+
+def _node(value: dict[str, object], mention: int, masks_in_text: bool) -> Node | None:
+    words, label = value.get("mask_2d"), value.get("label")
+    if not isinstance(label, str) or (masks_in_text and not isinstance(words, str)):
+        return None
+    # The raw words, so that a node's codes are always among the codes of the whole answer.
+    return Node(words if isinstance(words, str) else "", _unescaped(label), mention)
+
+
+def _unescaped(raw: str) -> str:
+    if "\\" not in raw:
+        return raw
+    try:
+        return str(json.loads('"' + raw.replace("\\'", "'") + '"', strict=False))
+    except ValueError:
+        return raw
+
+
+def _is_json_list(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("_", " ").split())
