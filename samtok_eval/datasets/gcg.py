@@ -1,0 +1,76 @@
+"""Reader of grounded conversation generation (GranD-f, GLaMM): captions whose phrases have masks.
+
+In: `<split>_gcg_coco_mask_gt.json` and `<split>_gcg_coco_caption_gt.json`, both in COCO's layout. Out: one `Grounded`
+per picture. Annotations are indexed by picture once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samtok_eval import masks
+from samtok_eval.datasets.files import read_json
+from samtok_eval.errors import DataError
+from samtok_eval.masks import Rle
+from samtok_eval.sample import ImageRef
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """One picture."""
+
+    image: ImageRef
+    captions: tuple[str, ...]
+    regions: tuple[Rle, ...]
+    phrases: tuple[str, ...]
+    """The file's labels, by the benchmark's own assumption in the order of the masks."""
+
+
+def read_gcg(folder: Path, split: str) -> list[Grounded]:
+    """All pictures of a split, in the order of their ids as text, which is the official scorer's.
+
+    Args:
+        folder: holds both files and `images/`.
+        split: `val` or `test`.
+
+    Raises:
+        DataError: a file is missing or broken.
+    """
+    mask_path = folder / f"{split}_gcg_coco_mask_gt.json"
+    caption_path = folder / f"{split}_gcg_coco_caption_gt.json"
+    regions, captions = read_json(mask_path), read_json(caption_path)
+    path = mask_path
+    try:
+        images = {str(image["id"]): image for image in regions["images"]}
+        by_image = _by_image(regions["annotations"])
+        path = caption_path
+        said = _by_image(captions["annotations"])
+        path = mask_path
+        return [
+            _grounded(name, images[name], by_image.get(name, []), said.get(name, []), folder) for name in sorted(images)
+        ]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a GCG annotation file: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _by_image(annotations: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for annotation in annotations:
+        found.setdefault(str(annotation["image_id"]), []).append(annotation)
+    return found
+
+
+def _grounded(
+    name: str, image: dict[str, Any], regions: list[dict[str, Any]], said: list[dict[str, Any]], folder: Path
+) -> Grounded:
+    height, width = int(image["height"]), int(image["width"])
+    return Grounded(
+        ImageRef(name, folder / "images" / str(image["file_name"]), height, width),
+        tuple(str(caption["caption"]) for caption in said),
+        tuple(masks.from_segmentation(region["segmentation"], height, width) for region in regions),
+        tuple(str(label) for label in (said[0]["labels"] if said else ())),
+    )

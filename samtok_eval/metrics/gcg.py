@@ -1,0 +1,103 @@
+"""Metrics of grounded conversation generation: AP50 without scores, mean IoU of pairs, recall of phrases with masks.
+
+Rules: GLaMM's `eval/gcg/evaluate.py` and COCO's evaluation, quirks included where a function says so. Everything works
+on IoU matrices and records; nothing scans all annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from samtok_eval.masks import Rle
+
+IOU_THRESHOLD = 0.5
+SIMILARITY_THRESHOLD = 0.5
+MAX_DETECTIONS = 100
+RECALL_POINTS = np.linspace(0, 1, 101)
+
+Matrix = NDArray[np.float64]
+Similar = Callable[[int, int], bool]
+"""Whether the phrases of a true mask and of an answered one, given by index, mean the same."""
+
+
+def iou_matrix(truth: Sequence[Rle], answered: Sequence[Rle]) -> Matrix:
+    """IoU of every true mask with every answered one, float64 (truths, answers); 0 where both are empty."""
+    if not truth or not answered:
+        return np.zeros((len(truth), len(answered)))
+    one, other = ([rle.to_coco() for rle in rles] for rles in (truth, answered))
+    return np.asarray(coco.iou(other, one, [0] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
+
+
+def detections(matrix: Matrix) -> list[bool]:
+    """Which answered masks count as hits in COCO's matching at IoU 0.5, in order, the first 100 only.
+
+    Every answer takes the free true mask that it overlaps most, the last of equals (`COCOeval.evaluateImg`).
+    """
+    free = np.ones(len(matrix), dtype=bool)
+    hits = []
+    for column in matrix.T[:MAX_DETECTIONS]:
+        best, threshold = -1, min(IOU_THRESHOLD, 1 - 1e-10)
+        for row in np.flatnonzero(free):
+            if column[row] >= threshold:
+                best, threshold = int(row), float(column[row])
+        if best >= 0:
+            free[best] = False
+        hits.append(best >= 0)
+    return hits
+
+
+def average_precision(hits: Sequence[float], truths: int) -> float:
+    """COCO's 101-point average precision of detections that all have the same score.
+
+    Args:
+        hits: 1 or 0 per detection, in the order in which they are ranked: pictures by id, then order of mention. Since
+            no score separates them, this order is part of the number.
+        truths: true masks of all pictures, at least 1.
+    """
+    right = np.cumsum(np.asarray(hits, dtype=np.float64))
+    if not len(right):
+        return 0.0
+    recall = right / truths
+    precision = right / (np.arange(len(right)) + 1 + np.spacing(1))
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, RECALL_POINTS, side="left")
+    return float(np.mean([precision[i] if i < len(precision) else 0.0 for i in at]))
+
+
+def pairs(matrix: Matrix) -> list[float]:
+    """IoUs of a greedy one-to-one pairing by largest IoU, while it is above 0."""
+    left = matrix.copy()
+    found = []
+    while left.size and left.max() > 0:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        found.append(float(left[row, column]))
+        left[row, :] = 0
+        left[:, column] = 0
+    return found
+
+
+def recalled(matrix: Matrix, similar: Similar, stops: bool) -> int:
+    """Phrases found with mask and words: greedy by IoU, both at least 0.5.
+
+    Args:
+        matrix: (truths, answers).
+        similar: compares phrases.
+        stops: end at the first best pair that fails, as the official scorer does; else leave that pair out and go on.
+    """
+    left = matrix.copy()
+    count = 0
+    while left.size and left.max() >= IOU_THRESHOLD:
+        row, column = (int(i) for i in np.unravel_index(int(left.argmax()), left.shape))
+        if similar(row, column):
+            count += 1
+            left[row, :] = 0
+            left[:, column] = 0
+        elif stops:
+            break
+        else:
+            left[row, column] = 0
+    return count
