@@ -83,8 +83,6 @@ class Target:
     choice: str = ""
     """The letter of the right option."""
     triplets: tuple[Triplet, ...] = ()
-    vocabulary: tuple[str, ...] = ()
-    """All predicates that the benchmark knows, of which the triplets use some."""
     box: tuple[float, float, float, float] | None = None
     """x1 y1 x2 y2 in pixels, where the benchmark gives a box of its own."""
 

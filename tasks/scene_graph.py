@@ -17,7 +17,7 @@ import numpy as np
 from samtok_eval import masks
 from samtok_eval.datasets.psg import GraphTarget, read_psg
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes, parse, render
+from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.metrics.scene_graph import (

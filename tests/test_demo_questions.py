@@ -8,11 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from samtok_eval.demo import questions
+from samtok_eval.demo import language, questions
 from samtok_eval.demo.benchmark import HELD_OUT, multi_round_scenes
 from samtok_eval.demo.codes import scene_codes
 from samtok_eval.demo.formats import CODES_FILE, seeds
 from samtok_eval.demo.scenes import CLEAR_GAP, Scene, SceneObject, draw_scene
+from samtok_eval.mask_tokens import Codes
+from samtok_eval.task import load_tasks
 
 EMPTY = np.zeros((128, 128), dtype=bool)
 
@@ -74,3 +76,10 @@ def test_committed_codes_are_those_of_the_shipped_tokenizer(demo_tokenizer):
     assert list(committed) == [str(seed) for seed in seeds(multi_round_scenes())]
     for scene in multi_round_scenes()[0][:10]:
         assert committed[str(scene.seed)] == scene_codes(scene, demo_tokenizer)
+
+
+def test_the_checkpoint_is_taught_the_scene_graph_task_s_own_answers(demo_root):
+    task = load_tasks()["scene_graph"]
+    for sample in task.read(demo_root, "test")[:10]:
+        codes = [Codes(i, i) for i in range(len(sample.target.masks))]
+        assert task.answer(sample, codes) == language.scene_graph(draw_scene(int(sample.id)), codes)

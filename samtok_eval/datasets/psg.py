@@ -93,11 +93,12 @@ def _graph(row: dict[str, Any], coco: Path, classes: list[str], predicates: tupl
     if segments.shape != (image.height, image.width):
         size = "x".join(map(str, segments.shape))
         raise DataError(f"{png} is {size}, {path} says {image.height}x{image.width}; they are of different releases")
-    absent = sorted(set(ids) - set(np.unique(segments).tolist()))
+    regions = tuple(masks.encode(segments == number) for number in ids)
+    absent = [number for number, region in zip(ids, regions, strict=True) if masks.area(region) == 0]
     if absent:
         raise DataError(f"{png} has no segment {absent[0]}, which {path} names; they are of different releases")
     target = GraphTarget(
-        masks=tuple(masks.encode(segments == number) for number in ids),
+        masks=regions,
         labels=tuple(classes[category] for category in categories),
         triplets=tuple(Triplet(s, predicates[p], o) for s, o, p in relations),
         predicates=predicates,
@@ -125,4 +126,4 @@ def read_segments(path: Path) -> NDArray[np.uint32]:
         ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read ({error}); unpack it again") from error
-    return channels[..., 0] | channels[..., 1] << 8 | channels[..., 2] << 16
+    return np.asarray(channels[..., 0] + channels[..., 1] * 256 + channels[..., 2] * 65536, dtype=np.uint32)

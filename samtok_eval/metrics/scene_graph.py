@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from samtok_eval import masks
-from samtok_eval.mask_tokens import split_thinking
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
@@ -51,14 +50,15 @@ ALIASES = {
     "wooden wall": "wall wood",
     "wood floor": "floor wood",
     "wooden floor": "floor wood",
-    "window blind": "window blind",
     "blinds": "window blind",
 }
 """Other words for a class, both sides as `normalized_label` writes them before the look-up."""
 
-_SUFFIX = re.compile(r"(?:-merged|-other|-stuff)+$")
+_ENDINGS = ("merged", "other", "stuff")
 _FENCE = re.compile(r"```(?:json|JSON)?")
-_STARTS = (re.compile(r"\[\s*\{"), re.compile(r"\{"), re.compile(r"\["))
+_STARTS = (re.compile(r"^\s*\["), re.compile(r"\[\s*\{|\{"), re.compile(r"\["))
+"""Where the list may begin, the first pattern that is found; the first one holds for fenced blocks only, because prose
+may begin with a bracket."""
 _LITERAL = re.compile(r"(?:null|true|false|None|True|False|NaN|-?\d[\d.eE+-]*)$")
 _TOKEN = re.compile(
     r"""
@@ -142,11 +142,11 @@ def read_answer(text: str, masks_in_text: bool = True) -> Reading:
         text: the whole answer.
         masks_in_text: whether a node needs `mask_2d`; otherwise the masks come beside the text.
     """
-    final = split_thinking(text)[1]
-    said = text if final is None else final
+    said = text.rpartition("</think>")[2].rpartition("<answer>")[2].partition("</answer>")[0].strip()
     fence = _FENCE.search(said)
     block = said[fence.end() :].partition("```")[0] if fence else said
-    start = next((match.start() for pattern in _STARTS if (match := pattern.search(block))), None)
+    starts = _STARTS[fence is None :]
+    start = next((found.start() for pattern in starts if (found := pattern.search(block))), None)
     if start is None:
         return Reading((), 0, well_formed=False, failed=True)
     entries = _entries(block, start)
@@ -163,13 +163,16 @@ def read_answer(text: str, masks_in_text: bool = True) -> Reading:
         predicate = fields.get("predicate")
         if len(nodes) == 2 and isinstance(predicate, str):
             triplets.append(Said(nodes["subject"], _unescaped(predicate), nodes["object"]))
-    whole = f"```json\n{block.strip()}\n```" == said.strip() and _is_json_list(block)
+    whole = said == f"```json{block}```" and _is_json_list(block)
     return Reading(tuple(triplets), len(entries) - len(triplets), whole, failed=bool(entries) and not triplets)
 
 
 def normalized_label(label: str) -> str:
     """A class name without case, without COCO's endings `-merged`, `-other` and `-stuff`, and by its usual word."""
-    short = _plain(_SUFFIX.sub("", label.strip().lower()).replace("-", " "))
+    parts = label.strip().lower().split("-")
+    while len(parts) > 1 and parts[-1] in _ENDINGS:
+        parts.pop()
+    short = _plain(" ".join(parts))
     return ALIASES.get(short, short)
 
 
@@ -303,7 +306,7 @@ def parse_failure(records: Sequence[Record]) -> Ratio:
 # ---- a tolerant reader of JSON: no recursion, one pass ----
 
 
-@dataclass
+@dataclass(slots=True)
 class _Frame:
     """A list or object that is not yet closed."""
 
@@ -311,7 +314,7 @@ class _Frame:
     """`[` or `{`."""
     value: dict[str, object] | list[object] | None
     """None below `_DEEPEST`."""
-    key: str | None = field(default=None)
+    key: str | None = None
     """Read, its value not yet."""
 
     def put(self, value: object) -> None:
@@ -330,23 +333,28 @@ def _entries(text: str, start: int) -> list[object]:
     """Entries of the list that begins at `start`, or of the objects that follow each other from there on."""
     root: list[object] = []
     stack: list[_Frame] = []
+    # How many of each are on the stack, so that a stray closing mark searches nothing.
     opened = {"[": 0, "{": 0}
 
     def close() -> None:
         frame = stack.pop()
         opened[frame.mark] -= 1
-        # A missing first bracket leaves no list to take a triplet.
-        if frame.value is not root:
-            (stack[-1].put if stack else root.append)(frame.value)
+        if stack:
+            stack[-1].put(frame.value)
+        elif frame.value is not root:
+            root.append(frame.value)
 
     for token in _TOKEN.finditer(text, start):
         kind, word = token.lastgroup, token[0]
         if kind == "open":
-            depth = len(stack) + (not opened["["])
-            value: dict[str, object] | list[object] | None = {} if word == "{" else []
+            # Objects without a list around them lie as deep as inside it.
+            depth = len(stack) + (not stack or stack[0].value is not root)
+            value: dict[str, object] | list[object] | None = None
             if not stack and word == "[":
                 value = root
-            stack.append(_Frame(word, value if depth < _DEEPEST else None))
+            elif depth < _DEEPEST:
+                value = {} if word == "{" else []
+            stack.append(_Frame(word, value))
             opened[word] += 1
         elif kind == "close":
             mark = "[" if word == "]" else "{"
@@ -373,7 +381,7 @@ def _text(token: re.Match[str]) -> str | None:
     """A raw text; None for a text that is cut off, a number and the like."""
     if token["bare"] is not None:
         bare = token["bare"].rstrip()
-        return None if _LITERAL.match(bare) else bare
+        return None if _LITERAL.match(bare) or token.end() == len(token.string) else bare
     if token["double"] is not None:
         return token["double"] if token["double_end"] else None
     return token["single"] if token["single_end"] else None
