@@ -171,7 +171,7 @@ def test_data_verify_and_doctor_find_the_demo_healthy(demo_root):
     done = command("data", "verify", "--data-root", demo_root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok   gres:val:" in done.stdout
-    assert "none reconstruction:gar" in done.stdout
+    assert "none reconstruction:folder" in done.stdout
     done = command("doctor", "--data-root", demo_root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 514 in the vocabulary" in done.stdout
