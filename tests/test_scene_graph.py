@@ -377,6 +377,37 @@ def test_one_prediction_may_hit_several_triplets_under_official_only():
     assert values([both], [answer(text)])["recall@20"] == 0.5
 
 
+def test_official_recall_agrees_with_a_plain_reading_of_its_rule():
+    rng = np.random.default_rng(0)
+    samples, answers, recalls = [], [], []
+    by_predicate: dict[str, list[float]] = {predicate: [] for predicate in PREDICATES}
+    for name in map(str, range(60)):
+        drawn = {(int(rng.integers(4)), str(rng.choice(PREDICATES)), int(rng.integers(4))) for _ in range(5)}
+        item = sample(*sorted(drawn), name=name)
+        said = [(int(rng.integers(7)), str(rng.choice(PREDICATES)), int(rng.integers(7)))
+                for _ in range(int(rng.integers(60)))]  # fmt: skip
+        samples.append(item)
+        answers.append(answer(fenced(*(entry(*triplet) for triplet in said)), name))
+        if not said:
+            continue
+        names = [*LABELS, *["person"] * 3]
+        found = {
+            (s, p, o)
+            for s, p, o in drawn
+            for s2, p2, o2 in said[:20]
+            if (LABELS[s], p, LABELS[o]) == (names[s2], p2, names[o2])
+            and all((rows(a) & DECODED[b]).sum() / (rows(a) | DECODED[b]).sum() >= 0.5 for a, b in ((s, s2), (o, o2)))
+        }
+        recalls.append(len(found) / len(drawn))
+        for predicate in {p for _, p, _ in drawn}:
+            of_it = [triplet for triplet in drawn if triplet[1] == predicate]
+            by_predicate[predicate].append(sum(triplet in found for triplet in of_it) / len(of_it))
+    scores = values(samples, answers, "official")
+    assert 0 < np.mean(recalls) < 1
+    assert scores["recall@20"] == pytest.approx(np.mean(recalls))
+    assert scores["mean_recall@20"] == pytest.approx(np.mean([np.mean(several) for several in by_predicate.values()]))
+
+
 def test_a_repeated_prediction_is_a_false_one_under_strict():
     text = fenced(entry(0, "on", 2), entry(0, "on", 2))
     assert records([TRUTH], [answer(text)])[0].series["prediction_hit"] == [1, 0]
