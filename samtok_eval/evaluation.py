@@ -130,6 +130,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
 
     task = find_task(load_tasks(options.tasks_dirs), options.task)
     split = task.check_split(options.split)
+    task.check_judge(options.judge)
     for name in options.protocols or ():
         task.protocol(name)
     samples = read_samples(task, split, options.data_root, options.limit)
@@ -211,6 +212,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
         split = split or origin["split"]
         limit = limit or origin["settings"]["limit"]
     split = task.check_split(split)
+    task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)
     manifest = origin or _foreign_manifest(task, split, samples, options, predictions)
     manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}

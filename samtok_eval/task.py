@@ -96,6 +96,8 @@ class Task(ABC):
     prompt: Prompt | None
     """None for tasks that ask no language model."""
     needs_language_model: bool = True
+    judged: bool = False
+    """Whether a judge model can score its answers."""
 
     @abstractmethod
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -172,6 +174,15 @@ class Task(ABC):
         """Metrics that are not ratios of sums, so that they have no interval; none by default."""
         del records, protocol
         return {}
+
+    def check_judge(self, judge: str | None) -> None:
+        """Refuse a judge that nothing would ask.
+
+        Raises:
+            UsageError: the task has none.
+        """
+        if judge is not None and not self.judged:
+            raise UsageError(f"--judge {judge}: {self.metadata.name} has no judged metric; leave the option out")
 
     def check_split(self, split: str | None) -> str:
         """The split, or the default one.

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, UsageError
 from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.metrics.choices import exact, lenient_letter, official
 from samtok_eval.prediction import Prediction
@@ -130,3 +130,14 @@ def write(root, items):
     folder = root / "gar_bench"
     folder.mkdir()
     (folder / "GAR-Bench-VQA.json").write_text(json.dumps(items))
+
+
+def test_a_judge_that_nothing_would_ask_is_refused(tmp_path, demo_root):
+    options = RunOptions(task="region_vqa", data_root=str(demo_root), out=tmp_path, judge="replay:x.json")
+    with pytest.raises(UsageError, match="region_vqa has no judged metric"):
+        score_file(options, write_lines(tmp_path / "p.jsonl"))
+
+
+def write_lines(path):
+    path.write_text('{"id": "images/vqa_0.png", "text": "A"}\n')
+    return path
