@@ -119,6 +119,7 @@ def run_command(
         Literal["gt", "pred"], typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")
     ] = "gt",
     judge: JudgeOption = None,
+    prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
     tasks_dir: TasksDirOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
@@ -148,6 +149,7 @@ def run_command(
             "max_errors": max_errors,
             "history": history,
             "judge": judge,
+            "prompt": prompt,
             "fresh": fresh,
             "tasks_dirs": tuple(tasks_dir or ()),
         },
@@ -169,6 +171,7 @@ def predict_command(
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random model.")] = 0,
     history: Annotated[Literal["gt", "pred"], typer.Option(help="gt or pred, see `run`.")] = "gt",
+    prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
     max_errors: Annotated[int, typer.Option(help="Failed samples allowed.")] = 0,
     tasks_dir: TasksDirOption = None,
@@ -181,7 +184,7 @@ def predict_command(
             RunOptions(
                 task=name, split=split, model=model, data_root=data_root, out=out, limit=limit, batch_size=batch_size,
                 device=device, dtype=dtype, seed=seed, tokenizer=tokenizer, max_errors=max_errors,
-                history=history, tasks_dirs=tuple(tasks_dir or ()),
+                history=history, prompt=prompt, tasks_dirs=tuple(tasks_dir or ()),
             ),
             _console(),
             scoring=False,

@@ -61,6 +61,7 @@ class RunOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
     history: Literal["gt", "pred"] = "gt"
     judge: str | None = None
+    prompt: str | None = None
     tokenizer: str | None = None
     min_pixels: int | None = Field(default=None, gt=0)
     max_pixels: int | None = Field(default=None, gt=0)
@@ -128,7 +129,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     from samtok_eval.models.select import load_backend, load_mask_tokenizer, tokenizer_sha256
     from samtok_eval.runner import PredictSettings, predict
 
-    task = find_task(load_tasks(options.tasks_dirs), options.task)
+    task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
     split = task.check_split(options.split)
     task.check_judge(options.judge)
     for name in options.protocols or ():
@@ -211,6 +212,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
             )
         split = split or origin["split"]
         limit = limit or origin["settings"]["limit"]
+        task = task.asked_with(origin["settings"].get("prompt"))
     split = task.check_split(split)
     task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)

@@ -36,6 +36,27 @@ DESCRIBE_WITH_MASKS = Prompt(
     "for the corresponding parts of the answer.",
     "SAMTok evaluation of GCG, projects/samtok/evaluation/qwen3vl/qwen3vl_gcg_eval.py:80",
 )
+DETAIL_WITH_MASKS = Prompt(
+    "gcg-detailed",
+    "Could you please give me a detailed description of the image? Please respond with interleaved     segmentation "
+    "masks for the corresponding parts of the answer.",
+    "GLaMM evaluation of GCG, eval/gcg/infer.py",
+)
+DETAIL_WITH_MASKS_DEMO = Prompt(
+    "gcg-demo",
+    "Could you please give me a detail description of the image? Please respond with interleaved segmentation masks "
+    "for the corresponding parts of the answer.",
+    "SAMTok README and demo",
+)
+DESCRIBE_WITH_MASKS_RL = Prompt(
+    "gcg-brief-rl",
+    DESCRIBE_WITH_MASKS.template.removesuffix(".") + " and highlight the phrases. A conversation between User and "
+    "Assistant. The user asks a question, and the Assistant solves it. The assistant first thinks about the reasoning "
+    "process in the mind and then provides the user with the answer. The reasoning process and answer are enclosed "
+    "within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think>"
+    "<answer> answer here </answer>",
+    "SAMTok evaluation of GCG after RL, projects/samtok/evaluation/qwen25vl/qwen25vl_gcg_eval.py:277",
+)
 CAPTION_REGION = Prompt(
     "caption-region",
     "Given a detailed description of this region {region}.",

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +96,8 @@ class Task(ABC):
     protocols: tuple[Protocol, ...]
     prompt: Prompt | None
     """None for tasks that ask no language model."""
+    prompts: tuple[Prompt, ...] = ()
+    """Other published wordings of the same question."""
     needs_language_model: bool = True
     judged: bool = False
     """Whether a judge model can score its answers."""
@@ -174,6 +177,21 @@ class Task(ABC):
         """Metrics that are not ratios of sums, so that they have no interval; none by default."""
         del records, protocol
         return {}
+
+    def asked_with(self, prompt: str | None) -> Task:
+        """The task with another of its prompts, itself by default.
+
+        Raises:
+            UsageError: no such prompt.
+        """
+        if prompt is None or (self.prompt and prompt == self.prompt.id):
+            return self
+        known = {p.id: p for p in ([self.prompt] if self.prompt else []) + list(self.prompts)}
+        if prompt not in known:
+            raise UsageError(f"{self.metadata.name} has no prompt {prompt!r}; choose from {', '.join(known) or 'none'}")
+        other = copy(self)
+        other.prompt = known[prompt]
+        return other
 
     def check_judge(self, judge: str | None) -> None:
         """Refuse a judge that nothing would ask.

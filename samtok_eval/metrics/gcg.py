@@ -6,12 +6,16 @@ on IoU matrices and records; nothing scans all annotations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from samtok_eval import masks
+from samtok_eval.mask_tokens import parse, split_thinking
 from samtok_eval.masks import Rle
 
 IOU_THRESHOLD = 0.5
@@ -24,12 +28,58 @@ Similar = Callable[[int, int], bool]
 """Whether the phrases of a true mask and of an answered one, given by index, mean the same."""
 
 
-def iou_matrix(truth: Sequence[Rle], answered: Sequence[Rle]) -> Matrix:
-    """IoU of every true mask with every answered one, float64 (truths, answers); 0 where both are empty."""
+class Answer(NamedTuple):
+    """What an answer says: its caption, and the phrases and masks in it."""
+
+    caption: str
+    phrases: list[str]
+    """Under `read_paired` one per mask, empty for a mask that follows no phrase."""
+
+
+def read_loosely(text: str) -> Answer:
+    """Caption and phrases as the released scripts take them: any text between `<` and `>` goes, phrases stand alone."""
+    caption = _plain(re.sub(r"<.*?>", "", text.replace("\n", " ")))
+    return Answer(caption, [phrase.strip() for phrase in _phrases(text)])
+
+
+def read_paired(text: str) -> Answer:
+    """Caption of the final answer without marks, and for every decodable mask the phrase that stands before it."""
+    final = split_thinking(text)[1]
+    ends = [(match.end(), match[match.lastindex or 0].strip()) for match in _PHRASE.finditer(text)]
+    phrases = []
+    for span in parse(text):
+        if span.codes is not None:
+            phrases.append(next((phrase for end, phrase in reversed(ends) if end <= span.start), ""))
+    return Answer(_plain(_MARK.sub(" ", text if final is None else final)), phrases)
+
+
+_PHRASE = re.compile(r"<\|object_ref_start\|>(.*?)<\|object_ref_end\|>|<p>(.*?)</p>", re.DOTALL)
+"""The phrase marks of Qwen's models and of GLaMM."""
+_MARK = re.compile(r"<\|[^|<>]*\|>|</?(?:p|s|think|answer)>")
+
+
+def _phrases(text: str) -> list[str]:
+    return [match[match.lastindex or 0] for match in _PHRASE.finditer(text)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def iou_matrix(truth: Sequence[Rle], answered: Sequence[Rle], both_empty: float = 0.0) -> Matrix:
+    """IoU of every true mask with every answered one, float64 (truths, answers).
+
+    Args:
+        truth: masks of one size.
+        answered: masks of the same size.
+        both_empty: value of two empty masks; the official scorer divides 0 by 0 there and goes on with NaN.
+    """
     if not truth or not answered:
         return np.zeros((len(truth), len(answered)))
     one, other = ([rle.to_coco() for rle in rles] for rles in (truth, answered))
-    return np.asarray(coco.iou(other, one, [0] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
+    matrix = np.asarray(coco.iou(other, one, [0] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
+    empty = np.outer([not masks.area(rle) for rle in truth], [not masks.area(rle) for rle in answered])
+    return np.where(empty, both_empty, matrix)
 
 
 def detections(matrix: Matrix) -> list[bool]:
@@ -68,6 +118,21 @@ def average_precision(hits: Sequence[float], truths: int) -> float:
     return float(np.mean([precision[i] if i < len(precision) else 0.0 for i in at]))
 
 
+def average_precision_of_ties(hits: Sequence[float], truths: int) -> float:
+    """The same average precision with all detections taken at once, as one score asks for: no order, no luck.
+
+    Precision of all detections up to the recall that they reach, 0 beyond.
+
+    Args:
+        hits: 1 or 0 per detection.
+        truths: at least 1.
+    """
+    if not len(hits):
+        return 0.0
+    right = float(np.sum(hits))
+    return right / len(hits) * float(np.mean(right / truths >= RECALL_POINTS))
+
+
 def pairs(matrix: Matrix) -> list[float]:
     """IoUs of a greedy one-to-one pairing by largest IoU, while it is above 0."""
     left = matrix.copy()
@@ -87,11 +152,17 @@ def recalled(matrix: Matrix, similar: Similar, stops: bool) -> int:
         matrix: (truths, answers).
         similar: compares phrases.
         stops: end at the first best pair that fails, as the official scorer does; else leave that pair out and go on.
+
+    Returns:
+        Pairs found.
     """
     left = matrix.copy()
     count = 0
-    while left.size and left.max() >= IOU_THRESHOLD:
+    while left.size:
         row, column = (int(i) for i in np.unravel_index(int(left.argmax()), left.shape))
+        # NaN passes, as it does in the official scorer.
+        if left[row, column] < IOU_THRESHOLD:
+            break
         if similar(row, column):
             count += 1
             left[row, :] = 0

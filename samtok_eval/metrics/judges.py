@@ -1,12 +1,24 @@
 """What scoring may need beyond arithmetic: caption scorers, text similarity and a judge model.
 
-Each is started when it is first asked and closed at the end of a run, so that a run starts at most one Java process and
-loads at most one text model. A task asks for what it needs; nothing is started for tasks that need none.
+Each is started when it is first asked and closed at the end of a run, so that a run starts at most one METEOR process
+and loads at most one text model. A task asks for what it needs; nothing is started for tasks that need none. What
+cannot be started is said once, and the metrics that rest on it are left out.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
 from types import TracebackType
+from typing import TypeVar
+
+from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError
+from samtok_eval.metrics.text_similarity import TextModelError, TextSimilarity
+
+logger = logging.getLogger(__name__)
+Helper = TypeVar("Helper")
 
 
 class Judges:
@@ -19,9 +31,24 @@ class Judges:
             judge: `openai:URL#NAME` or `replay:FILE`; None leaves judged metrics out.
         """
         self.judge_name = judge
+        self._open = ExitStack()
+
+    @cached_property
+    def captions(self) -> CaptionScorer | None:
+        """METEOR and CIDEr; None where Java or `pycocoevalcap` is missing."""
+        scorer = _started(CaptionScorer, "METEOR and CIDEr are left out")
+        if scorer is not None:
+            self._open.callback(scorer.close)
+        return scorer
+
+    @cached_property
+    def similarity(self) -> TextSimilarity | None:
+        """Similarity of phrases; None where no text model can be loaded."""
+        return _started(TextSimilarity, "metrics that compare phrases are left out")
 
     def close(self) -> None:
         """End every process that was started."""
+        self._open.close()
 
     def __enter__(self) -> Judges:
         return self
@@ -30,3 +57,11 @@ class Judges:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _started(make: Callable[[], Helper], consequence: str) -> Helper | None:
+    try:
+        return make()
+    except (CaptionToolsError, TextModelError) as error:
+        logger.warning("%s: %s", consequence, error)
+        return None

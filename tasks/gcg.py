@@ -1,0 +1,282 @@
+"""Grounded conversation generation (GranD-f): a caption of the picture whose phrases come with masks.
+
+Paper: GLaMM, arXiv 2311.03356. Official scorer: its `eval/gcg/evaluate.py`. SAMTok's script
+(`projects/samtok/evaluation/qwen3vl/qwen3vl_gcg_eval.py`) writes that scorer's files; `official_format/` holds ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samtok_eval.datasets.gcg import read_gcg
+from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.masks import Rle
+from samtok_eval.metrics.captions import meteor_of
+from samtok_eval.metrics.gcg import (
+    IOU_THRESHOLD,
+    SIMILARITY_THRESHOLD,
+    Matrix,
+    average_precision,
+    average_precision_of_ties,
+    detections,
+    iou_matrix,
+    pairs,
+    read_loosely,
+    read_paired,
+    recalled,
+)
+from samtok_eval.metrics.judges import Judges
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.referring import clusters
+from samtok_eval.metrics.scoring import found_masks
+from samtok_eval.metrics.text_similarity import TextSimilarity
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prompts import (
+    DESCRIBE_WITH_MASKS,
+    DESCRIBE_WITH_MASKS_RL,
+    DETAIL_WITH_MASKS,
+    DETAIL_WITH_MASKS_DEMO,
+    Prompt,
+)
+from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.task import Protocol, Task, TaskMetadata, random_codes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One answer beside its truth."""
+
+    sample: Sample
+    prediction: Prediction | None
+    caption: str
+    phrases: list[str]
+    matrix: Matrix
+    """IoU, (true masks, answered masks)."""
+    crashed: bool
+
+    def close_phrases(self) -> list[str]:
+        """Phrases of all pairs whose masks overlap enough for their words to matter."""
+        rows, columns = np.nonzero(~(self.matrix < IOU_THRESHOLD))
+        true = [self.sample.target.labels[i] for i in rows if i < len(self.sample.target.labels)]
+        return true + [self.phrases[j] for j in columns if j < len(self.phrases)]
+
+
+class Gcg(Task):
+    """Masks by AP50, IoU and recall of phrases; the caption by METEOR and CIDEr."""
+
+    metadata = TaskMetadata(
+        name="gcg",
+        title="Grounded conversation generation (GranD-f)",
+        version=1,
+        paper="arXiv 2311.03356",
+        data="https://huggingface.co/datasets/MBZUAI/GranD-f",
+        licence="annotations: see the GranD-f card; images: SA-1B terms",
+        splits=("val", "test"),
+        default_split="val",
+        sizes={"val": "2.5k captions", "test": "5k captions"},
+        files=("gcg/val_gcg_coco_mask_gt.json", "gcg/val_gcg_coco_caption_gt.json",
+               "gcg/test_gcg_coco_mask_gt.json", "gcg/test_gcg_coco_caption_gt.json", "gcg/images"),
+        main_metric="ap50",
+        metrics=("ap50", "miou_gcg", "recall_gcg", "recall_gcg_minilm", "meteor", "cider"),
+        max_new_tokens=512,
+        notes="CIDEr weighs words by the references of the pictures that are scored; a --limit changes it.",
+    )  # fmt: skip
+    prompt: Prompt = DESCRIBE_WITH_MASKS
+    prompts = (DETAIL_WITH_MASKS, DETAIL_WITH_MASKS_DEMO, DESCRIBE_WITH_MASKS_RL)
+    protocols = (
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False),
+    )
+
+    def read(self, data_root: Path, split: str) -> list[Sample]:
+        """One sample per picture, ids in the order of their text, as average precision without scores needs."""
+        turns = (Turn("user", (self.prompt(),)),)
+        return [
+            Sample(
+                item.image.id, item.image, turns, Target(masks=item.regions, labels=item.phrases, texts=item.captions)
+            )
+            for item in read_gcg(data_root / "gcg", split)
+        ]
+
+    def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
+        """The first reference with its phrases marked, each followed by its mask words."""
+        found, rest = "", next(iter(sample.target.texts), "")
+        spans = [render([pair]) for pair in codes]
+        for phrase, words in zip(sample.target.labels, spans, strict=False):
+            marked = f"<|object_ref_start|> {phrase} <|object_ref_end|> {words}"
+            before, here, after = rest.partition(phrase)
+            # A phrase that the caption does not contain word for word comes before what is left of it.
+            found, rest = (f"{found}{before}{marked}", after) if here else (f"{found}{marked} ", rest)
+        return found + rest + "".join(spans[len(sample.target.labels) :])
+
+    def guess(self, sample: Sample, samples: Sequence[Sample], rng: np.random.Generator) -> str:
+        """The caption of another picture with random masks."""
+        others = [other for other in samples if other.id != sample.id]
+        if not others:
+            return render([random_codes(rng)])
+        other = others[int(rng.integers(len(others)))]
+        return self.answer(other, [random_codes(rng) for _ in other.target.masks])
+
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+        """Everything but what needs a text model."""
+        return _record(_compare(sample, prediction, protocol), protocol, None)
+
+    def score_all(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+    ) -> list[Record]:
+        """All records, with phrase recall and caption scores where their models are installed."""
+        compared = [_compare(sample, answers.get(sample.id), protocol) for sample in samples]
+        if judges.similarity is not None:
+            judges.similarity.embed([phrase for one in compared for phrase in one.close_phrases()])
+        records = [_record(one, protocol, judges.similarity) for one in compared]
+        told = [i for i, sample in enumerate(samples) if sample.target.texts]
+        if judges.captions is not None and told:
+            scores = judges.captions.score([compared[i].caption for i in told], [samples[i].target.texts for i in told])
+            for i, statistics, cider in zip(told, scores.meteor, scores.cider, strict=True):
+                own = records[i]
+                records[i] = replace(
+                    own, values={**own.values, "cider": cider}, series={**own.series, "meteor": statistics}
+                )
+        return records
+
+    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+        """`strict`: IoU over all masks, with or without partner; the others: mean over pairs, then over pictures."""
+        names = clusters(records)
+        paired, counts = ([record.values[name] for record in records] for name in ("paired_iou", "pairs"))
+        if protocol == "strict":
+            masks = [max(record.values["truths"], record.values["answers"]) for record in records]
+            found = {"miou_gcg": Ratio(paired, masks, names)}
+        else:
+            found = {"miou_gcg": mean_of([p / max(n, 1) for p, n in zip(paired, counts, strict=True)], names)}
+        for suffix in ("", "_minilm"):
+            if any(f"recalled{suffix}" in record.values for record in records):
+                hits = [record.values[f"recalled{suffix}"] for record in records]
+                found[f"recall_gcg{suffix}"] = Ratio(hits, [record.values["phrases"] for record in records], names)
+        told = ["cider" in record.values for record in records]
+        if any(told):
+            found["cider"] = mean_of([record.values.get("cider", 0.0) for record in records], names, told)
+        return found
+
+    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
+        """Average precision, which ranks all masks of all pictures, and METEOR, which is a formula of sums."""
+        found = {}
+        truths = sum(int(record.values["truths"]) for record in records)
+        if truths:
+            hits = [hit for record in records for hit in record.series["hits"]]
+            precision = average_precision_of_ties if protocol == "strict" else average_precision
+            found["ap50"] = precision(hits, truths)
+        return found | meteor_of(records)
+
+    def foreign(self, content: Any) -> list[Prediction] | None:
+        """GLaMM's own files, one per picture or a list of them: `{"image_id", "caption", "phrases", "pred_masks"}`."""
+        rows = content if isinstance(content, list) else [content]
+        if not all(isinstance(row, dict) and {"image_id", "caption", "phrases", "pred_masks"} <= set(row)
+                   for row in rows):  # fmt: skip
+            return None
+        return [
+            Prediction.model_validate(
+                {
+                    "id": str(row["image_id"]),
+                    "text": row["caption"],
+                    "phrases": row["phrases"],
+                    "masks": [{"size": mask["size"], "counts": mask["counts"]} for mask in row["pred_masks"]],
+                }
+            )
+            for row in rows
+        ]
+
+    def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
+        """The same files, `<image id>.json`."""
+        found = {}
+        for sample in samples:
+            if sample.id in answers:
+                caption, phrases, masks, _ = _answered(sample, answers[sample.id], self.protocol("official"))
+                found[f"{sample.id}.json"] = {
+                    "image_id": sample.id,
+                    "caption": caption,
+                    "phrases": phrases,
+                    "pred_masks": [mask.to_coco() for mask in masks],
+                }
+        return found
+
+
+def _answered(
+    sample: Sample, prediction: Prediction | None, protocol: Protocol
+) -> tuple[str, list[str], list[Rle], bool]:
+    """Caption, phrases, masks, and whether the reference scripts would have stopped."""
+    if prediction is None or prediction.status == "error":
+        return "", [], [], prediction is None and not protocol.errors_fail
+    masks = found_masks(sample, prediction, protocol)
+    if masks is None:
+        return "", [], [], True
+    text = prediction.text or ""
+    caption, phrases = read_paired(text) if protocol.name == "strict" else read_loosely(text)
+    if prediction.phrases is not None:
+        phrases = list(prediction.phrases)
+    return caption, phrases, masks, False
+
+
+def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Compared:
+    caption, phrases, masks, crashed = _answered(sample, prediction, protocol)
+    size = (sample.image.height, sample.image.width)
+    for mask in masks:
+        if (mask.height, mask.width) != size:
+            raise DataError(
+                f"prediction {sample.id}: a mask is {mask.height}x{mask.width}, the picture {size[0]}x{size[1]}; "
+                "it was made for other pictures"
+            )
+    empty = 0.0 if protocol.name == "strict" else float("nan")
+    return Compared(sample, prediction, caption, phrases, iou_matrix(sample.target.masks, masks, empty), crashed)
+
+
+def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity | None) -> Record:
+    sample, prediction, matrix = compared.sample, compared.prediction, compared.matrix
+    status = "missing" if prediction is None else prediction.status
+    paired = pairs(matrix)
+    values = {
+        "truths": float(matrix.shape[0]),
+        "answers": float(matrix.shape[1]),
+        "phrases": float(len(sample.target.labels)),
+        "paired_iou": float(sum(paired)),
+        "pairs": float(len(paired)),
+        "without_phrase": float(max(matrix.shape[1] - sum(map(bool, compared.phrases)), 0)),
+    }
+    if similarity is not None:
+        values[f"recalled{similarity.suffix}"] = float(_recalled(compared, protocol, similarity))
+    return Record(
+        id=sample.id,
+        image_id=sample.image.id,
+        protocol=protocol.name,
+        status=status,
+        failed=protocol.errors_fail and status in ("missing", "error"),
+        crashed=compared.crashed,
+        values=values,
+        series={"hits": [int(hit) for hit in detections(matrix)]},
+        slices=sample.slices,
+    )
+
+
+def _recalled(compared: Compared, protocol: Protocol, similarity: TextSimilarity) -> int:
+    """Phrases found. The official scorer counts nothing for a picture whose best mask has no phrase."""
+    strict = protocol.name == "strict"
+    true, said = compared.sample.target.labels, compared.phrases
+
+    def similar(row: int, column: int) -> bool:
+        if strict and (row >= len(true) or column >= len(said) or not said[column]):
+            return False
+        return similarity(true[row], said[column]) >= SIMILARITY_THRESHOLD
+
+    try:
+        return recalled(compared.matrix, similar, stops=not strict)
+    except IndexError:
+        return 0
+
+
+TASKS = (Gcg(),)
