@@ -21,7 +21,7 @@ from samtok_eval.tokenizer.quantizer import ResidualQuantizer
 from samtok_eval.training.codebooks import start_with_kmeans, update_books
 from samtok_eval.training.corpus import build_scene, draw_dialogues
 from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
-from samtok_eval.training.sft import QuestionPacker, SftTraining, Trainer, patches, rolled_picture_losses
+from samtok_eval.training.sft import QuestionPacker, SftTraining, Trainer, held_out_report, patches
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +200,11 @@ def test_the_shipped_checkpoint_looks_at_its_picture(scenes, tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32)
     shipped = Trainer(SftTraining(1, 1), model, processor, lambda i: scenes[i], scenes, tmp_path)
     referring = [replace(s, dialogues=tuple(d for d in s.dialogues if d.kind in KINDS)) for s in scenes]
-    losses = rolled_picture_losses(shipped, referring)
+    losses = held_out_report(shipped, referring)
     assert losses["answer_rolled"] > 2 * losses["answer"]
     assert losses["first_code_rolled"] > losses["first_code"] + 1
 
 
 def test_an_untrained_model_does_not(trainer, scenes):
-    losses = rolled_picture_losses(trainer, scenes)
+    losses = held_out_report(trainer, scenes)
     assert losses["answer_rolled"] == pytest.approx(losses["answer"], rel=0.05)

@@ -65,12 +65,18 @@ def rounds(scene: Scene, asked: Sequence[Round], codes: Sequence[Codes]) -> tupl
     return tuple(turns)
 
 
-def choice(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
-    """A choice question and its letter."""
+def word(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
+    """A choice question without its options, answered in words."""
     text = asked.question
     for k, i in enumerate(asked.regions):
         text = text.replace(f"<Prompt{k}>", render([codes[i]]))
+    return text, asked.options[asked.right]
+
+
+def choice(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
+    """A choice question and its letter."""
     options = [f"{letter}. {option}" for letter, option in zip(LETTERS, asked.options, strict=False)]
+    text, _ = word(asked, codes)
     return CHOOSE_OPTION(question=text, options="\n".join(options)), LETTERS[asked.right]
 
 
@@ -113,8 +119,10 @@ def dialogues(scene: Scene, codes: Sequence[Codes]) -> list[Dialogue]:
     for k in rng.permutation(len(several))[:4]:
         found.append(Dialogue("rounds", rounds(scene, several[k], codes)))
     for asked in questions.choices(scene, rng):
-        text, letter = choice(asked, codes)
-        found.append(Dialogue(f"choice {asked.kind}", ((text, letter),)))
+        lettered = choice(asked, codes)
+        found.append(Dialogue(f"choice {asked.kind}", (lettered,)))
+        # Said in a word first, the fact and its letter are two easy steps; together they are one hard one.
+        found.append(Dialogue(f"word {asked.kind}", (word(asked, codes), lettered)))
     for i, item in enumerate(scene.objects):
         words = render([codes[i]])
         said = questions.description(item)

@@ -119,7 +119,7 @@ def build_model(processor: Qwen3VLProcessor, seed: int) -> Qwen3VLForConditional
             "vocab_size": len(tokenizer),
             "hidden_size": HIDDEN,
             "intermediate_size": 384,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "head_dim": 32,

@@ -3,8 +3,8 @@
 In: training scenes, a model and its processor. Out: the trained model, saved as any `transformers` checkpoint.
 
 Several questions share one picture: they follow the picture in one sequence, but each sees only the picture and
-itself, and its positions start right behind the picture. The loss is therefore exactly that of separate samples, at a
-fraction of the cost, and no answer can be copied from an earlier one.
+itself, and its positions start right behind the picture. Every token's loss is therefore exactly that of separate
+samples, at a fraction of the cost, and no answer can be copied from an earlier one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,7 +57,7 @@ class SftTraining:
     pictures: int = 16
     dialogues: int = 8
     """Dialogues drawn per picture and step."""
-    row_tokens: int = 300
+    row_tokens: int = 340
     """Tokens behind a picture in one step; drawn dialogues beyond that are left out."""
     tower_rate: float = 1e-3
     learning_rate: float = 1.5e-3
@@ -69,7 +70,7 @@ class SftTraining:
     weight_decay: float = 0.01
     warmup_steps: int = 150
     clip_norm: float = 1.0
-    evaluate_every: int = 200
+    evaluate_every: int = 400
     seed: int = 0
 
 
@@ -80,6 +81,8 @@ class Packed(NamedTuple):
     """int64 (B, L)"""
     labels: Tensor
     """int64 (B, L), the token itself where it is to be predicted, else -100"""
+    weights: Tensor
+    """float32 (B, L), weight of each token's loss: one over the root of the number of answer tokens in its dialogue"""
     position_ids: Tensor
     """int64 (3, B, L)"""
     attention_mask: Tensor
@@ -135,6 +138,7 @@ class QuestionPacker:
         size = len(rows)
         input_ids = torch.full((size, length), self.tokenizer.pad_token_id)
         labels = torch.full((size, length), IGNORED)
+        weights = torch.zeros(size, length)
         positions = torch.zeros(3, size, length, dtype=torch.int64)
         segment = torch.full((size, length), -1)
         p = len(self.prefix)
@@ -146,6 +150,8 @@ class QuestionPacker:
             for number, (ids, targets) in enumerate(row, start=1):
                 here = slice(at, at + len(ids))
                 input_ids[i, here], labels[i, here] = torch.tensor(ids), torch.tensor(targets)
+                # A letter must not drown beside a scene graph of 160 tokens, nor a graph count as little as a letter.
+                weights[i, here] = sum(label != IGNORED for label in targets) ** -0.5
                 positions[:, i, here] = self._positions(ids)
                 segment[i, here] = number
                 at += len(ids)
@@ -154,7 +160,7 @@ class QuestionPacker:
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         starts = input_ids == self.tokenizer.convert_tokens_to_ids("<|vision_start|>")
         pictures = torch.repeat_interleave(torch.arange(size), starts.sum(1)).tolist()
-        return Packed(input_ids, labels, positions, ((same | shared) & causal)[:, None], pictures)
+        return Packed(input_ids, labels, weights, positions, ((same | shared) & causal)[:, None], pictures)
 
     def _fitting(self, several: list[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
         kept, used = several[:1], len(several[0][0])
@@ -377,12 +383,12 @@ class Trainer:
             self._step(optimizer, loss + self.settings.dense_weight * dense + self._pull(tokens), [*rest, *tower])
             if (step + 1) % self.settings.evaluate_every == 0 or step + 1 == self.settings.steps:
                 line = {"stage": "questions", "step": step + 1, "loss": round(float(loss.detach()), 4)}
-                self._log(line | rolled_picture_losses(self, self.held_out))
+                self._log(line | held_out_report(self, self.held_out))
                 self.save()
 
     def save(self) -> None:
-        """Write the checkpoint; a reader sees the old one or the new one."""
-        self.model.save_pretrained(self.out)
+        """Write the checkpoint in bfloat16, as published ones are."""
+        deepcopy(self.model).bfloat16().save_pretrained(self.out)
         self.processor.save_pretrained(self.out)
 
     def first_code_loss(self, scenes: list[CorpusScene], roll: int) -> tuple[float, float]:
@@ -396,6 +402,20 @@ class Trainer:
         group = self.dense.groups[3]
         first_codes = (labels >= group[0]) & (labels <= group[-1])
         return float(losses[first_codes].mean()), float(losses.mean())
+
+    def right_letters(self, scenes: list[CorpusScene]) -> dict[str, float]:
+        """Share of choice questions whose letter is the most likely next token, by kind of question."""
+        kinds = sorted({d.kind for s in scenes for d in s.dialogues if d.kind.startswith("choice ")})
+        packer = QuestionPacker(self.processor, self.packer.grid)
+        shares = {}
+        for kind in kinds:
+            asked = [s for s in scenes if any(d.kind == kind for d in s.dialogues)]
+            batch = packer.pack([[d for d in s.dialogues if d.kind == kind] for s in asked])
+            with torch.no_grad():
+                logits, labels = self._answer_logits(batch, self._see(asked))
+            # Every answer is a letter and the end of the turn.
+            shares[kind] = float((logits.argmax(1) == labels)[::2].float().mean())
+        return shares
 
     def _see(self, scenes: list[CorpusScene]) -> Any:
         images = patches(np.stack([s.image for s in scenes]))
@@ -413,7 +433,9 @@ class Trainer:
         return self.model.lm_head(hidden[:, :-1][wanted]), batch.labels[:, 1:][wanted]
 
     def _question_loss(self, batch: Packed, vision: Any) -> Tensor:
-        return F.cross_entropy(*self._answer_logits(batch, vision))
+        losses = F.cross_entropy(*self._answer_logits(batch, vision), reduction="none")
+        weights = batch.weights[batch.labels != IGNORED]
+        return (losses * weights).sum() / weights.sum()
 
     def _pull(self, tokens: Tensor) -> Tensor:
         return 0.1 * (tokens.pow(2).mean().sqrt() - self.settings.token_rms).pow(2)
@@ -436,19 +458,21 @@ class Trainer:
         logger.info("sft %s", line)
 
 
-def rolled_picture_losses(trainer: Trainer, scenes: list[CorpusScene]) -> dict[str, float]:
-    """Held-out losses with the right pictures and with pictures swapped between samples.
+def held_out_report(trainer: Trainer, scenes: list[CorpusScene]) -> dict[str, float]:
+    """Held-out losses with the right pictures and with pictures swapped between samples, and choice accuracy.
 
     A model that does not look has equal losses; training loss and token accuracy do not reveal that.
     """
     trainer.model.eval()
     true_code, true_all = trainer.first_code_loss(scenes, roll=0)
     rolled_code, rolled_all = trainer.first_code_loss(scenes, roll=1)
+    letters = trainer.right_letters(scenes)
     trainer.model.train()
     values = {
         "first_code": true_code,
         "first_code_rolled": rolled_code,
         "answer": true_all,
         "answer_rolled": rolled_all,
+        **letters,
     }
     return {name: round(value, 4) for name, value in values.items()}
