@@ -179,7 +179,10 @@ def score_into(
     """Score a run folder's predictions, or given files, and write records, metrics and manifest there."""
     paths = folder.parts() if predictions is None else predictions
     answers = [p for path in paths for p in _foreign_predictions(task, path) or read_predictions([path])]
-    scored = score(task, samples, answers, manifest["settings"]["seed"], protocols, manifest["settings"].get("judge"))
+    settings = manifest["settings"]
+    scored = score(
+        task, samples, answers, settings["seed"], protocols, settings.get("judge"), folder.path / "judge_replies.jsonl"
+    )
     for name, content in scored.exports.items():
         write_json(folder.path / "official_format" / name, content)
     write_records(folder.records, scored.records)
@@ -399,7 +402,9 @@ def samples_sha256(samples: Sequence[Sample]) -> str:
     for sample in samples:
         target = sample.target
         row: list[Any] = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in target.masks]]
-        row += [value for value in (target.labels, target.texts, target.choice, target.triplets) if value]
+        row += [
+            value for value in (target.labels, target.texts, target.choice, target.triplets, target.questions) if value
+        ]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

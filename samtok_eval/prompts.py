@@ -7,6 +7,9 @@ new id, because the id is part of every signature.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import Formatter
+
+from samtok_eval.sample import Part
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,13 @@ class Prompt:
     def __call__(self, **words: str) -> str:
         """The text with its words filled in."""
         return self.template.format(**words)
+
+    def parts(self, **parts: Part) -> tuple[Part, ...]:
+        """The text with masks and views in their places."""
+        found: list[Part] = []
+        for text, name, _, _ in Formatter().parse(self.template):
+            found += ([text] if text else []) + ([parts[name]] if name else [])
+        return tuple(found)
 
 
 SEGMENT_PHRASE = Prompt(
@@ -66,6 +76,15 @@ CAPTION_REGION_ZOOM = Prompt(
     "caption-region-zoom",
     "Given a detailed description of this region {region}. Zoom in with the perspective as {view}, {region_in_view}.",
     "SAMTok captioning, projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py:216,242",
+)
+JUDGE_DESCRIPTION = Prompt(
+    "dlc-judge",
+    "Answer the multiple-choice question based on the text description of an object in an image. You need to follow "
+    "these rules:\n1. Do not output any reasoning. Do not perform correction. Please output exactly one answer from "
+    "the choices for each question. Do not repeat the question.\n2. There is no need for exact matching. Please choose "
+    "the closest option based on the description.\n\nThe description is:\n{description}\n\nFrom the description above, "
+    "please answer the following question with one of the choices:\n{question}\n{choices}",
+    "DLC-Bench, evaluation/eval_model_outputs.py of describe-anything",
 )
 CHOOSE_OPTION = Prompt(
     "choose-option",

@@ -70,6 +70,16 @@ class Triplet(NamedTuple):
     object: int
 
 
+class Graded(NamedTuple):
+    """A choice question that a judge answers about a description."""
+
+    question: str
+    choices: tuple[tuple[str, float], ...]
+    """Texts and the points that each gives."""
+    kind: str
+    """`positive`: about what is there; `negative`: about what is not."""
+
+
 @dataclass(frozen=True)
 class Target:
     """The right answer; which fields are set depends on the task."""
@@ -83,6 +93,8 @@ class Target:
     choice: str = ""
     """The letter of the right option."""
     triplets: tuple[Triplet, ...] = ()
+    questions: tuple[Graded, ...] = ()
+    """What a judge is asked about a description."""
     box: tuple[float, float, float, float] | None = None
     """x1 y1 x2 y2 in pixels, where the benchmark gives a box of its own."""
 

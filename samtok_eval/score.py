@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import DataError
@@ -34,6 +35,7 @@ def score(
     seed: int = 0,
     protocols: Sequence[str] | None = None,
     judge: str | None = None,
+    record: Path | None = None,
 ) -> Scored:
     """Score predictions under every protocol.
 
@@ -44,13 +46,14 @@ def score(
         seed: of the bootstrap.
         protocols: names of protocols, all of the task's by default.
         judge: `openai:URL#NAME` or `replay:FILE`, for tasks that have a judge.
+        record: where the judge's replies are kept.
 
     Raises:
         DataError: an id is unknown or occurs twice, or masks do not fit the pictures.
     """
     answers = by_id(predictions, {sample.id for sample in samples})
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
-    with Judges(judge) as judges:
+    with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}

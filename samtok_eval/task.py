@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,13 +195,15 @@ class Task(ABC):
         return other
 
     def check_judge(self, judge: str | None) -> None:
-        """Refuse a judge that nothing would ask.
+        """Refuse a judge that nothing would ask, or that cannot be one.
 
         Raises:
-            UsageError: the task has none.
+            UsageError: the task has none, or it is written wrongly.
         """
         if judge is not None and not self.judged:
             raise UsageError(f"--judge {judge}: {self.metadata.name} has no judged metric; leave the option out")
+        if judge is not None and not re.fullmatch(r"openai:.+#.+|replay:.+", judge):
+            raise UsageError(f"--judge {judge}: expected openai:URL#NAME or replay:FILE")
 
     def check_split(self, split: str | None) -> str:
         """The split, or the default one.

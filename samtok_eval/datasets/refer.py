@@ -30,6 +30,8 @@ class Expression:
     sentence: str
     """As the file has it, outer blanks removed."""
     instances: tuple[Rle, ...]
+    annotations: tuple[int, ...]
+    """Ids of the instances."""
     category: str
     kind: str | None
     """Kind of expression where the file names one; only the demo benchmark does."""
@@ -101,7 +103,8 @@ class _Instances:
 def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expression]:
     image = instances.image(int(ref["image_id"]))
     ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
-    wanted = tuple(instances.mask(int(i), image) for i in ids if int(i) != NO_TARGET)
+    meant = tuple(int(i) for i in ids if int(i) != NO_TARGET)
+    wanted = tuple(instances.mask(i, image) for i in meant)
     category = ref["category_id"]
     first = category[0] if isinstance(category, list) else category
     for sentence in ref["sentences"]:
@@ -110,6 +113,7 @@ def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expressio
             image=image,
             sentence=str(sentence["sent"]).strip(),
             instances=wanted,
+            annotations=meant,
             category=instances.categories.get(int(first), "none"),
             kind=sentence.get("kind"),
         )

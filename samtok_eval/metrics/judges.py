@@ -11,10 +11,12 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError
+from samtok_eval.metrics.judge import Judge, open_judge
 from samtok_eval.metrics.text_similarity import TextModelError, TextSimilarity
 
 logger = logging.getLogger(__name__)
@@ -24,13 +26,14 @@ Helper = TypeVar("Helper")
 class Judges:
     """The outside helpers of one scoring run."""
 
-    def __init__(self, judge: str | None = None) -> None:
+    def __init__(self, judge: str | None = None, record: Path | None = None) -> None:
         """Prepare; nothing is started.
 
         Args:
             judge: `openai:URL#NAME` or `replay:FILE`; None leaves judged metrics out.
+            record: where the judge's replies are kept.
         """
-        self.judge_name = judge
+        self._judge_name, self._record = judge, record
         self._open = ExitStack()
 
     @cached_property
@@ -45,6 +48,15 @@ class Judges:
     def similarity(self) -> TextSimilarity | None:
         """Similarity of phrases; None where no text model can be loaded."""
         return _started(TextSimilarity, "metrics that compare phrases are left out")
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """The judge model, None without `--judge`."""
+        if self._judge_name is None:
+            return None
+        judge = open_judge(self._judge_name, self._record)
+        self._open.callback(judge.close)
+        return judge
 
     def close(self) -> None:
         """End every process that was started."""

@@ -1,0 +1,291 @@
+"""Region captions: DLC-Bench's published judgement, judges that fail, RefCOCOg references, and the zoomed question."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from samtok_eval.datasets.dlc import read_dlc
+from samtok_eval.datasets.files import read_json
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.metrics.dlc import asked, points, read_choice
+from samtok_eval.metrics.judge import JudgeError, OpenAIJudge, Replayed, open_judge
+from samtok_eval.metrics.judges import Judges
+from samtok_eval.prediction import Prediction
+from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM
+from samtok_eval.sample import Crop, Graded, Region
+from samtok_eval.score import score
+from samtok_eval.task import load_tasks
+from tests.conftest import shared
+
+QUESTIONS = (
+    Graded("What about the color?", (("It is not mentioned.", 0.0), ("It is red.", 1.0), ("Other.", -1.0)), "positive"),
+    Graded("Does it name blue?", (("It says blue.", -1.0), ("It does not say blue.", 1.0)), "negative"),
+)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_tasks()["region_caption"]
+
+
+@pytest.fixture
+def endpoint():
+    """An OpenAI-compatible server; `behave` decides what it says to a prompt."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.seen.append(body)
+            reply = server.behave(body["messages"][0]["content"])
+            status = 200 if isinstance(reply, str) else reply
+            content = {
+                "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}],
+            }  # fmt: skip
+            data = json.dumps(content if status == 200 else {"error": {"message": "no"}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen, server.behave = [], lambda prompt: "A"
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def honest(prompt):
+    """Says yes, then reads the description word by word."""
+    said = prompt.partition("The description is:\n")[2].partition("\n")[0]
+    if "A. Yes" in prompt:
+        return "A. Yes"
+    if "blue" in prompt.partition("with one of the choices:")[2]:
+        return "A" if "blue" in said else "B"
+    return "B. It is red." if "red" in said else "A."
+
+
+# ---- the published judgement ----
+
+
+def test_the_published_replies_give_the_published_scores(task):
+    root = shared("data", "dlc_bench").parent
+    recorded = root / "dlc_bench" / "gar_1b_eval.json"
+    samples = task.read(root, "dlc")
+    assert (len(samples), sum(len(s.target.questions) for s in samples)) == (100, 892)
+    answers = task.foreign(read_json(root / "dlc_bench" / "gar_1b.json"))
+    found = score(task, samples, answers, judge=f"replay:{recorded}").metrics["official"]
+    assert found["dlc_pos|replay:gar_1b_eval"]["value"] == pytest.approx(0.48891666666666667, abs=1e-12)
+    assert found["dlc_neg|replay:gar_1b_eval"]["value"] == pytest.approx(0.87, abs=1e-12)
+    assert found["dlc_avg|replay:gar_1b_eval"]["value"] == pytest.approx((0.48891666666666667 + 0.87) / 2)
+
+
+def test_every_published_question_is_asked_word_for_word():
+    folder = shared("data", "dlc_bench")
+    recorded = read_json(folder / "gar_1b_eval.json")
+    for region in read_dlc(folder):
+        row = recorded[region.id]
+        assert asked(row["pred"], region.name, region.questions) == row["prompt"]
+        worth = points(row["response"], region.questions)
+        assert worth.recognised == row["recognition_result"]
+        assert worth.positive == pytest.approx(row["score_pos"])
+        assert worth.negative == pytest.approx(row["score_neg"])
+
+
+# ---- reading replies ----
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("B. It is red.", 1),
+        ("it is red.", 1),
+        ("b", 1),
+        ("B.", 1),
+        ("I think that it is red. Clearly.", 1),
+        ("B. none of them", 1),
+        ("Not: other. But it is red. Yes", 1),
+        ("mentioned", 0),
+        ("C) perhaps", 2),
+        ("", None),
+        ("   ", None),
+        ("Z", None),
+        ("because", None),
+        ("?!", None),
+    ],
+)
+def test_replies_are_read_as_the_official_parser_reads_them(reply, expected):
+    assert read_choice(reply, [text for text, _ in QUESTIONS[0].choices]) == expected
+
+
+def test_of_choices_inside_each_other_the_longest_at_the_end_counts():
+    assert read_choice("so: large red ball", ["red ball", "large red ball", "blue"]) == 1
+
+
+def test_an_unrecognised_description_earns_nothing_but_loses():
+    assert points(["A. Yes", "B", "B"], QUESTIONS)[:3] == (1, 1, True)
+    assert points(["B. No", "B", "B"], QUESTIONS)[:3] == (0, 0, False)
+    assert points(["B. No", "C", "A"], QUESTIONS)[:3] == (-1, -1, False)
+    assert points(["what?", "B", "hm"], QUESTIONS) == (0, 0, False, 2)
+    assert points(["A", "B"], QUESTIONS[:1]).negative is None
+
+
+# ---- judges ----
+
+
+def described(task, demo_root, count=3):
+    return task.read(demo_root, "dlc")[:count]
+
+
+def test_an_endpoint_judges_once_and_its_replies_can_be_replayed(task, demo_root, endpoint, tmp_path):
+    samples = described(task, demo_root)
+    answers = [Prediction(id=s.id, text=task.answer(s, [])) for s in samples]
+    endpoint.behave = lambda prompt: "A. Yes" if "A. Yes" in prompt else "B"
+    name, record = f"openai:{endpoint.url}#tiny-judge", tmp_path / "judge_replies.jsonl"
+    first = score(task, samples, answers, judge=name, record=record)
+    assert "dlc_avg|tiny-judge" in first.metrics["strict"]
+    body = endpoint.seen[0]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("tiny-judge", 0, 300)
+    # The texts of both protocols differ in nothing here, so that nothing is asked twice.
+    prompts = [body["messages"][0]["content"] for body in endpoint.seen]
+    assert len(prompts) == len(set(prompts)) == sum(1 + len(s.target.questions) for s in samples)
+    again = score(task, samples, answers, judge=name, record=record)
+    replayed = score(task, samples, answers, judge=f"replay:{record}")
+    assert len(endpoint.seen) == len(prompts)
+    assert first.metrics == again.metrics == replayed.metrics
+
+
+def test_a_judge_that_sometimes_fails_leaves_regions_out_and_says_so(task, demo_root, endpoint, tmp_path, caplog):
+    samples = described(task, demo_root)
+    answers = [Prediction(id=s.id, text=f"thing number {i}") for i, s in enumerate(samples)]
+    endpoint.behave = lambda prompt: 400 if "thing number 1" in prompt else "A"
+    found = score(task, samples, answers, judge=f"openai:{endpoint.url}#j", record=tmp_path / "r.jsonl")
+    assert found.metrics["strict"]["dlc_pos|j"]["n"] == 2
+    assert found.records[1].values["judge_failed"] == 1
+    assert "did not answer" in caplog.text
+
+
+def test_nonsense_is_worth_nothing_and_counted(task, demo_root, endpoint):
+    samples = described(task, demo_root, 1)
+    endpoint.behave = lambda prompt: "\N{SNOWMAN} as an AI" if "A. Yes" not in prompt else "A. Yes"
+    found = score(task, samples, [Prediction(id=samples[0].id, text="a thing")], judge=f"openai:{endpoint.url}#j")
+    assert found.metrics["strict"]["dlc_pos|j"]["value"] == 0
+    assert found.records[0].values["judge_unread"] == len(samples[0].target.questions)
+
+
+def test_a_judge_that_is_down_or_too_slow_is_a_clear_error(endpoint):
+    with pytest.raises(JudgeError, match="does not answer"):
+        OpenAIJudge("http://127.0.0.1:9/v1", "x", None, retries=0).replies(["a", "b"])
+    endpoint.behave = lambda prompt: time.sleep(1) or "A"
+    with pytest.raises(JudgeError, match="Timeout"):
+        OpenAIJudge(endpoint.url, "x", None, timeout=0.1, retries=0).replies(["a"])
+
+
+def test_empty_captions_are_worth_nothing_and_only_official_asks_about_them(task, demo_root, endpoint):
+    samples = described(task, demo_root, 2)
+    endpoint.behave = honest
+    answers = [Prediction(id=samples[0].id, text=" "), Prediction(id=samples[1].id, status="error", error="x")]
+    strict = score(task, samples, answers, protocols=["strict"], judge=f"openai:{endpoint.url}#j")
+    assert endpoint.seen == []
+    assert [strict.metrics["strict"][m]["value"] for m in ("dlc_pos|j", "dlc_neg|j", "empty")] == [0, 0, 1]
+    score(task, samples, answers, protocols=["official"], judge=f"openai:{endpoint.url}#j")
+    assert endpoint.seen
+
+
+@pytest.mark.parametrize("judge", ["openai:http://x", "llama", "replay:", "openai:#x"])
+def test_judges_are_named_in_two_ways(task, judge):
+    with pytest.raises(UsageError, match="replay:FILE"):
+        task.check_judge(judge)
+
+
+def test_recordings_are_checked(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"judge": "a", "prompt": "p", "reply": "A"}\n{"judge": "b", "prompt": "p", "reply": "B"}\n')
+    with pytest.raises(DataError, match="2 judges"):
+        Replayed(path)
+    path.write_text('{"judge": "a", "prompt": "p", "reply": "A"}\n{"judge": "a", "pro')
+    assert Replayed(path).replies(["p", "q"]) == {"p": "A"}
+    path.write_text('{"prompt": "p"}\n{"judge": "a", "prompt": "p", "reply": "A"}\n')
+    with pytest.raises(DataError, match=r"r\.jsonl:1"):
+        Replayed(path)
+    other = tmp_path / "x_eval.json"
+    other.write_text('{"1": {"pred": "a dog"}}')
+    with pytest.raises(DataError, match="prompt"):
+        open_judge(f"replay:{other}", None)
+
+
+# ---- questions, references, files ----
+
+
+def test_small_regions_are_shown_again_with_words_of_their_own(task, demo_root):
+    turn = task.read(demo_root, "dlc")[0].turns[0]
+    text = "".join({Region: "M", Crop: "V"}.get(type(part), part) for part in turn.parts)
+    assert text == CAPTION_REGION_ZOOM(region="M", view="V", region_in_view="M")
+    masks = [part for part in turn.parts if isinstance(part, Region)]
+    assert masks[0].view is None
+    assert masks[1].view is not None
+    plain = task.asked_with(CAPTION_REGION.id).read(demo_root, "dlc")[0].turns[0]
+    assert not any(isinstance(part, Crop) for part in plain.parts)
+
+
+def test_references_are_grouped_by_object(task, demo_root):
+    samples = task.read(demo_root, "refcocog-val")
+    sentences = load_tasks()["refcocog"].read(demo_root, "val")
+    assert sum(len(s.target.texts) for s in samples) == len(sentences)
+    assert len({s.id for s in samples}) == len(samples) < len(sentences)
+
+
+def test_captions_are_cleaned_only_under_strict(task, demo_root, monkeypatch):
+    seen = []
+
+    class Scorer:
+        def score(self, captions, references):
+            from samtok_eval.metrics.captions import CaptionScores
+
+            seen.append(list(captions))
+            return CaptionScores([[1.0] * 23] * len(captions), [1.0] * len(captions))
+
+    monkeypatch.setattr(Judges, "captions", Scorer())
+    samples = task.read(demo_root, "refcocog-val")[:2]
+    text = f"<think>hm</think><answer>A dog {render([Codes(1, 2)])}.</answer>"
+    found = score(task, samples, [Prediction(id=samples[0].id, text=text)])
+    assert seen == [["A dog .", ""], [text, ""]]
+    assert found.metrics["counters"]["missing"] == 1
+    assert found.metrics["strict"]["empty"]["value"] == 0.5
+    assert found.exports["captions.json"] == {samples[0].id: text}
+    assert [p.id for p in task.foreign(found.exports["captions.json"])] == [samples[0].id]
+    assert task.foreign([1]) is None
+
+
+def test_broken_dlc_files_are_named(tmp_path, demo_root):
+    import shutil
+
+    with pytest.raises(DataError, match=r"annotations\.json"):
+        read_dlc(tmp_path)
+    folder = tmp_path / "dlc"
+    shutil.copytree(demo_root / "dlc_bench", folder)
+    names = json.loads((folder / "class_names.json").read_text())
+    first = next(iter(names))
+    (folder / "class_names.json").write_text(json.dumps({k: v for k, v in names.items() if k != first}))
+    with pytest.raises(DataError, match=rf"class_names\.json has no region {first}"):
+        read_dlc(folder)
+    (folder / "class_names.json").write_text(json.dumps(names))
+    questions = json.loads((folder / "qa.json").read_text())
+    questions[first][0]["type"] = "neutral"
+    (folder / "qa.json").write_text(json.dumps(questions))
+    with pytest.raises(DataError, match="neutral"):
+        read_dlc(folder)
