@@ -137,6 +137,15 @@ def box(rle: Rle) -> tuple[int, int, int, int] | None:
     return x, y, x + width - 1, y + height - 1
 
 
+def components(rle: Rle) -> tuple[Rle, ...]:
+    """Connected pieces (8 neighbours) of a mask, largest first; none of an empty mask."""
+    from scipy.ndimage import label
+
+    marked, count = label(decode(rle), structure=np.ones((3, 3)))
+    pieces = [marked == i + 1 for i in range(count)]
+    return tuple(encode(piece) for piece in sorted(pieces, key=lambda piece: -int(piece.sum())))
+
+
 def boundary(mask: NDArray[np.bool_], share: float = BOUNDARY_SHARE) -> NDArray[np.bool_]:
     """Foreground pixels within a band along the mask's edge; the picture's border counts as an edge.
 

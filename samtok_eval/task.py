@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, Codes, PolicyCrashError, masks_of, parse, render
+from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
@@ -150,12 +151,16 @@ class Task(ABC):
     def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
         """Every metric as per-sample numerators and denominators."""
 
+    def written(self, sample: Sample) -> tuple[Rle, ...]:
+        """Masks that the right answer writes, one code pair each; the target's by default."""
+        return sample.target.masks
+
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """The right answer as a model should write it.
 
         Args:
             sample: the question.
-            codes: one pair per mask of the target.
+            codes: one pair per mask of `written`.
         """
         return render(codes) or next(iter(sample.target.texts), NO_TARGET_ANSWER)
 

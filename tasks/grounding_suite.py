@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from samtok_eval import masks
 from samtok_eval.datasets.grounding_suite import CLASSES, read_grounding_suite
 from samtok_eval.errors import DataError
+from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import Box, box_iou
 from samtok_eval.metrics.ratio import Ratio, mean_of
 from samtok_eval.metrics.referring import ciou, clusters
@@ -26,6 +27,9 @@ from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Protocol, Task, TaskMetadata
 
 BOX_THRESHOLD = 0.5
+SEVERAL = "multi"
+MOST_PIECES = 10
+"""Pieces of a region that the oracle writes; smaller ones hardly count."""
 CLASS_METRICS = {name: f"giou_{name}" for name in CLASSES.values()}
 
 
@@ -67,6 +71,12 @@ class GroundingSuite(Task):
             )
             for row in read_grounding_suite(data_root / "grounding_suite")
         ]
+
+    def written(self, sample: Sample) -> tuple[Rle, ...]:
+        """The file unites all objects of a sentence; a code pair means one, so several are written piece by piece."""
+        if sample.slices["class"] != SEVERAL:
+            return sample.target.masks
+        return masks.components(sample.target.masks[0])[:MOST_PIECES] or sample.target.masks
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """Pixels of the united answer, and its box against the file's; `official` leaves unanswered lines out."""

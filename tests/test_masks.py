@@ -103,3 +103,13 @@ def test_large_areas_do_not_wrap():
     full = masks.encode(np.ones((4000, 4000), dtype=bool))
     assert masks.intersection_and_union(full, full) == (16_000_000, 16_000_000)
     assert sum(masks.area(full) for _ in range(300)) == 4_800_000_000
+
+
+def test_components_are_the_pieces_of_a_mask_largest_first():
+    mask = np.zeros((6, 9), dtype=bool)
+    mask[0, 0] = mask[1, 1] = True
+    mask[3:6, 4:8] = True
+    pieces = [masks.decode(piece) for piece in masks.components(masks.encode(mask))]
+    assert [int(piece.sum()) for piece in pieces] == [12, 2]
+    assert (sum(pieces) == mask).all()
+    assert masks.components(masks.empty(4, 5)) == ()

@@ -43,7 +43,7 @@ class Oracle:
         return [Answer(self._answer(request)) for request in requests]
 
     def _answer(self, request: Request) -> str:
-        truth = request.sample.target.masks
+        truth = self.task.written(request.sample)
         codes: list[Codes] = []
         if truth:
             found = self.tokenizer.encode(request.image, np.stack([masks.decode(rle) for rle in truth]))
