@@ -65,19 +65,31 @@ def rounds(scene: Scene, asked: Sequence[Round], codes: Sequence[Codes]) -> tupl
     return tuple(turns)
 
 
-def word(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
+def in_words(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
     """A choice question without its options, answered in words."""
-    text = asked.question
-    for k, i in enumerate(asked.regions):
-        text = text.replace(f"<Prompt{k}>", render([codes[i]]))
-    return text, asked.options[asked.right]
+    return _question(asked, codes), f"It is {asked.options[asked.right]}."
 
 
 def choice(asked: Choice, codes: Sequence[Codes]) -> tuple[str, str]:
     """A choice question and its letter."""
-    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, asked.options, strict=False)]
-    text, _ = word(asked, codes)
-    return CHOOSE_OPTION(question=text, options="\n".join(options)), LETTERS[asked.right]
+    return CHOOSE_OPTION(question=_question(asked, codes), options=_options(asked)), LETTERS[asked.right]
+
+
+def lookup(asked: Choice) -> tuple[str, str]:
+    """A question that names its answer, so that only the letter is to be found."""
+    question = f"Which option is {asked.options[asked.right]}?"
+    return CHOOSE_OPTION(question=question, options=_options(asked)), LETTERS[asked.right]
+
+
+def _question(asked: Choice, codes: Sequence[Codes]) -> str:
+    text = asked.question
+    for k, i in enumerate(asked.regions):
+        text = text.replace(f"<Prompt{k}>", render([codes[i]]))
+    return text
+
+
+def _options(asked: Choice) -> str:
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, asked.options, strict=False))
 
 
 def grounded_caption(scene: Scene, codes: Sequence[Codes]) -> str:
@@ -121,8 +133,9 @@ def dialogues(scene: Scene, codes: Sequence[Codes]) -> list[Dialogue]:
     for asked in questions.choices(scene, rng):
         lettered = choice(asked, codes)
         found.append(Dialogue(f"choice {asked.kind}", (lettered,)))
-        # Said in a word first, the fact and its letter are two easy steps; together they are one hard one.
-        found.append(Dialogue(f"word {asked.kind}", (word(asked, codes), lettered)))
+        # To see a fact and to find its letter are two easy steps; asked for at once they are one hard step.
+        found.append(Dialogue(f"word {asked.kind}", (in_words(asked, codes), lettered)))
+        found.append(Dialogue("lookup", (lookup(asked),)))
     for i, item in enumerate(scene.objects):
         words = render([codes[i]])
         said = questions.description(item)
@@ -151,7 +164,7 @@ def vocabulary_lines() -> list[str]:
         lines += [SEGMENT_PHRASE(phrase=f"all {color} {plural}") for color in COLORS]
         lines += [FIND_DESCRIBED(caption=f"There are {number} {plural}.") for number in ("two", "three", "four")]
     for word in (*COLORS, *SHAPES, *questions.PLACES_IN_ROW):
-        lines += [f"A. {word}\nB. {word}\nC. {word}\nD. {word}"] * 6
+        lines += [f"A. {word}\nB. {word}\nC. {word}\nD. {word}", f"It is {word}.", f"Which option is {word}?"] * 6
     for text in ("What is the color of ?", "What is the shape of ?", "Where is with respect to ?",
                  "Counted from the left, which object is ?"):  # fmt: skip
         lines += [CHOOSE_OPTION(question=text, options="")] * 8

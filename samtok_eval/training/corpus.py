@@ -20,15 +20,16 @@ from samtok_eval.training.tokenizer import MaskedPicture
 MIN_COVER = 0.25
 """Share of a visual token's square that an object must cover to be the token's object."""
 KIND_WEIGHTS = {
-    "attribute": 0.18,
-    "relation": 0.08,
+    "attribute": 0.16,
+    "relation": 0.07,
     "superlative": 0.06,
     "multi": 0.08,
     "none": 0.05,
     "sentence": 0.05,
     "rounds": 0.08,
+    "lookup": 0.08,
     **{f"choice {kind}": 0.05 for kind in ("color", "shape", "relation", "ordering")},
-    **{f"word {kind}": 0.03 for kind in ("color", "shape", "relation", "ordering")},
+    **{f"word {kind}": 0.02 for kind in ("color", "shape", "relation", "ordering")},
     "caption": 0.03,
     "zoomed caption": 0.02,
     "grounded caption": 0.05,

@@ -34,7 +34,7 @@ DEMO_TOKENIZER = MaskTokenizerConfig(
     decoder_downsample_rate=1,
 )
 TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000)}
-SFTS = {"demo": SftTraining(warmup_tower_steps=1800, steps=4000)}
+SFTS = {"demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300)}
 DEMO_TOKENIZER_SCENES = 6000
 DEMO_SFT_SCENES = 10000
 HELD_OUT_SCENES = 150

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 IGNORED = -100
+LENGTH_EXPONENT = -0.25
+MOST_LETTERS = 4
+"""Choice questions of one kind that are asked about one scene in reports."""
 DENSE_WEIGHTS = (0.5, 2.0, 0.5, 1.0, 1.0, 0.5, 2.0, 1.0)
 """Colour, shape, size, first code, second code, presence, outline, box."""
 EARLY_DENSE_WEIGHTS = (0.5, 2.0, 0.5, 0.2, 0.2, 0.5, 2.0, 1.0)
@@ -82,7 +85,7 @@ class Packed(NamedTuple):
     labels: Tensor
     """int64 (B, L), the token itself where it is to be predicted, else -100"""
     weights: Tensor
-    """float32 (B, L), weight of each token's loss: one over the root of the number of answer tokens in its dialogue"""
+    """float32 (B, L), weight of each token's loss, falling with the length of its dialogue's answers"""
     position_ids: Tensor
     """int64 (3, B, L)"""
     attention_mask: Tensor
@@ -151,7 +154,7 @@ class QuestionPacker:
                 here = slice(at, at + len(ids))
                 input_ids[i, here], labels[i, here] = torch.tensor(ids), torch.tensor(targets)
                 # A letter must not drown beside a scene graph of 160 tokens, nor a graph count as little as a letter.
-                weights[i, here] = sum(label != IGNORED for label in targets) ** -0.5
+                weights[i, here] = sum(label != IGNORED for label in targets) ** LENGTH_EXPONENT
                 positions[:, i, here] = self._positions(ids)
                 segment[i, here] = number
                 at += len(ids)
@@ -405,12 +408,12 @@ class Trainer:
 
     def right_letters(self, scenes: list[CorpusScene]) -> dict[str, float]:
         """Share of choice questions whose letter is the most likely next token, by kind of question."""
-        kinds = sorted({d.kind for s in scenes for d in s.dialogues if d.kind.startswith("choice ")})
+        kinds = ["lookup", *sorted({d.kind for s in scenes for d in s.dialogues if d.kind.startswith("choice ")})]
         packer = QuestionPacker(self.processor, self.packer.grid)
         shares = {}
         for kind in kinds:
             asked = [s for s in scenes if any(d.kind == kind for d in s.dialogues)]
-            batch = packer.pack([[d for d in s.dialogues if d.kind == kind] for s in asked])
+            batch = packer.pack([[d for d in s.dialogues if d.kind == kind][:MOST_LETTERS] for s in asked])
             with torch.no_grad():
                 logits, labels = self._answer_logits(batch, self._see(asked))
             # Every answer is a letter and the end of the turn.
