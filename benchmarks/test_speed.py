@@ -20,6 +20,8 @@ import torch
 from samtok_eval import evaluate, masks
 from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.mask_tokens import Codes
+from samtok_eval.metrics.gcg import pairs, recalled
+from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.sample import ImageRef, Sample, Target
 from samtok_eval.score import score
@@ -135,3 +137,90 @@ def test_help_is_quick_and_light(benchmark):
         subprocess.run([sys.executable, "run_eval.py", "--help"], check=True, capture_output=True)
 
     benchmark.pedantic(show, rounds=5, warmup_rounds=1)
+
+
+def gcg_pictures(count: int) -> tuple[list[Sample], list[Prediction]]:
+    """Pictures with five phrases each, and answers that find most of them."""
+    rng = np.random.default_rng(0)
+    samples, predictions = [], []
+    for i in range(count):
+        name = f"sa_{i:06d}"
+        regions, answered = [], []
+        for _ in range(5):
+            y, x = rng.integers(0, 180, 2)
+            mask = np.zeros((240, 320), dtype=bool)
+            mask[y : y + 60, x : x + 60] = True
+            regions.append(masks.encode(mask))
+            answered.append(masks.encode(np.roll(mask, int(rng.integers(0, 24)), axis=1)))
+        labels = tuple(f"thing {k}" for k in range(5))
+        target = Target(masks=tuple(regions), labels=labels, texts=("five things",))
+        samples.append(Sample(name, ImageRef(name, Path(name), 240, 320), (), target))
+        rles = [CocoRle.model_validate(rle.to_coco()) for rle in answered]
+        predictions.append(Prediction(id=name, text="five things", phrases=list(labels), masks=rles))
+    return samples, predictions
+
+
+def gcg_with_scans(samples: list[Sample], predictions: list[Prediction]) -> dict[str, float]:
+    """Pair IoU and recall by the same rules, as the official script goes about it.
+
+    Every step reads all annotations once per picture, and masks are compared as arrays.
+    """
+    true = [{"image_id": s.id, "mask": rle} for s in samples for rle in s.target.masks]
+    said = [{"image_id": p.id, "mask": rle.rle()} for p in predictions for rle in p.masks or []]
+    captions = [{"image_id": s.id, "labels": s.target.labels} for s in samples]
+    answers = [{"image_id": p.id, "labels": p.phrases} for p in predictions]
+
+    def of(rows, sample):
+        return [row for row in rows if row["image_id"] == sample.id]
+
+    def ious(sample):
+        one, other = ([masks.decode(row["mask"]) for row in of(rows, sample)] for rows in (true, said))
+        return np.array([[(a & b).sum() / (a | b).sum() for b in other] for a in one])
+
+    means, found = [], 0
+    for sample in samples:
+        paired = pairs(ious(sample))
+        means.append(sum(paired) / max(len(paired), 1))
+    for sample in samples:
+        wanted, given = (of(rows, sample)[0]["labels"] for rows in (captions, answers))
+        found += recalled(ious(sample), lambda i, j, w=wanted, g=given: w[i] == g[j], stops=True)
+    return {"miou_gcg": float(np.mean(means)), "recall": found / len(true)}
+
+
+class SameText:
+    """Phrases are alike when they are equal; leaves the text model out of the measurement."""
+
+    suffix = ""
+
+    def embed(self, texts):
+        pass
+
+    def __call__(self, one, other):
+        return float(one == other)
+
+
+def test_gcg_is_linear_and_twenty_times_as_fast_as_a_scan(benchmark, monkeypatch):
+    """2,500 pictures with 5 phrases each, under the official rules, without text models on either side."""
+    monkeypatch.setattr(Judges, "similarity", SameText())
+    monkeypatch.setattr(Judges, "captions", None)
+    task = load_tasks()["gcg"]
+    seconds = {}
+    for count in (1250, 2500):
+        samples, predictions = gcg_pictures(count)
+        answers = {p.id: p for p in predictions}
+        with Judges() as judges:
+            started = time.process_time()
+            records = task.score_all(samples, answers, task.protocol("official"), judges)
+            ratios, summary = task.ratios(records, "official"), task.summary(records, "official")
+            seconds[count] = time.process_time() - started
+    started = time.process_time()
+    plain = gcg_with_scans(samples, predictions)
+    scanning = time.process_time() - started
+    assert 0 < summary["ap50"] < 1
+    assert ratios["miou_gcg"].value == pytest.approx(plain["miou_gcg"])
+    assert ratios["recall_gcg"].value == pytest.approx(plain["recall"])
+    benchmark.extra_info["times_as_fast"] = round(scanning / seconds[2500], 1)
+    benchmark.extra_info["growth_for_twice_the_pictures"] = round(seconds[2500] / seconds[1250], 2)
+    benchmark.pedantic(task.score_all, args=(samples, answers, task.protocol("official"), judges), rounds=1)
+    assert scanning > 20 * seconds[2500]
+    assert seconds[2500] < 3 * seconds[1250]

@@ -325,6 +325,7 @@ def train_tokenizer_command(
 def train_sft_command(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
     tokenizer: Annotated[Path | None, typer.Option(help="Mask tokenizer; the bundled one by default.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Go on from this checkpoint instead of a fresh model.")] = None,
     preset: Annotated[str, typer.Option(help="Name of the recipe; `demo` is the bundled one.")] = "demo",
     steps: Annotated[int | None, typer.Option(help="Steps of each stage instead of the recipe's.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Training scenes instead of the recipe's.")] = None,
@@ -334,7 +335,7 @@ def train_sft_command(
     from samtok_eval.training.presets import run_sft_preset
 
     logging.getLogger("samtok_eval").setLevel(logging.INFO)
-    run_sft_preset(preset, out, tokenizer, steps, scenes, threads)
+    run_sft_preset(preset, out, tokenizer, steps, scenes, threads, init)
     typer.echo(f"checkpoint in {out}")
 
 

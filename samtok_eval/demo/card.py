@@ -11,7 +11,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
@@ -21,7 +20,12 @@ from samtok_eval.run_store import write_json
 from samtok_eval.task import load_tasks
 
 WEIGHTS = ("model.safetensors", "mask_tokenizer/model.safetensors")
-LOGS = {"mask tokenizer": "mask_tokenizer", "language model": "."}
+LOGS = {
+    "mask tokenizer": "mask_tokenizer/{}",
+    "language model": "first_{}",
+    "language model, choices": "{}",
+}
+"""Where each stage's `training.json` and `training_log.jsonl` lie."""
 
 
 def main() -> None:
@@ -38,10 +42,14 @@ def main() -> None:
         "licence": "Apache-2.0",
         "made_by": [
             "samtok-eval train tokenizer --preset demo --out TOKENIZER",
-            "samtok-eval train sft --preset demo --tokenizer TOKENIZER --out CHECKPOINT",
+            "samtok-eval train sft --preset demo --tokenizer TOKENIZER --threads 2 --out FIRST",
+            "samtok-eval train sft --preset demo-choices --init FIRST --tokenizer TOKENIZER --threads 2 "
+            "--out CHECKPOINT",
         ],
-        "recipe": {name: _read_json(folder, "training.json") for name, folder in LOGS.items()},
-        "last_log_line": {name: _last_line(folder) for name, folder in LOGS.items()},
+        "recipe": {name: json.loads(_text(place, "training.json")) for name, place in LOGS.items()},
+        "last_log_line": {
+            name: json.loads(_text(place, "training_log.jsonl").splitlines()[-1]) for name, place in LOGS.items()
+        },
         "gres_val_strict": {name: value["value"] for name, value in demo["strict"].items()},
         "gres_val_giou_by_kind": {
             kind: {"n": kinds[kind]["giou"]["n"], "checkpoint": kinds[kind]["giou"]["value"], **_rounded(blind[kind])}
@@ -56,12 +64,8 @@ def main() -> None:
     sys.stdout.write(runs_table(task, runs, style="github") + "\n\n" + kinds_table(samples, runs) + "\n")
 
 
-def _read_json(folder: str, name: str) -> Any:
-    return json.loads((DEMO_CHECKPOINT / folder / name).read_text())
-
-
-def _last_line(folder: str) -> Any:
-    return json.loads((DEMO_CHECKPOINT / folder / "training_log.jsonl").read_text().splitlines()[-1])
+def _text(place: str, name: str) -> str:
+    return (DEMO_CHECKPOINT / place.format(name)).read_text()
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samtok_eval import masks
 from samtok_eval.mask_tokens import parse, split_thinking
 from samtok_eval.masks import Rle
 
@@ -78,7 +77,7 @@ def iou_matrix(truth: Sequence[Rle], answered: Sequence[Rle], both_empty: float 
         return np.zeros((len(truth), len(answered)))
     one, other = ([rle.to_coco() for rle in rles] for rles in (truth, answered))
     matrix = np.asarray(coco.iou(other, one, [0] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
-    empty = np.outer([not masks.area(rle) for rle in truth], [not masks.area(rle) for rle in answered])
+    empty = np.logical_and.outer(coco.area(one) == 0, coco.area(other) == 0)
     return np.where(empty, both_empty, matrix)
 
 

@@ -36,6 +36,8 @@ KIND_WEIGHTS = {
     "scene graph": 0.05,
 }
 """How often each kind of dialogue is drawn in training; attributes most, being the skill all others build on."""
+CHOICE_KINDS = ("choice", "word", "lookup")
+"""First words of the kinds that teach choice questions."""
 NO_OBJECT = -1
 OUTLINE = 8
 """Side of the small mask that each visual token learns to draw of its own square."""
@@ -84,19 +86,23 @@ def build_scene(seed: int, tokenizer: MaskTokenizer) -> CorpusScene:
     return CorpusScene(scene.image, cells, np.array(labels), normalised_boxes(masks), _outlines(masks, cells), taught)
 
 
-def draw_dialogues(scene: CorpusScene, wanted: int, rng: np.random.Generator) -> list[Dialogue]:
+def draw_dialogues(
+    scene: CorpusScene, wanted: int, rng: np.random.Generator, choice_factor: float = 1.0
+) -> list[Dialogue]:
     """Dialogues of one scene, kinds drawn by `KIND_WEIGHTS`, none twice.
 
     Args:
         scene: the scene.
         wanted: how many, fewer if the scene has fewer.
         rng: source of the choice.
+        choice_factor: multiplies the weights of everything about choice questions.
     """
+    factors = {kind: choice_factor if kind.startswith(CHOICE_KINDS) else 1.0 for kind in KIND_WEIGHTS}
     by_kind = {kind: [d for d in scene.dialogues if d.kind == kind] for kind in KIND_WEIGHTS}
     chosen: list[Dialogue] = []
     while len(chosen) < wanted and any(by_kind.values()):
         kinds = [kind for kind in KIND_WEIGHTS if by_kind[kind]]
-        weights = np.array([KIND_WEIGHTS[kind] for kind in kinds])
+        weights = np.array([KIND_WEIGHTS[kind] * factors[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         chosen.append(by_kind[kind].pop(int(rng.integers(len(by_kind[kind])))))
     return chosen

@@ -34,7 +34,13 @@ DEMO_TOKENIZER = MaskTokenizerConfig(
     decoder_downsample_rate=1,
 )
 TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000)}
-SFTS = {"demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300)}
+SFTS = {
+    "demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300),
+    "demo-choices": SftTraining(
+        warmup_tower_steps=0, steps=1800, pictures=10, row_tokens=300, choice_factor=3, learning_rate=1.2e-3, seed=1
+    ),
+}
+"""`demo-choices` goes on from the checkpoint that `demo` made."""
 DEMO_TOKENIZER_SCENES = 6000
 DEMO_SFT_SCENES = 10000
 HELD_OUT_SCENES = 150
@@ -61,14 +67,21 @@ def run_tokenizer_preset(preset: str, out: Path, steps: int | None, threads: int
 
 
 def run_sft_preset(
-    preset: str, out: Path, tokenizer: Path | None, steps: int | None, scenes: int | None, threads: int
+    preset: str,
+    out: Path,
+    tokenizer: Path | None,
+    steps: int | None,
+    scenes: int | None,
+    threads: int,
+    init: Path | None = None,
 ) -> None:
-    """Fine-tune a fresh tiny model by a named recipe.
+    """Fine-tune a tiny model by a named recipe: a fresh one, or the one in `init`.
 
     Raises:
         UsageError: no such recipe.
         CheckpointError: the mask tokenizer cannot be loaded.
     """
+    from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
     from transformers.utils import logging as transformers_logging
 
     from samtok_eval.demo.tiny_vlm import build_model, build_processor
@@ -78,16 +91,24 @@ def run_sft_preset(
 
     settings = _recipe(SFTS, preset)
     if steps is not None:
-        settings = replace(settings, warmup_tower_steps=steps, steps=steps, evaluate_every=max(steps // 2, 1))
+        settings = replace(
+            settings,
+            warmup_tower_steps=min(steps, settings.warmup_tower_steps),
+            steps=steps,
+            evaluate_every=max(steps // 2, 1),
+        )
     torch.set_num_threads(threads)
     transformers_logging.disable_progress_bar()
     mask_tokenizer = MaskTokenizer.from_pretrained(tokenizer or DEMO_CHECKPOINT)
     corpus = [build_scene(seed, mask_tokenizer) for seed in range(scenes or DEMO_SFT_SCENES)]
     held_out = [build_scene(DEVELOPMENT + i, mask_tokenizer) for i in range(ROLLED_SCENES)]
-    processor = build_processor()
-    trainer = Trainer(
-        settings, build_model(processor, settings.seed), processor, lambda i: corpus[i % len(corpus)], held_out, out
-    )
+    if init is None:
+        processor = build_processor()
+        model = build_model(processor, settings.seed)
+    else:
+        processor = AutoProcessor.from_pretrained(init)
+        model = Qwen3VLForConditionalGeneration.from_pretrained(init, dtype=torch.float32)
+    trainer = Trainer(settings, model, processor, lambda i: corpus[i % len(corpus)], held_out, out)
     trainer.run()
 
 

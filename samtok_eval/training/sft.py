@@ -62,6 +62,8 @@ class SftTraining:
     """Dialogues drawn per picture and step."""
     row_tokens: int = 340
     """Tokens behind a picture in one step; drawn dialogues beyond that are left out."""
+    choice_factor: float = 1.0
+    """Multiplies how often choice questions, the hardest to learn, are drawn."""
     tower_rate: float = 1e-3
     learning_rate: float = 1.5e-3
     tower_rate_factor: float = 0.4
@@ -378,7 +380,8 @@ class Trainer:
                 cycle = one_cycle(step, self.settings.steps, self.settings.warmup_steps)
                 group["lr"] = self.settings.learning_rate * group["factor"] * cycle
             scenes = self._next(self.settings.pictures)
-            batch = self.packer.pack([draw_dialogues(s, self.settings.dialogues, self.rng) for s in scenes])
+            drawn = [draw_dialogues(s, self.settings.dialogues, self.rng, self.settings.choice_factor) for s in scenes]
+            batch = self.packer.pack(drawn)
             vision = self._see(scenes)
             loss = self._question_loss(batch, vision)
             tokens = torch.cat(vision.pooler_output)
