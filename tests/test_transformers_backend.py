@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,15 @@ def test_inputs_equal_the_processor(backend, requests):
     assert set(own) == set(expected)
     for name, value in expected.items():
         assert torch.equal(own[name].to(value.dtype), value), name
+
+
+def test_the_word_for_a_picture_in_a_text_is_no_picture(backend, requests):
+    request = requests[0]
+    message = request.messages[0]
+    odd = replace(request, messages=(replace(message, parts=(*message.parts, " <|image_pad|> and more")),))
+    image = backend.model.config.image_token_id
+    one, other = (int((backend.inputs([r])["input_ids"] == image).sum()) for r in (request, odd))
+    assert one == other > 0
 
 
 def test_padding_is_on_the_left(backend, requests):

@@ -174,7 +174,8 @@ class TransformersBackend:
         merge = self.processor.image_processor.merge_size**2
         texts, waiting, image_token = [], iter(rows), self.processor.image_token
         for request in requests:
-            text = self.processor.apply_chat_template(_messages(request), tokenize=False, add_generation_prompt=True)
+            chat = _messages(request, image_token)
+            text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             first, *rest = text.split(image_token)
             texts.append(
                 first + "".join(image_token * int(grid[next(waiting)].prod() // merge) + after for after in rest)
@@ -287,16 +288,18 @@ def folder_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _messages(request: Request) -> list[dict[str, Any]]:
+def _messages(request: Request, image_token: str) -> list[dict[str, Any]]:
     """Chat messages with a mark where each picture stands."""
+    # Where a benchmark's text holds the word for a picture, it must not be taken for one.
+    plain = image_token.replace("|", "")
+
+    def content(part: Any) -> dict[str, str]:
+        return (
+            {"type": "text", "text": part.replace(image_token, plain)} if isinstance(part, str) else {"type": "image"}
+        )
+
     return [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in message.parts
-            ],
-        }
-        for message in request.messages
+        {"role": message.role, "content": [content(part) for part in message.parts]} for message in request.messages
     ]
 
 
