@@ -199,8 +199,8 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
 
     Args:
         options: task, split, data root, limit and where to write (`out` is the folder itself).
-        predictions: a predictions file, a folder of parts, or a run folder. Of a run folder, split and limit come
-            from its manifest where the options do not say.
+        predictions: a predictions file, a folder of parts or of the benchmark's own files, or a run folder. Of a run
+            folder, split and limit come from its manifest where the options do not say.
 
     Raises:
         SamtokError: wrong task, split or data, or broken predictions.
@@ -385,11 +385,13 @@ def _prediction_paths(given: Path) -> tuple[list[Path], dict[str, Any] | None]:
     else:
         folder = given / "predictions" if (given / "predictions").is_dir() else given
         paths, candidates = (
-            sorted(folder.glob("part-*.jsonl")),
+            sorted(folder.glob("part-*.jsonl")) or sorted(folder.glob("*.json")),
             [given / "manifest.json", given.parent / "manifest.json"],
         )
         if not paths:
-            raise DataError(f"--predictions {given} holds no part-*.jsonl; give a predictions file or a run folder")
+            raise DataError(
+                f"--predictions {given} holds neither part-*.jsonl nor *.json; give predictions or a run folder"
+            )
     for candidate in candidates:
         if candidate.is_file():
             return paths, dict(json.loads(candidate.read_text()))

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from samtok_eval import masks
+from samtok_eval import evaluate, masks
 from samtok_eval.datasets.gcg import read_gcg
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.metrics.gcg import read_loosely, read_paired
 from samtok_eval.metrics.judges import Judges
@@ -204,6 +205,15 @@ def test_official_files_go_out_and_come_back_with_the_same_scores(task):
     assert task.foreign({"image_id": "a"}) is None
 
 
+@pytest.mark.usefixtures("plain")
+def test_a_folder_of_official_files_is_scored(demo_root, tmp_path):
+    made = evaluate("gcg", model="oracle", data_root=str(demo_root), out=tmp_path, limit=4)
+    options = RunOptions(task="gcg", data_root=str(demo_root), out=tmp_path / "scored", limit=4)
+    again = score_file(options, made.path / "official_format")
+    assert again.values("official") == made.values("official")
+    assert again.metrics["counters"]["missing"] == 0
+
+
 def test_masks_of_other_pictures_are_refused(task):
     wrong = Prediction(id="a", masks=[masks.encode(np.ones((5, 5), dtype=bool)).to_coco()], phrases=["a"], text="")
     with pytest.raises(DataError, match="5x5"):
@@ -230,8 +240,6 @@ def test_broken_files_are_named(tmp_path):
 
 
 def test_oracle_beats_random_on_the_demo(task, demo_root, tmp_path, monkeypatch):
-    from samtok_eval import evaluate
-
     monkeypatch.setattr(Judges, "captions", None)
     run = partial(evaluate, "gcg", data_root=str(demo_root), out=tmp_path, limit=24)
     oracle, chance = (run(model=model).values("strict") for model in ("oracle", "random"))
