@@ -13,6 +13,7 @@ from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.scenes import draw_scene
 from samtok_eval.errors import SamtokError
 from samtok_eval.evaluation import PACKAGES, data_root
+from samtok_eval.metrics.captions import CaptionToolsError, probe
 from samtok_eval.task import Task, load_tasks
 
 LEAST_IOU = 0.5
@@ -43,6 +44,7 @@ def examine(model: str, root: str, tokenizer: str | None, device: str) -> Iterat
         except metadata.PackageNotFoundError:
             yield Check(name, False, "absent; install samtok-eval[model]")
             return
+    yield _captions()
     yield from _model(model, tokenizer, device)
     yield from verify_data(root, ())
 
@@ -77,6 +79,14 @@ def _split(task: Task, name: str, split: str, folder: Path) -> Check:
     if missing:
         return Check(title, False, f"{len(missing)} of {len(pictures)} pictures are missing, {missing[0]} first")
     return Check(title, True, f"{len(samples)} samples on {len(pictures)} pictures")
+
+
+def _captions() -> Check:
+    try:
+        probe()
+    except CaptionToolsError as error:
+        return Check("METEOR and CIDEr", False, str(error), required=False)
+    return Check("METEOR and CIDEr", True, "pycocoevalcap and Java")
 
 
 def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
