@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from samtok_eval.errors import UsageError
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import ResidualQuantizer
 from samtok_eval.training.codebooks import start_with_kmeans, update_books
-from samtok_eval.training.corpus import build_scene, draw_dialogues
+from samtok_eval.training.corpus import CHOICE_KINDS, build_scene, draw_dialogues
 from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
 from samtok_eval.training.sft import QuestionPacker, SftTraining, Trainer, held_out_report, patches
 
@@ -90,11 +91,20 @@ def test_dialogues_beyond_the_row_budget_are_left_out(trainer, scenes):
     assert small.pack([[graph, graph]]).input_ids.shape[1] == len(small.prefix) + length
 
 
-def test_dialogues_are_drawn_without_repetition(scenes):
+def test_every_dialogue_is_drawn_once(scenes):
     rng = np.random.default_rng(0)
     for scene in scenes:
         drawn = draw_dialogues(scene, 1000, rng)
-        assert len(drawn) == len(set(drawn)) == len(scene.dialogues)
+        assert Counter(drawn) == Counter(scene.dialogues)
+
+
+def test_choice_questions_can_be_asked_more_often(scenes):
+    def share(factor):
+        rng = np.random.default_rng(0)
+        drawn = [d for scene in scenes for d in draw_dialogues(scene, 5, rng, factor)]
+        return sum(d.kind.startswith(CHOICE_KINDS) for d in drawn) / len(drawn)
+
+    assert share(4) > share(1) + 0.15
 
 
 def test_answers_hold_the_codes_of_their_objects(scenes):
@@ -106,8 +116,27 @@ def test_answers_hold_the_codes_of_their_objects(scenes):
             for _, answer in dialogue.turns:
                 spans = parse(answer)
                 assert all(span.status == "ok" and span.codes in known for span in spans)
-                without = dialogue.kind == "none" or dialogue.kind.endswith("caption") or "choice" in dialogue.kind
+                without = dialogue.kind == "none" or dialogue.kind.endswith("caption")
+                without |= dialogue.kind.startswith(CHOICE_KINDS)
                 assert bool(spans) == (not without or dialogue.kind == "grounded caption")
+
+
+def test_short_answers_weigh_more_per_token(trainer, scenes):
+    kinds = ("choice color", "scene graph")
+    batch = trainer.packer.pack([[next(d for d in scenes[0].dialogues if d.kind == kind)] for kind in kinds])
+    letter, graph = (weights[weights > 0] for weights in batch.weights)
+    assert letter.min() > graph.max()
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    """One step from the shipped weights leaves them nearly as they are; a fresh model is elsewhere."""
+    from safetensors.torch import load_file
+
+    run_sft_preset("demo-choices", tmp_path, None, steps=1, scenes=12, threads=2, init=DEMO_CHECKPOINT)
+    name = "model.language_model.layers.0.mlp.up_proj.weight"
+    shipped, trained = (load_file(folder / "model.safetensors")[name].float() for folder in (DEMO_CHECKPOINT, tmp_path))
+    assert 0 < (shipped - trained).abs().max() < 0.05
+    assert shipped.abs().max() > 0.2
 
 
 def test_kmeans_start_places_books_on_clusters_and_residuals_shrink():
