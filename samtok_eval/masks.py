@@ -185,22 +185,25 @@ def _run_total(text: str) -> int:
     Raises:
         ValueError: characters that COCO never writes, a run that is cut off, or a negative run.
     """
-    bits = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    # Below "0" wraps around to more than 63.
+    bits = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8) - np.uint8(48)
     if bits.size == 0:
         return 0
-    if bits.min() < 0 or bits.max() > 63:
+    if bits.max() > 63:
         raise ValueError("an RLE's counts hold characters that COCO never writes")
-    last = np.flatnonzero(bits < 32)
+    last = (bits < 32).nonzero()[0]
     if last.size == 0 or last[-1] != bits.size - 1:
         raise ValueError("an RLE's counts are cut off")
-    first = np.concatenate([[0], last[:-1] + 1])
-    shift = 5 * (np.arange(bits.size) - np.repeat(first, last - first + 1))
-    if shift.max() > MAX_SHIFT:
+    first = np.empty_like(last)
+    first[0], first[1:] = 0, last[:-1] + 1
+    width = last - first
+    if 5 * width.max() > MAX_SHIFT:
         raise ValueError("an RLE's counts hold a run that is too long")
-    runs = np.add.reduceat((bits & 31) << shift, first)
-    runs -= np.where(bits[last] & 16, 1 << (shift[last] + 5), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    shift = 5 * (np.arange(bits.size) - first.repeat(width + 1))
+    runs = np.add.reduceat((bits & 31).astype(np.int64) << shift, first)
+    runs -= (bits[last] >> 4).astype(np.int64) << (5 * width + 5)
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
     if runs.min() < 0:
         raise ValueError("an RLE's counts hold a negative run")
     return int(runs.sum())
