@@ -7,7 +7,7 @@ Paper: GLaMM, arXiv 2311.03356. Official scorer: its `eval/gcg/evaluate.py`. SAM
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from samtok_eval.datasets.gcg import read_gcg
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.captions import meteor_of
+from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.gcg import (
     IOU_THRESHOLD,
     SIMILARITY_THRESHOLD,
@@ -136,14 +136,9 @@ class Gcg(Task):
         if judges.similarity is not None:
             judges.similarity.embed([phrase for one in compared for phrase in one.close_phrases()])
         records = [_record(one, protocol, judges.similarity) for one in compared]
-        told = [i for i, sample in enumerate(samples) if sample.target.texts]
-        if judges.captions is not None and told:
-            scores = judges.captions.score([compared[i].caption for i in told], [samples[i].target.texts for i in told])
-            for i, statistics, cider in zip(told, scores.meteor, scores.cider, strict=True):
-                own = records[i]
-                records[i] = replace(
-                    own, values={**own.values, "cider": cider}, series={**own.series, "meteor": statistics}
-                )
+        if judges.captions is not None:
+            references = [sample.target.texts for sample in samples]
+            records = with_scores(judges.captions, records, [one.caption for one in compared], references)
         return records
 
     def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:

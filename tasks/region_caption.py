@@ -18,7 +18,7 @@ from samtok_eval.datasets.dlc import read_dlc
 from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.captions import meteor_of
+from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.dlc import asked, points
 from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
@@ -132,12 +132,10 @@ class RegionCaption(Task):
         """Records with caption scores where there are references, with points where there are questions."""
         records = super().score_all(samples, answers, protocol, judges)
         captions = [_said(answers.get(sample.id), protocol) for sample in samples]
-        told = [i for i, sample in enumerate(samples) if sample.target.texts]
-        if told and judges.captions is not None:
-            scores = judges.captions.score([captions[i] for i in told], [samples[i].target.texts for i in told])
-            for i, statistics, cider in zip(told, scores.meteor, scores.cider, strict=True):
-                values = {**records[i].values, "cider": cider}
-                records[i] = replace(records[i], values=values, series={"meteor": statistics})
+        references = [sample.target.texts for sample in samples]
+        # DLC-Bench has none, and need not wait for METEOR.
+        if any(references) and judges.captions is not None:
+            records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
             records = _judged(samples, captions, records, protocol, judges)
         return records

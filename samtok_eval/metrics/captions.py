@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -180,6 +180,19 @@ class CaptionScorer:
                 values[20] = 0.0
             self._statistics[key] = values
         return self._statistics[key]
+
+
+def with_scores(
+    scorer: CaptionScorer, records: Sequence[Record], captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[Record]:
+    """Records with `cider` and METEOR's statistics, those without references as they were."""
+    told = [i for i, texts in enumerate(references) if texts]
+    scores = scorer.score([captions[i] for i in told], [references[i] for i in told])
+    found = list(records)
+    for i, statistics, cider in zip(told, scores.meteor, scores.cider, strict=True):
+        own = records[i]
+        found[i] = replace(own, values={**own.values, "cider": cider}, series={**own.series, "meteor": statistics})
+    return found
 
 
 _GUARD = "endofcaption"
