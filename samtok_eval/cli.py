@@ -309,7 +309,7 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
 @train_app.command("tokenizer")
 def train_tokenizer_command(
     out: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
-    preset: Annotated[str, typer.Option(help="Name of the recipe; `demo` is the bundled one.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Name of the recipe, see docs/demo.md.")] = "demo",
     steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
@@ -326,7 +326,7 @@ def train_sft_command(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
     tokenizer: Annotated[Path | None, typer.Option(help="Mask tokenizer; the bundled one by default.")] = None,
     init: Annotated[Path | None, typer.Option(help="Go on from this checkpoint instead of a fresh model.")] = None,
-    preset: Annotated[str, typer.Option(help="Name of the recipe; `demo` is the bundled one.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Name of the recipe, see docs/demo.md.")] = "demo",
     steps: Annotated[int | None, typer.Option(help="Steps of each stage instead of the recipe's.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Training scenes instead of the recipe's.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,

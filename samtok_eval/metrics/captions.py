@@ -21,7 +21,7 @@ from samtok_eval.errors import SamtokError, UsageError
 from samtok_eval.prediction import Record
 
 MAX_WORDS = 1000
-"""Captions are cut here: METEOR's search takes seconds for a few thousand words, and no caption has that many."""
+"""Captions are cut here: METEOR's search grows faster than the length, and no caption has that many words."""
 # METEOR 1.5, language English, task "rank" (Denkowski and Lavie 2014, doi 10.3115/v1/W14-3348).
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _STAGE_WEIGHTS = (1.0, 0.6, 0.8, 0.6)

@@ -1,4 +1,4 @@
-"""Named recipes of the training commands. `demo` is the one that made the bundled checkpoint."""
+"""Named recipes of the training commands. `demo`, then for the model `demo-choices`, made the bundled checkpoint."""
 
 from __future__ import annotations
 
