@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import DataError
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
+from samtok_eval.slices import sliced
+from samtok_eval.statistics import intervals
 from samtok_eval.task import Task
 
 
@@ -58,11 +60,8 @@ def score(
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}
     for name, mine in by_protocol.items():
-        metrics[name] = {metric: entry(ratio, seed) for metric, ratio in task.ratios(mine, name).items()} | {
-            metric: {"value": value, "low": None, "high": None, "n": len(mine)}
-            for metric, value in task.summary(mine, name).items()
-        }
-        slices[name] = _slices(task, mine, name, seed)
+        metrics[name] = entries(task.metrics(mine, name), seed)
+        slices[name] = _slices(task, mine, name)
     records = [record for mine in by_protocol.values() for record in mine]
     found = {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)}
     return Scored(records, found, task.export(samples, answers))
@@ -87,11 +86,20 @@ def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Predi
     return answers
 
 
-def entry(ratio: Ratio, seed: int, interval: bool = True) -> dict[str, Any]:
-    """One metric for `metrics.json`: value, 95 % interval (shares 0..1) and the number of samples that count."""
-    low_high = ratio.interval(seed) if interval else None
-    low, high = low_high or (None, None)
-    return {"value": ratio.value, "low": low, "high": high, "n": ratio.n}
+def entries(metrics: Mapping[str, Metric], seed: int | None) -> dict[str, Any]:
+    """Metrics for `metrics.json`: value, 95 % interval (shares 0..1) and the number of samples that count.
+
+    Args:
+        metrics: by name; those without a value are left out unless they are ratios, where 0 samples say why.
+        seed: of the bootstrap; None leaves the intervals out.
+    """
+    found = intervals(metrics, seed) if seed is not None else {}
+    return {
+        name: {"value": metric.value, "low": low, "high": high, "n": metric.n}
+        for name, metric in metrics.items()
+        for low, high in [found.get(name) or (None, None)]
+        if metric.value is not None or isinstance(metric, Ratio)
+    }
 
 
 def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str, Any]:
@@ -115,17 +123,8 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
     }
 
 
-def _slices(task: Task, records: Sequence[Record], protocol: str, seed: int) -> dict[str, Any]:
-    groups: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        for name, value in record.slices.items():
-            groups.setdefault(name, {}).setdefault(value, []).append(record)
+def _slices(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:
     return {
-        name: {
-            value: {
-                metric: entry(ratio, seed, interval=False) for metric, ratio in task.ratios(members, protocol).items()
-            }
-            for value, members in sorted(values.items())
-        }
-        for name, values in sorted(groups.items())
+        name: {value: entries(task.metrics(members, protocol), None) for value, members in sorted(values.items())}
+        for name, values in sorted(sliced(records).items())
     }

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, Codes, PolicyCrashError, masks_of, parse, render
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.sample import Sample
@@ -56,6 +56,7 @@ class TaskMetadata(BaseModel):
     main_metric: str
     metrics: tuple[str, ...]
     """In the order of tables."""
+    lower_is_better: tuple[str, ...] = ()
     max_new_tokens: int = 128
     notes: str = ""
 
@@ -148,8 +149,8 @@ class Task(ABC):
         return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
 
     @abstractmethod
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
-        """Every metric as per-sample numerators and denominators."""
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
+        """Every metric, as statistics per sample and a formula of their sums."""
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one code pair each; the target's by default."""
@@ -178,11 +179,6 @@ class Task(ABC):
     def status(self, text: str) -> AnswerStatus:
         """How well formed an answer is."""
         return mask_status(text)
-
-    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
-        """Metrics that are not ratios of sums, so that they have no interval; none by default."""
-        del records, protocol
-        return {}
 
     def asked_with(self, prompt: str | None) -> Task:
         """The task with another of its prompts, itself by default.

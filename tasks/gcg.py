@@ -22,8 +22,7 @@ from samtok_eval.metrics.gcg import (
     IOU_THRESHOLD,
     SIMILARITY_THRESHOLD,
     Matrix,
-    average_precision,
-    average_precision_of_ties,
+    ap50,
     detections,
     iou_matrix,
     pairs,
@@ -32,7 +31,7 @@ from samtok_eval.metrics.gcg import (
     recalled,
 )
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.metrics.scoring import found_masks
 from samtok_eval.metrics.text_similarity import TextSimilarity
@@ -141,15 +140,16 @@ class Gcg(Task):
             records = with_scores(judges.captions, records, [one.caption for one in compared], references)
         return records
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`strict`: IoU over all masks, with or without partner; the others: mean over pairs, then over pictures."""
         names = clusters(records)
+        found: dict[str, Metric] = {"ap50": ap50(records, ties=protocol == "strict")}
         paired, counts = ([record.values[name] for record in records] for name in ("paired_iou", "pairs"))
         if protocol == "strict":
             masks = [max(record.values["truths"], record.values["answers"]) for record in records]
-            found = {"miou_gcg": Ratio(paired, masks, names)}
+            found["miou_gcg"] = Ratio(paired, masks, names)
         else:
-            found = {"miou_gcg": mean_of([p / max(n, 1) for p, n in zip(paired, counts, strict=True)], names)}
+            found["miou_gcg"] = mean_of([p / max(n, 1) for p, n in zip(paired, counts, strict=True)], names)
         for suffix in ("", "_minilm"):
             if any(f"recalled{suffix}" in record.values for record in records):
                 hits = [record.values[f"recalled{suffix}"] for record in records]
@@ -157,16 +157,6 @@ class Gcg(Task):
         told = ["cider" in record.values for record in records]
         if any(told):
             found["cider"] = mean_of([record.values.get("cider", 0.0) for record in records], names, told)
-        return found
-
-    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
-        """Average precision, which ranks all masks of all pictures, and METEOR, which is a formula of sums."""
-        found = {}
-        truths = sum(int(record.values["truths"]) for record in records)
-        if truths:
-            hits = [hit for record in records for hit in record.series["hits"]]
-            precision = average_precision_of_ties if protocol == "strict" else average_precision
-            found["ap50"] = precision(hits, truths)
         return found | meteor_of(records)
 
     def foreign(self, content: Any) -> list[Prediction] | None:

@@ -6,11 +6,11 @@ Paper: arXiv 2306.00968. Official scorer: ReLA, `gres_model/evaluation/refer_eva
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samtok_eval.datasets.refer import read_expressions
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.referring import (
     OFFICIAL_THRESHOLDS,
     ciou,
@@ -71,10 +71,10 @@ class Gres(Task):
         """Pixels of the united answer against the united target."""
         return score_region(sample, prediction, protocol)
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`samtok` differs by its epsilons, `official` reports Pr at fewer thresholds."""
         samtok = protocol == "samtok"
-        found = {
+        found: dict[str, Metric] = {
             "ciou": ciou(records, epsilon=1e-10 if samtok else 0.0),
             "giou": giou(records, epsilon=1e-8 if samtok else 0.0),
             "n_acc": no_target_accuracy(records),

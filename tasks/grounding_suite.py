@@ -18,7 +18,7 @@ from samtok_eval.datasets.grounding_suite import CLASSES, read_grounding_suite
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import Box, box_iou
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import ciou, clusters
 from samtok_eval.metrics.scoring import answered_masks, score_region
 from samtok_eval.prediction import CocoRle, Prediction, Record
@@ -89,7 +89,7 @@ class GroundingSuite(Task):
         }
         return Record(**{**record.__dict__, "values": values})
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Means over lines; an empty union is 0, here and in the official scorer."""
         kept = [record for record in records if record.values["counts"]]
         found = {

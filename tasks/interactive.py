@@ -7,11 +7,11 @@ feed the model's earlier masks back (`--history pred`); the two must not be comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samtok_eval.datasets.segllm import read_conversations
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import ciou, clusters, giou
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
@@ -64,7 +64,7 @@ class Interactive(Task):
         """`samtok` keeps one mask per answer, `strict` unites all."""
         return score_region(sample, prediction, protocol, combine="last" if protocol.name == "samtok" else "union")
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`samtok` counts an empty union as 1 and has epsilons of its own."""
         if protocol == "strict":
             return {"ciou": ciou(records), "giou": giou(records)}

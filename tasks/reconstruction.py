@@ -7,7 +7,7 @@ No language model takes part, so this is the ceiling of every other task, on the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.codebooks import perplexity
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Description, Metric, Ratio
 from samtok_eval.metrics.referring import ciou, clusters, giou, precisions
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
@@ -101,29 +101,25 @@ class Reconstruction(Task):
                 values |= {"code_1": codes[0].first, "code_2": codes[0].second}
         return Record(**{**record.__dict__, "values": values})
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
-        """The same under both protocols."""
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
+        """The same under both protocols; perplexity is 2 to the entropy in bits."""
         boundary = Ratio(
             [record.values["boundary_inter"] / max(record.values["boundary_union"], 1) for record in records],
             [1.0] * len(records),
             clusters(records),
         )
-        return {
+        found: dict[str, Metric] = {
             "giou": giou(records),
             "ciou": ciou(records),
             "boundary_iou": boundary,
             **precisions(records, (0.5, 0.9)),
         }
-
-    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
-        """Codes in use and perplexity (2 to the entropy in bits) of each codebook."""
-        found = {}
         for book in (1, 2):
             codes = [int(r.values[f"code_{book}"]) for r in records if r.values.get(f"code_{book}", -1) >= 0]
             if codes:
                 counts = np.bincount(codes)
-                found[f"used_{book}"] = float((counts > 0).sum())
-                found[f"perplexity_{book}"] = perplexity(counts)
+                found[f"used_{book}"] = Description(float((counts > 0).sum()), len(codes))
+                found[f"perplexity_{book}"] = Description(perplexity(counts), len(codes))
         return found
 
 

@@ -7,11 +7,11 @@ IoU over (picture, phrase) keys; here it is called `giou_by_phrase`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samtok_eval.datasets.refer import read_expressions
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import by_phrase, ciou, giou, precisions
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
@@ -84,7 +84,7 @@ class Referring(Task):
         samtok = protocol.name == "samtok"
         return score_region(sample, prediction, protocol, combine="last" if samtok else "union", box_iou=samtok)
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`samtok` reports its two own numbers; the others cIoU, gIoU and Pr@k."""
         if protocol == "samtok":
             return released_view(by_phrase(records))

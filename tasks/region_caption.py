@@ -19,10 +19,10 @@ from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
-from samtok_eval.metrics.dlc import asked, points
+from samtok_eval.metrics.dlc import asked, mean_of_both, points
 from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
@@ -140,27 +140,21 @@ class RegionCaption(Task):
             records = _judged(samples, captions, records, protocol, judges)
         return records
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Means over regions; a region that the judge left unanswered does not count."""
         names = clusters(records)
         keys = ["cider", *sorted({key for record in records for key in record.values if key.startswith("dlc_")})]
-        found = {}
+        means: dict[str, Ratio] = {"empty": mean_of([record.values["empty"] for record in records], names)}
         for key in keys:
             has = [key in record.values for record in records]
             if any(has):
-                found[key] = mean_of([record.values.get(key, 0.0) for record in records], names, has)
-        return found | {"empty": mean_of([record.values["empty"] for record in records], names)}
-
-    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
-        """METEOR, and the mean of the two DLC scores, which are means over different regions."""
-        found = meteor_of(records)
-        ratios = self.ratios(records, protocol)
-        for name, ratio in ratios.items():
+                means[key] = mean_of([record.values.get(key, 0.0) for record in records], names, has)
+        found: dict[str, Metric] = {**means}
+        for name, positive in means.items():
             metric, _, judge = name.partition("|")
-            negative = ratios.get(f"dlc_neg|{judge}")
-            if metric == "dlc_pos" and negative and ratio.value is not None and negative.value is not None:
-                found[f"dlc_avg|{judge}"] = (ratio.value + negative.value) / 2
-        return found
+            if metric == "dlc_pos" and f"dlc_neg|{judge}" in means:
+                found[f"dlc_avg|{judge}"] = mean_of_both(positive, means[f"dlc_neg|{judge}"])
+        return found | meteor_of(records)
 
     def foreign(self, content: Any) -> list[Prediction] | None:
         """DLC-Bench's own format: `{annotation id: caption}`."""

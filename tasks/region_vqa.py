@@ -19,7 +19,7 @@ from samtok_eval.datasets.gar import Item, read_gar
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.choices import exact, lenient_letter, official
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import CHOOSE_OPTION
@@ -100,7 +100,7 @@ class RegionVqa(Task):
             slices=sample.slices,
         )
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Accuracy, and what always giving the commonest right letter would score."""
         commonest = Counter(record.values["answer"] for record in records).most_common(1)
         blind = [float(bool(commonest) and record.values["answer"] == commonest[0][0]) for record in records]

@@ -9,7 +9,7 @@ photograph.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from samtok_eval.datasets.psg import GraphTarget, read_psg
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.scene_graph import (
     RANKS,
     Node,
@@ -152,18 +152,16 @@ class SceneGraph(Task):
             slices=sample.slices,
         )
 
-    def ratios(self, records: Sequence[Record], protocol: str) -> dict[str, Ratio]:
+    def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`official` leaves pictures without a prediction out and knows recall only."""
         official = protocol == "official"
-        found = {f"recall@{rank}": recall_at(records, rank, skip_unanswered=official) for rank in RANKS}
+        found: dict[str, Metric] = {
+            f"recall@{rank}": recall_at(records, rank, skip_unanswered=official) for rank in RANKS
+        }
+        found |= {f"mean_recall@{rank}": mean_recall_at(records, rank, as_openpsg=official) for rank in RANKS}
         if not official:
             found |= triplet_scores(records) | {"label_recall": label_recall(records)}
         return found | {"parse_failure": parse_failure(records)}
-
-    def summary(self, records: Sequence[Record], protocol: str) -> dict[str, float]:
-        """mean_recall@K, a mean over predicates."""
-        found = {f"mean_recall@{rank}": mean_recall_at(records, rank, protocol == "official") for rank in RANKS}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 def _normalized(relation: Relation) -> Relation:

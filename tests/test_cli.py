@@ -125,7 +125,7 @@ class Nothing(Task):
         return [Sample("1", image, (Turn("user", ("x",)),), Target())]
     def score(self, sample, prediction, protocol):
         return score_region(sample, prediction, protocol)
-    def ratios(self, records, protocol):
+    def metrics(self, records, protocol):
         return {"giou": giou(records)}
 
 TASKS = (Nothing(),)

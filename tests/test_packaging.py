@@ -17,6 +17,7 @@ MAX_CHECKPOINT_BYTES = 12_000_000
 LAYERS = (
     ("sample", "prediction", "masks", "errors", "mask_tokens", "prompts", "images", "hub", "regions", "conversation"),
     ("datasets", "metrics", "tokenizer", "models", "task", "run_store"),
+    ("statistics", "slices"),
     ("score", "signature", "progress", "runner"),
     ("evaluation",),
     ("reports", "training", "demo", "doctor"),

@@ -471,10 +471,10 @@ def test_slices_and_whole_come_from_records_alone():
     samples = [sample((0, "on", 2), name="1"), sample((0, "over", 2), name="2")]
     answers = [answer(fenced(entry(0, "on", 2)), "1"), answer(fenced(entry(0, "on", 2)), "2")]
     found = records(samples, answers)
-    assert TASK.ratios(found, "strict")["recall@20"].value == 0.5
-    assert TASK.ratios(found[:1], "strict")["recall@20"].value == 1
-    assert TASK.summary(found, "strict")["mean_recall@20"] == 0.5
-    assert TASK.summary([], "strict") == {}
+    assert TASK.metrics(found, "strict")["recall@20"].value == 0.5
+    assert TASK.metrics(found[:1], "strict")["recall@20"].value == 1
+    assert TASK.metrics(found, "strict")["mean_recall@20"].value == 0.5
+    assert TASK.metrics([], "strict")["mean_recall@20"].value is None
 
 
 def test_guesses_are_the_relations_of_another_picture():

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from samtok_eval.errors import SamtokError, UsageError
+from samtok_eval.metrics.ratio import Array, Sums
 from samtok_eval.prediction import Record
 
 MAX_WORDS = 1000
@@ -71,10 +72,17 @@ def meteor(statistics: Sequence[float]) -> float:
     return float(mean * (1 - _GAMMA * fragmentation**_BETA))
 
 
-def meteor_of(records: Sequence[Record]) -> dict[str, float]:
+def meteor_of(records: Sequence[Record]) -> dict[str, Sums]:
     """`meteor` of all records that hold statistics; empty without any."""
-    statistics = [record.series["meteor"] for record in records if "meteor" in record.series]
-    return {"meteor": meteor(np.sum(statistics, axis=0).tolist())} if statistics else {}
+    told = [record for record in records if "meteor" in record.series]
+    if not told:
+        return {}
+    statistics = np.array([record.series["meteor"] for record in told], dtype=np.float64)
+    return {"meteor": Sums(statistics, [record.image_id for record in told], _meteor_of_each)}
+
+
+def _meteor_of_each(sums: Array) -> Array:
+    return np.array([meteor(row) for row in sums.tolist()])
 
 
 def _length(words: float, function: float) -> float:

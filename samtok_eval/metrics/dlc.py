@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from samtok_eval.errors import UsageError
+from samtok_eval.metrics.ratio import Array, Ratio, Sums
 from samtok_eval.prompts import JUDGE_DESCRIPTION
 from samtok_eval.sample import Graded
 
@@ -126,3 +129,14 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
 
 def _options(question: Graded) -> list[str]:
     return [f"{letter}. {text}" for letter, (text, _) in zip(string.ascii_uppercase, question.choices, strict=False)]
+
+
+def mean_of_both(positive: Ratio, negative: Ratio) -> Sums:
+    """The mean of the two scores, which are means over different regions of the same run."""
+    columns = [positive.numerators, positive.denominators, negative.numerators, negative.denominators]
+    return Sums(np.column_stack(columns).astype(np.float64), positive.clusters, _mean_of_ratios)
+
+
+def _mean_of_ratios(sums: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2

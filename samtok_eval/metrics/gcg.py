@@ -16,6 +16,9 @@ from pycocotools import mask as coco
 
 from samtok_eval.mask_tokens import parse, split_thinking
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.ratio import Array, Ranked, Sums
+from samtok_eval.metrics.referring import clusters
+from samtok_eval.prediction import Record
 
 IOU_THRESHOLD = 0.5
 SIMILARITY_THRESHOLD = 0.5
@@ -117,19 +120,28 @@ def average_precision(hits: Sequence[float], truths: int) -> float:
     return float(np.mean([precision[i] if i < len(precision) else 0.0 for i in at]))
 
 
-def average_precision_of_ties(hits: Sequence[float], truths: int) -> float:
-    """The same average precision with all detections taken at once, as one score asks for: no order, no luck.
-
-    Precision of all detections up to the recall that they reach, 0 beyond.
+def ap50(records: Sequence[Record], ties: bool) -> Sums | Ranked:
+    """Average precision at IoU 0.5 over all masks of all pictures.
 
     Args:
-        hits: 1 or 0 per detection.
-        truths: at least 1.
+        records: with `hits`, one flag per answered mask, and `truths`.
+        ties: take all detections at once, as one score for all asks for: no order, no luck. It is the precision of all
+            detections up to the recall that they reach, 0 beyond. Otherwise as COCO's evaluation ranks them.
     """
-    if not len(hits):
-        return 0.0
-    right = float(np.sum(hits))
-    return right / len(hits) * float(np.mean(right / truths >= RECALL_POINTS))
+    hits = [record.series["hits"] for record in records]
+    truths = [record.values["truths"] for record in records]
+    if not ties:
+        return Ranked(hits, truths, clusters(records), average_precision)
+    columns = [[sum(found) for found in hits], [len(found) for found in hits], truths]
+    return Sums(np.array(columns, dtype=np.float64).T, clusters(records), _average_precision_of_ties)
+
+
+def _average_precision_of_ties(sums: Array) -> Array:
+    right, said, truths = sums.T
+    recall = np.divide(right, truths, out=np.full(len(sums), np.nan), where=truths > 0)
+    reached = np.where(np.isnan(recall), np.nan, (recall[:, None] >= RECALL_POINTS).mean(axis=1))
+    precisions: Array = right / np.maximum(said, 1)
+    return precisions * reached
 
 
 def pairs(matrix: Matrix) -> list[float]:

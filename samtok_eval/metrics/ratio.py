@@ -1,26 +1,29 @@
-"""Every metric as a ratio of sums over samples: value = sum of numerators / sum of denominators.
+"""What a metric is before its last step: statistics per sample that are added up, and a formula of the sums.
 
-A cumulative IoU, a mean and a rate all have this form, so values, shards, slices and bootstrap intervals share one
-piece of arithmetic. Sums are exact: integers stay integers, floats are added with `math.fsum`.
+A cumulative IoU, a mean and a rate are ratios of sums; METEOR and mean recall are formulas of more than two. So values,
+shards, slices and resampling (`samtok_eval.statistics`) share one piece of arithmetic. Sums of a ratio are exact:
+integers stay integers, floats are added with `math.fsum`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 1000
-CONFIDENCE = 0.95
+Array = NDArray[np.float64]
+Formula = Callable[[Array], Array]
+"""Sums (draws, k) -> values (draws,), NaN where nothing counts."""
+Pictures = Mapping[str, int]
+"""The row of each picture."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A metric before its division.
+    """A sum over samples divided by another.
 
     Attributes:
         numerators: one number per sample.
@@ -43,40 +46,105 @@ class Ratio:
         below = math.fsum(self.denominators)
         return math.fsum(self.numerators) / below if below else None
 
-    def interval(self, seed: int, draws: int = DRAWS) -> tuple[float, float] | None:
-        """95 % percentile interval of a bootstrap that draws whole pictures.
+    def totals(self, pictures: Pictures) -> Array:
+        """Numerator and denominator of each picture, (pictures, 2)."""
+        return _per_picture(np.column_stack([self.numerators, self.denominators]), self.clusters, pictures)
 
-        Expressions of one picture are not independent, so pictures are drawn, not samples.
+    def formula(self, sums: Array) -> Array:
+        """The division, (draws, 2) -> (draws,)."""
+        above, below = sums[:, 0], sums[:, 1]
+        values: Array = np.divide(above, below, out=np.full(len(sums), np.nan), where=below != 0)
+        return values
 
-        Args:
-            seed: of the draws.
-            draws: number of bootstrap draws.
+    def per_sample(self) -> list[float | None]:
+        """What each sample alone would give, None where it does not count."""
+        pairs = zip(self.numerators, self.denominators, strict=True)
+        return [above / below if below else None for above, below in pairs]
 
-        Returns:
-            (low, high), None with fewer than two pictures that count.
-        """
-        above, below = self._per_cluster()
-        if len(above) < 2:
+
+@dataclass(frozen=True)
+class Sums:
+    """A formula of several sums.
+
+    Attributes:
+        statistics: (samples, k), rows of zeros for samples that the metric does not look at.
+        clusters: the picture of each sample.
+        formula: the last step; vectorized over draws.
+    """
+
+    statistics: Array
+    clusters: Sequence[str]
+    formula: Formula
+
+    @property
+    def n(self) -> int:
+        """Samples that count."""
+        return int(np.any(self.statistics != 0, axis=1).sum())
+
+    @property
+    def value(self) -> float | None:
+        """The metric, None when nothing counts."""
+        if not len(self.statistics):
             return None
-        sums = _draws(len(above), seed, draws) @ np.stack([above, below], axis=1)
-        values = sums[:, 0] / sums[:, 1]
-        low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high)
+        value = float(self.formula(self.statistics.sum(axis=0, keepdims=True))[0])
+        return None if math.isnan(value) else value
 
-    def _per_cluster(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums per picture, pictures that do not count left out."""
-        names, index = np.unique(np.asarray(self.clusters, dtype=str), return_inverse=True)
-        above = np.bincount(index, weights=np.asarray(self.numerators, dtype=float), minlength=len(names))
-        below = np.bincount(index, weights=np.asarray(self.denominators, dtype=float), minlength=len(names))
-        counts = below > 0
-        return above[counts].astype(float), below[counts].astype(float)
+    def totals(self, pictures: Pictures) -> Array:
+        """Sums of each picture, (pictures, k)."""
+        return _per_picture(self.statistics, self.clusters, pictures)
 
 
-@lru_cache(maxsize=2)
-def _draws(clusters: int, seed: int, draws: int) -> NDArray[np.float64]:
-    """How often each cluster is drawn, (draws, clusters); all metrics of a run share them."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws).astype(np.float64)
+@dataclass(frozen=True)
+class Ranked:
+    """A metric of one ranking over all samples, which no sums replace.
+
+    Attributes:
+        items: the ranked items of each sample, in order.
+        truths: how many items each sample should have.
+        clusters: the picture of each sample.
+        formula: (items in order, number of truths) -> value.
+    """
+
+    items: Sequence[Sequence[float]]
+    truths: Sequence[float]
+    clusters: Sequence[str]
+    formula: Callable[[Sequence[float], int], float]
+
+    @property
+    def n(self) -> int:
+        """All samples: an item of any of them moves the others."""
+        return len(self.truths)
+
+    @property
+    def value(self) -> float | None:
+        """The metric, None without truths."""
+        truths = int(sum(self.truths))
+        return self.formula([item for items in self.items for item in items], truths) if truths else None
+
+    def drawn(self, pictures: Pictures, weights: Array) -> Array:
+        """Values when each picture counts so many times, (draws, pictures) -> (draws,)."""
+        rows = np.array([pictures[name] for name in self.clusters], dtype=np.intp)
+        items = np.array([item for items in self.items for item in items], dtype=np.float64)
+        owner = np.repeat(rows, [len(items) for items in self.items])
+        truths = weights[:, rows] @ np.asarray(self.truths, dtype=np.float64)
+        found = [
+            self.formula(np.repeat(items, times[owner].astype(np.intp)).tolist(), int(total)) if total else np.nan
+            for times, total in zip(weights, truths, strict=True)
+        ]
+        return np.array(found, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A number that describes what was seen and estimates nothing beyond it, so that it has no interval."""
+
+    value: float | None
+    n: int
+
+
+Estimate = Ratio | Sums | Ranked
+"""What can be resampled."""
+Metric = Estimate | Description
 
 
 def mean_of(values: Sequence[float], clusters: Sequence[str], counts: Sequence[bool] | None = None) -> Ratio:
@@ -84,3 +152,9 @@ def mean_of(values: Sequence[float], clusters: Sequence[str], counts: Sequence[b
     kept = [True] * len(values) if counts is None else list(counts)
     above = [value if keep else 0.0 for value, keep in zip(values, kept, strict=True)]
     return Ratio(above, [1.0 if keep else 0.0 for keep in kept], clusters)
+
+
+def _per_picture(statistics: Array, clusters: Sequence[str], pictures: Pictures) -> Array:
+    rows = np.array([pictures[name] for name in clusters], dtype=np.intp)
+    columns = [np.bincount(rows, weights=column, minlength=len(pictures)) for column in statistics.T]
+    return np.column_stack(columns).astype(np.float64)

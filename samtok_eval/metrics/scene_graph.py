@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from samtok_eval import masks
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.metrics.ratio import Array, Ratio, Sums, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import Record
 
@@ -245,7 +247,7 @@ def recall_at(records: Sequence[Record], rank: int, skip_unanswered: bool = Fals
     return mean_of(values, clusters(records), [answered(r) or not skip_unanswered for r in records])
 
 
-def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = False) -> float | None:
+def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = False) -> Sums:
     """mean_recall@K: recall per picture and predicate, averaged over pictures, then over predicates.
 
     Args:
@@ -253,27 +255,28 @@ def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = Fals
         rank: K.
         as_openpsg: skip pictures without a prediction, and average over all predicate classes of the file, those
             that occur nowhere as 0. Otherwise over the predicates that occur.
-
-    Returns:
-        None without any predicate.
     """
-    sums: dict[int, float] = {}
-    pictures: dict[int, int] = {}
-    for record in records:
+    classes = max((int(record.values["predicates"]) for record in records), default=0)
+    # Per predicate: the picture's recall, and whether the picture has it.
+    statistics = np.zeros((len(records), 2 * classes))
+    for row, record in enumerate(records):
         if as_openpsg and not answered(record):
             continue
-        hit: dict[int, int] = {}
-        count: dict[int, int] = {}
-        for predicate, first in zip(record.series["gt_predicate"], record.series["first_hit"], strict=True):
-            count[int(predicate)] = count.get(int(predicate), 0) + 1
-            hit[int(predicate)] = hit.get(int(predicate), 0) + (0 <= first < rank)
-        for number, total in count.items():
-            sums[number] = sums.get(number, 0.0) + hit[number] / total
-            pictures[number] = pictures.get(number, 0) + 1
-    classes = len(sums)
-    if as_openpsg:
-        classes = max((int(record.values["predicates"]) for record in records), default=0)
-    return sum(total / pictures[number] for number, total in sums.items()) / classes if classes else None
+        predicates = np.asarray(record.series["gt_predicate"], dtype=np.intp)
+        first = np.asarray(record.series["first_hit"])
+        count = np.bincount(predicates, minlength=classes)
+        hit = np.bincount(predicates, weights=(first >= 0) & (first < rank), minlength=classes)
+        statistics[row] = np.concatenate([hit / np.maximum(count, 1), count > 0])
+
+    def formula(sums: Array) -> Array:
+        recalls, pictures = sums[:, :classes], sums[:, classes:]
+        total: Array = (recalls / np.maximum(pictures, 1)).sum(axis=1)
+        occurring = (pictures > 0).sum(axis=1)
+        over = np.full(len(sums), classes) if as_openpsg else occurring
+        values: Array = np.where(over > 0, total / np.maximum(over, 1), np.nan)
+        return values
+
+    return Sums(statistics, clusters(records), formula)
 
 
 def triplet_scores(records: Sequence[Record]) -> dict[str, Ratio]:

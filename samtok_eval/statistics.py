@@ -1,0 +1,258 @@
+"""How sure a number is: intervals, paired comparisons and corrections, all from metrics over Records.
+
+Expressions of one picture are not independent, so whole pictures are drawn or swapped, never single samples. The
+bootstrap is the percentile bootstrap over clusters (Efron and Tibshirani 1993; Field and Welsh 2007), the paired test
+swaps the two runs picture by picture (a sign-flip permutation test), McNemar's is exact, corrections are Holm's (1979).
+Everything is seeded, and nothing but numpy and scipy is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from samtok_eval.metrics.ratio import Array, Description, Estimate, Metric, Pictures, Ranked, Ratio
+
+DRAWS = 1000
+"""Of the bootstrap."""
+PERMUTATIONS = 5000
+CONFIDENCE = 0.95
+CHUNK_NUMBERS = 4_000_000
+"""Weights in memory at once, 32 MB."""
+TIE = 1e-12
+"""Values closer than this are equal: rounding must not decide a permutation."""
+
+Interval = tuple[float, float]
+Test = Literal["sign-flip", "mcnemar", "bootstrap"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a second run differs from a first one in one metric; shares 0..1."""
+
+    value: float
+    """Second minus first."""
+    low: float
+    high: float
+    """95 % interval of the paired bootstrap."""
+    p: float
+    """Two-sided, under "the two runs are interchangeable"."""
+    p_worse: float
+    """One-sided: how likely a change for the worse of this size or more is under the same."""
+    test: Test
+    wins: int | None
+    """Samples on which the second is better; None where the metric has no value per sample."""
+    ties: int | None
+    losses: int | None
+
+
+def intervals(metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS) -> dict[str, Interval | None]:
+    """95 % percentile intervals of several metrics over the same draws of pictures.
+
+    Args:
+        metrics: by name.
+        seed: of the draws.
+        draws: number of bootstrap draws.
+
+    Returns:
+        (low, high) by name; None for descriptions and with fewer than two pictures that count.
+    """
+    estimates = {name: metric for name, metric in metrics.items() if not isinstance(metric, Description)}
+    pictures = _pictures_of(estimates.values())
+    drawn = {name: _drawer(metric, pictures) for name, metric in estimates.items()}
+    found: dict[str, Interval | None] = dict.fromkeys(metrics)
+    if len(pictures) < 2 or not drawn:
+        return found
+    values: dict[str, list[Array]] = {name: [] for name in drawn}
+    for weights in _weights(len(pictures), seed, draws):
+        for name, draw in drawn.items():
+            values[name].append(draw(weights))
+    for name, parts in values.items():
+        if _counting(estimates[name]) > 1:
+            found[name] = _interval(np.concatenate(parts))
+    return found
+
+
+def compare_metrics(
+    first: Mapping[str, Metric],
+    second: Mapping[str, Metric],
+    seed: int,
+    draws: int = DRAWS,
+    permutations: int = PERMUTATIONS,
+    lower_is_better: Collection[str] = (),
+) -> dict[str, Difference]:
+    """Paired comparison of two runs on the same pictures, for every metric that both have.
+
+    Args:
+        first: metrics of the first run.
+        second: metrics of the second run, over the same samples in the same order.
+        seed: of draws and permutations.
+        draws: of the bootstrap.
+        permutations: of the sign-flip test; p is never below 1 / (permutations + 1).
+        lower_is_better: names of metrics that count failures.
+
+    Returns:
+        By name; metrics that are absent from one run, or have no value there, are left out.
+
+    Raises:
+        ValueError: the runs are about other pictures.
+    """
+    pairs: dict[str, tuple[Estimate, Estimate]] = {}
+    observed: dict[str, float] = {}
+    for name in first.keys() & second.keys():
+        one, other = first[name], second[name]
+        if isinstance(one, Description) or isinstance(other, Description):
+            continue
+        if one.value is not None and other.value is not None:
+            pairs[name], observed[name] = (one, other), other.value - one.value
+    pairs = {name: pairs[name] for name in first if name in pairs}
+    pictures = _pictures_of(one for one, _ in pairs.values())
+    if _pictures_of(other for _, other in pairs.values()).keys() != pictures.keys():
+        raise ValueError("the two runs are about different pictures; compare runs on the same data")
+    differences = _bootstrap_differences(pairs, pictures, seed, draws)
+    flips = _sign_flips(pairs, pictures, seed, permutations)
+    found = {}
+    for name, (one, other) in pairs.items():
+        step = observed[name]
+        low, high = _interval(differences[name]) or (step, step)
+        sign = -1 if name in lower_is_better else 1
+        wins, ties, losses = _wins(one, other, sign)
+        test: Test = "sign-flip" if name in flips else "bootstrap"
+        null = flips[name] if name in flips else differences[name] - step
+        p, p_worse = _share(np.abs(null), abs(step)), _share(-sign * null, -sign * step)
+        if wins is not None and losses is not None and _is_independent_accuracy(one, other):
+            test, p, p_worse = "mcnemar", mcnemar(wins, losses), mcnemar(wins, losses, "less")
+        found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses)
+    return found
+
+
+def mcnemar(wins: int, losses: int, alternative: Literal["two-sided", "less"] = "two-sided") -> float:
+    """Exact p of McNemar's test.
+
+    Args:
+        wins: samples that only the second run has right.
+        losses: samples that only the first run has right.
+        alternative: `less` asks whether the second run is worse.
+    """
+    return float(binomtest(wins, wins + losses, 0.5, alternative).pvalue) if wins + losses else 1.0
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: p values of which all below alpha keep the family's error at alpha."""
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    found, highest = {}, 0.0
+    for rank, (name, p) in enumerate(ordered):
+        highest = max(highest, min(1.0, p * (len(ordered) - rank)))
+        found[name] = highest
+    return {name: found[name] for name in p_values}
+
+
+def _pictures_of(metrics: Iterable[Estimate]) -> dict[str, int]:
+    """The row of each picture that any of the metrics looks at, in order of first sight."""
+    # Metrics of one run mostly share one list.
+    lists = {id(metric.clusters): metric.clusters for metric in metrics}
+    names = dict.fromkeys(name for clusters in lists.values() for name in clusters)
+    return {name: row for row, name in enumerate(names)}
+
+
+def _drawer(metric: Estimate, pictures: Pictures) -> Callable[[Array], Array]:
+    if isinstance(metric, Ranked):
+        return lambda weights: metric.drawn(pictures, weights)
+    totals = metric.totals(pictures)
+    return lambda weights: metric.formula(weights @ totals)
+
+
+def _weights(pictures: int, seed: int, draws: int) -> Iterator[Array]:
+    """How often each picture is drawn, (some draws, pictures), all `draws` of them in turn."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK_NUMBERS // pictures)
+    for start in range(0, draws, rows):
+        some = min(rows, draws - start)
+        drawn = rng.integers(pictures, size=(some, pictures), dtype=np.int32)
+        drawn += (np.arange(some, dtype=np.int32) * pictures)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=some * pictures).reshape(some, pictures).astype(np.float64)
+
+
+def _signs(pictures: int, seed: int, draws: int) -> Iterator[Array]:
+    """1 or -1 for each picture, (some draws, pictures), all `draws` of them in turn."""
+    # Another stream than the bootstrap's.
+    rng = np.random.default_rng([seed, 1])
+    rows = max(1, CHUNK_NUMBERS // pictures)
+    for start in range(0, draws, rows):
+        some = min(rows, draws - start)
+        yield rng.integers(2, size=(some, pictures), dtype=np.int8).astype(np.float64) * 2 - 1
+
+
+def _bootstrap_differences(
+    pairs: Mapping[str, tuple[Estimate, Estimate]], pictures: Pictures, seed: int, draws: int
+) -> dict[str, Array]:
+    drawers = {name: [_drawer(metric, pictures) for metric in pair] for name, pair in pairs.items()}
+    found: dict[str, list[Array]] = {name: [] for name in pairs}
+    for weights in _weights(len(pictures), seed, draws) if pairs else ():
+        for name, (one, other) in drawers.items():
+            found[name].append(other(weights) - one(weights))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _sign_flips(
+    pairs: Mapping[str, tuple[Estimate, Estimate]], pictures: Pictures, seed: int, permutations: int
+) -> dict[str, Array]:
+    """Differences after swapping the two runs in a random half of the pictures, for metrics of sums."""
+    halves = {}
+    for name, (one, other) in pairs.items():
+        if not isinstance(one, Ranked) and not isinstance(other, Ranked):
+            a, b = one.totals(pictures), other.totals(pictures)
+            halves[name] = (one.formula, (a.sum(axis=0) + b.sum(axis=0)) / 2, (b - a) / 2)
+    found: dict[str, list[Array]] = {name: [] for name in halves}
+    for signs in _signs(len(pictures), seed, permutations) if halves else ():
+        for name, (formula, middle, half) in halves.items():
+            swing = signs @ half
+            found[name].append(formula(middle + swing) - formula(middle - swing))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _interval(values: Array) -> Interval | None:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _share(draws: Array, observed: float) -> float:
+    """Share of draws at least as high as the observed value, which is one of them."""
+    return float((1 + np.sum(draws >= observed - TIE)) / (1 + len(draws)))
+
+
+def _counting(metric: Estimate) -> int:
+    """Pictures that a metric looks at."""
+    if not isinstance(metric, Ratio):
+        return len(set(metric.clusters))
+    return len({name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below})
+
+
+def _wins(first: Estimate, second: Estimate, sign: int) -> tuple[int, int, int] | tuple[None, None, None]:
+    """Samples on which the second is better, equal, worse."""
+    if not isinstance(first, Ratio) or not isinstance(second, Ratio) or list(first.clusters) != list(second.clusters):
+        return None, None, None
+    pairs = zip(first.per_sample(), second.per_sample(), strict=True)
+    steps = [sign * (other - one) for one, other in pairs if one is not None and other is not None]
+    wins, losses = sum(step > TIE for step in steps), sum(step < -TIE for step in steps)
+    return wins, len(steps) - wins - losses, losses
+
+
+def _is_independent_accuracy(first: Estimate, second: Estimate) -> bool:
+    """Whether both are shares of right answers to the same samples, one per picture: what McNemar's test is for."""
+    if not isinstance(first, Ratio) or not isinstance(second, Ratio):
+        return False
+    counted = [name for name, below in zip(first.clusters, first.denominators, strict=True) if below]
+    return (
+        list(first.denominators) == list(second.denominators)
+        and set(first.denominators) <= {0, 1}
+        and {*first.numerators, *second.numerators} <= {0, 1}
+        and len(set(counted)) == len(counted)
+    )
