@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -62,6 +62,8 @@ class Prediction(BaseModel):
 @dataclass(frozen=True)
 class Record:
     """Statistics of one scored sample under one protocol, enough to recompute every metric and slice."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     id: str
     image_id: str

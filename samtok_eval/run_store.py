@@ -15,12 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.prediction import Prediction, Record
 
 SCHEMA_VERSION = 1
+_RECORD = TypeAdapter(Record)
 
 
 class RunFolder:
@@ -67,6 +68,32 @@ def write_json(path: Path, value: Any) -> None:
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write records, one JSON object a line, whole or not at all."""
     write_text(path, "".join(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Records of all protocols, in the order of the file.
+
+    Raises:
+        DataError: the file is missing, a line is no record, or a sample occurs twice under one protocol.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); run `score` again") from error
+    records = []
+    seen: set[tuple[str, str]] = set()
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _RECORD.validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "line"
+            raise DataError(f"{path}:{number}: {where}: {first['msg']}; run `score` again") from error
+        if (record.protocol, record.id) in seen:
+            raise DataError(f"{path}:{number}: sample {record.id!r} occurs twice under {record.protocol}")
+        seen.add((record.protocol, record.id))
+        records.append(record)
+    return records
 
 
 def write_text(path: Path, text: str) -> None:

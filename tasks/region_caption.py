@@ -51,6 +51,7 @@ class RegionCaption(Task):
                "dlc_bench/class_names.json", "dlc_bench/qa.json", "dlc_bench/images"),
         main_metric="meteor",
         metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "empty"),
+        lower_is_better=("empty",),
         max_new_tokens=1024,
         notes="DLC-Bench is scored only with --judge; judges never share a column.",
     )  # fmt: skip

@@ -65,6 +65,7 @@ class SceneGraph(Task):
             "label_recall",
             "parse_failure",
         ),
+        lower_is_better=("parse_failure",),
         max_new_tokens=1024,
         notes="The order of the answer is the rank: language models give no scores.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -39,6 +39,18 @@ def header(metric: str) -> str:
     return f"{title} ({judge})" if judge else title
 
 
+def is_count(metric: str) -> bool:
+    """Whether a metric is a count rather than a share."""
+    return metric.startswith(COUNTS)
+
+
+def metric_order(task: Task, present: Iterable[str]) -> list[str]:
+    """Metrics in the order of the task's tables, each judge's after another; those that the task does not name last."""
+    names = list(present)
+    shown = [name for base in task.metadata.metrics for name in names if name.partition(JUDGED)[0] == base]
+    return shown + [name for name in names if name not in shown]
+
+
 def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
     """One row per protocol and run, with half the width of the 95 % interval, and what the numbers rest on.
 
@@ -48,8 +60,7 @@ def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
         style: a `tabulate` format.
     """
     protocols = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
-    present = {m: None for p in protocols for run in runs for m in run.metrics.get(p, {})}
-    shown = [m for base in task.metadata.metrics for m in present if m.partition(JUDGED)[0] == base]
+    shown = metric_order(task, {m: None for p in protocols for run in runs for m in run.metrics.get(p, {})})
     rows = []
     for protocol in protocols:
         for run in runs:
@@ -112,7 +123,7 @@ def cell(value: dict[str, Any] | None, metric: str) -> str:
     """A value with its half width, e.g. `61.2 ±2.1`."""
     if value is None or value["value"] is None:
         return ABSENT
-    if metric.startswith(COUNTS):
+    if is_count(metric):
         return f"{value['value']:.0f}"
     text = f"{100 * value['value']:.1f}"
     return text if value["low"] is None else f"{text} ±{50 * (value['high'] - value['low']):.1f}"
