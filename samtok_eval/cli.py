@@ -248,9 +248,12 @@ def tasks_command(tasks_dir: TasksDirOption = None) -> None:
 def demo_command(
     out: OutOption = Path("runs"), limit: LimitOption = None, seed: Annotated[int, typer.Option(help="Seed.")] = 0
 ) -> None:
-    """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor."""
+    """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
     from samtok_eval.demo.baselines import kinds_table
     from samtok_eval.evaluation import RunOptions, read_samples, run
+    from samtok_eval.reports.report import gather
+    from samtok_eval.reports.report_page import write_report
+    from samtok_eval.reports.runs import read_scored
     from samtok_eval.reports.table import runs_table
     from samtok_eval.task import load_tasks
 
@@ -262,6 +265,9 @@ def demo_command(
     typer.echo(runs_table(task, runs))
     typer.echo("")
     typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))
+    shown, ceiling, floor = (read_scored(done.path) for done in runs)
+    page = write_report(gather([shown], ceiling, floor, seed=seed), shown.run.path / "report")
+    typer.echo(f"\nreport {page}")
 
 
 @app.command("doctor")

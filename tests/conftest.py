@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
+from samtok_eval import masks
 from samtok_eval.demo import benchmark
 
 # A busy machine is no failure.
@@ -39,3 +42,61 @@ def demo_tokenizer():
     from samtok_eval.tokenizer import MaskTokenizer
 
     return MaskTokenizer.from_pretrained(DEMO_CHECKPOINT)
+
+
+@pytest.fixture
+def make_run(demo_root: Path, tmp_path: Path):
+    """A function that writes a finished run folder: `make_run(name, masks_of)`.
+
+    `masks_of(sample)` gives the answered masks, or None for a sample without an answer. Answers have text, codes and
+    decoded masks, as a model's have; a code pair stands for a mask, whatever sample it is in.
+    """
+    from samtok_eval.evaluation import RunOptions, read_samples, score_file
+    from samtok_eval.mask_tokens import Codes, render
+    from samtok_eval.task import load_tasks
+
+    pairs: dict[str, Codes] = {}
+
+    def make(name, masks_of, task="gres", limit=80, text_of=None, **options) -> Path:
+        folder = tmp_path / "runs" / name
+        lines = []
+        for sample in read_samples(
+            load_tasks()[task], load_tasks()[task].metadata.default_split, str(demo_root), limit
+        ):
+            masks = masks_of(sample)
+            if masks is None:
+                continue
+            codes = [pairs.setdefault(mask.counts, Codes(*divmod(len(pairs), 256))) for mask in masks]
+            text = text_of(sample, codes) if text_of else f"It is {render(codes)}."
+            decoded = {pair.key: mask.to_coco() for pair, mask in zip(codes, masks, strict=True)}
+            lines.append(json.dumps({"id": sample.id, "text": text, "decoded": decoded, "status": "ok", "error": None,
+                                     "seconds": {"generate": 0.01}}))  # fmt: skip
+        path = folder / "predictions" / "part-0.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(line + "\n" for line in lines))
+        score_file(RunOptions(task=task, data_root=str(demo_root), out=folder, limit=limit, **options), path)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["model"]["name"] = name
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    return make
+
+
+def right(sample):
+    """The true masks as an answer."""
+    return sample.target.masks
+
+
+def shifted(pixels):
+    """A function that answers with the true masks moved to the right."""
+
+    def masks_of(sample):
+        moved = []
+        for rle in sample.target.masks:
+            mask = np.roll(masks.decode(rle), pixels, axis=1)
+            mask[:, :pixels] = False
+            moved.append(masks.encode(mask))
+        return tuple(moved)
+
+    return masks_of

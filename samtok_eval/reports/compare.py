@@ -6,14 +6,15 @@ In: checked runs. Out: a `Comparison`, which the table, the gate and the HTML re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tabulate import tabulate
-
+from samtok_eval.errors import UsageError
+from samtok_eval.evaluation import DEMO
 from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.reports.leaderboard import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
-from samtok_eval.reports.table import ABSENT, header, is_count, metric_order
+from samtok_eval.reports.table import header, metric_order
 from samtok_eval.score import entries
 from samtok_eval.signature import differences
 from samtok_eval.slices import sliced
@@ -69,6 +70,18 @@ class Change:
 
 
 @dataclass(frozen=True)
+class PublishedCell:
+    """A number from a paper, which stands under the protocol `published` and is compared with nothing."""
+
+    metric: str
+    method: str
+    value: str
+    """As printed."""
+    trust: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Runs of one task, split and data set; the first is the baseline."""
 
@@ -82,6 +95,7 @@ class Comparison:
     """Largest change first, of each run."""
     sample_metric: str | None
     """The metric that slices and changes are about, under the first protocol."""
+    published: list[PublishedCell] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the records."""
@@ -96,16 +110,20 @@ class Comparison:
             "sample_metric": self.sample_metric,
             "slices": [asdict(cell) for cell in self.slices],
             "changes": [asdict(change) for change in self.changes],
+            "published": [asdict(cell) for cell in self.published],
         }
 
 
-def compare(runs: Sequence[ScoredRun], seed: int = 0, protocols: Sequence[str] | None = None) -> Comparison:
+def compare(
+    runs: Sequence[ScoredRun], seed: int = 0, protocols: Sequence[str] | None = None, published: str | None = None
+) -> Comparison:
     """Compare runs with the first of them.
 
     Args:
         runs: at least one; all about the same samples.
         seed: of draws and permutations.
         protocols: all that the first run has, by default.
+        published: also show numbers from papers, of methods with this in their names; empty for all.
 
     Raises:
         UsageError: the runs are of other tasks, splits or data.
@@ -139,7 +157,8 @@ def compare(runs: Sequence[ScoredRun], seed: int = 0, protocols: Sequence[str] |
         for index, run in enumerate(runs[1:], start=1):
             slices += _slices(first, run, index, chosen[0], metric, seed)
             changes += _changes(first, run, index, chosen[0], metric)
-    return Comparison(runs, seed, _warnings(runs, chosen), cells, slices, changes, metric)
+    papers = [] if published is None else _published(first, order, published)
+    return Comparison(runs, seed, _warnings(runs, chosen), cells, slices, changes, metric, papers)
 
 
 def sample_metric(run: ScoredRun, protocol: str) -> str | None:
@@ -162,77 +181,24 @@ def sample_values(run: ScoredRun, protocol: str, metric: str) -> dict[str, float
     return {record.id: value for record, value in pairs if value is not None}
 
 
-def comparison_table(comparison: Comparison, style: str = "simple") -> str:
-    """The comparison as text: metrics, slices, samples that changed most, warnings and signatures."""
-    runs = comparison.runs
-    several = len({cell.protocol for cell in comparison.cells}) > 1
-    rows = []
-    for cell in comparison.cells:
-        rows.append([cell.protocol, *_row(cell, runs[cell.run].name)] if several else _row(cell, runs[cell.run].name))
-    columns = ["metric", "model", "value", "95 % interval", "difference", "95 % interval", "p", "wins/ties/losses", "n"]
-    title = f"{runs[0].task.metadata.title}, {runs[0].split}: differences to {runs[0].name}. Values x 100."
-    table = tabulate(rows, ["protocol", *columns] if several else columns, tablefmt=style, disable_numparse=True)
-    parts = [*(f"WARNING: {warning}" for warning in comparison.warnings), title, "", table]
-    if len(runs) > 1:
-        parts += ["", "p: two-sided, Holm-corrected over the metrics of a model and protocol."]
-    if comparison.slices:
-        parts += ["", f"{header(comparison.sample_metric or '')} by slice, largest loss first:", "",
-                  tabulate([_slice_row(cell, runs) for cell in comparison.slices],
-                           ["model", "slice", "n", "first", "this", "difference", "95 % interval", "p"],
-                           tablefmt=style, disable_numparse=True)]  # fmt: skip
-    if comparison.changes:
-        rows = [
-            [runs[c.run].name, c.id, short(c.phrase, 50), points(c.first), points(c.second), signed(c.second - c.first)]
-            for c in comparison.changes
-        ]
-        parts += ["", "Samples that changed most:", "",
-                  tabulate(rows, ["model", "sample", "phrase", "first", "this", "difference"], tablefmt=style,
-                           disable_numparse=True)]  # fmt: skip
-    return "\n".join(parts)
+def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[PublishedCell]:
+    """Numbers from papers for the metrics of the runs.
 
-
-def points(value: float | None) -> str:
-    """A share as it stands in tables, x 100."""
-    return ABSENT if value is None else f"{100 * value:.1f}"
-
-
-def signed(value: float) -> str:
-    """A difference of shares, x 100, with its sign."""
-    return f"{100 * value:+.1f}"
-
-
-def interval_text(low: float | None, high: float | None, show: Any = points) -> str:
-    """`[low, high]`, or a dash."""
-    return ABSENT if low is None or high is None else f"[{show(low)}, {show(high)}]"
-
-
-def p_text(p: float | None) -> str:
-    """A p value with three digits."""
-    return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def short(text: str, length: int) -> str:
-    """The beginning of a text on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def _row(cell: Cell, name: str) -> list[str]:
-    count = is_count(cell.metric)
-    value = ABSENT if cell.value is None else f"{cell.value:.0f}" if count else points(cell.value)
-    row = [header(cell.metric), name, value, interval_text(cell.low, cell.high)]
-    found = cell.difference
-    if found is None:
-        return [*row, ABSENT, ABSENT, ABSENT, ABSENT, str(cell.n)]
-    record = ABSENT if found.wins is None else f"{found.wins}/{found.ties}/{found.losses}"
-    between = interval_text(found.low, found.high, signed)
-    return [*row, signed(found.value), between, p_text(cell.p_corrected), record, str(cell.n)]
-
-
-def _slice_row(cell: SliceCell, runs: Sequence[ScoredRun]) -> list[str]:
-    found = cell.difference
-    return [runs[cell.run].name, f"{cell.name} {cell.value}", str(cell.n), points(cell.first), points(cell.second),
-            signed(found.value), interval_text(found.low, found.high, signed), p_text(cell.p_corrected)]  # fmt: skip
+    Raises:
+        UsageError: nothing was published for this task and split, or the runs are of the demo.
+    """
+    manifest = run.run.manifest
+    task, split = run.task.metadata.name, run.split
+    if manifest["dataset"]["root"] == DEMO:
+        raise UsageError("published numbers are about the benchmark, these runs about the demo; compare real runs")
+    titles = {header(metric).casefold(): metric for metric in metrics}
+    rows = [row for row in published_for(task, split, method) if row.metric.casefold() in titles]
+    if not rows:
+        raise UsageError(
+            f"no published number of {task}:{split} has {method!r} in its method; see leaderboards/README.md"
+        )
+    rows.sort(key=lambda row: metrics.index(titles[row.metric.casefold()]))
+    return [PublishedCell(titles[r.metric.casefold()], r.method, r.value, r.trust, r.source) for r in rows]
 
 
 def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:

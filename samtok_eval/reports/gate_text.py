@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from tabulate import tabulate
 
-from samtok_eval.reports.compare import interval_text, p_text, points, signed
+from samtok_eval.reports.compare_text import interval_text, p_text, points, signed
 from samtok_eval.reports.gate import GateResult, Verdict
 from samtok_eval.reports.table import ABSENT, header
 
@@ -48,7 +48,11 @@ def junit(results: Sequence[GateResult]) -> str:
 
 def failure_line(results: Sequence[GateResult]) -> str:
     """All regressions in one line."""
-    return "; ".join(f"{result.task}:{result.split} {_sentence(v)}" for result in results for v in result.regressed)
+    failed = [result for result in results if result.regressed]
+    return "; ".join(
+        f"{r.task}:{r.split} " + ", ".join(f"{header(v.metric)} {signed(v.difference)}" for v in r.regressed)
+        for r in failed
+    )
 
 
 def _sentence(verdict: Verdict) -> str:
@@ -72,7 +76,7 @@ def _block(result: GateResult, style: str) -> str:
          "REGRESSED" if v.regressed else "ok" if v.p is not None else "not tested"]
         for v in result.verdicts
     ]  # fmt: skip
-    columns = ["metric", "baseline", "candidate", "difference", "95 % interval", "tolerance", "p", ""]
+    columns = ["metric", "baseline", "candidate", "difference", "95 % interval", "tolerance", "p", "verdict"]
     lines += [tabulate(rows, columns, tablefmt=style, disable_numparse=True), ""]
     if result.changed is not None:
         c = result.changed

@@ -106,8 +106,8 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
         lacking = sorted(ids ^ others)
         if ids < others or others < ids:
             raise IncompleteRunError(
-                f"{len(lacking)} samples are in only one of {first.run.path} and {second.run.path}, {lacking[0]} first; "
-                "run both on the same samples"
+                f"{len(lacking)} samples are in only one of {first.run.path} and {second.run.path}, "
+                f"{lacking[0]} first; run both on the same samples"
             )
         if lacking:
             raise UsageError(f"{first.run.path} and {second.run.path} answer different samples; use the same data")

@@ -20,6 +20,10 @@ HEADERS = {
     "giou_by_phrase": "gIoU by phrase",
     "box_acc@0.5": "box acc@0.5",
     "boundary_iou": "boundary IoU",
+    "giou_stuff": "gIoU stuff",
+    "giou_part": "gIoU part",
+    "giou_multi": "gIoU multi",
+    "giou_single": "gIoU single",
     "ap50": "AP50",
     "miou_gcg": "mIoU",
     "recall_gcg": "recall",
@@ -92,6 +96,11 @@ def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], style: str = "si
 
 
 def caption(task: Task, runs: Sequence[Run]) -> str:
+    """What a table is about, and its units."""
+    return f"{subject(task, runs)}. Values x 100, ± half of the 95 % interval over pictures."
+
+
+def subject(task: Task, runs: Sequence[Run]) -> str:
     """Benchmark, split, and a plain word where defaults stand in for real data or models."""
     manifest = runs[0].manifest
     title = f"{task.metadata.title}, {manifest['split']}"
@@ -99,7 +108,7 @@ def caption(task: Task, runs: Sequence[Run]) -> str:
         title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
     if any(run.manifest["model"]["name"] in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):
         title += "; model demo is the bundled tiny checkpoint"
-    return f"{title}. Values x 100, ± half of the 95 % interval over pictures."
+    return title
 
 
 def footer(runs: Sequence[Run]) -> list[str]:

@@ -1,0 +1,57 @@
+"""HTML pages of one file each: a template, the shared style and script inside it, and no word from the network.
+
+Everything that a template prints is escaped. The page's own policy admits exactly the style and script that were
+written into it, by their hashes, so that a name that slipped through could still not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+STYLE, SCRIPT = "base.css", "table.js"
+
+
+def render(template: str, *, style: str | None = None, script: str | None = None, **values: Any) -> str:
+    """A page from a template of `templates/` that extends `base.html.j2`.
+
+    Args:
+        template: its file name.
+        style: file of the page's own rules, after the shared ones.
+        script: file of the page's own script, after the shared one.
+        **values: what the template prints.
+    """
+    environment = _environment()
+    rules = "".join(_asset(name) for name in (STYLE, style) if name)
+    code = "".join(_asset(name) for name in (SCRIPT, script) if name)
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(rules)}; script-src {_hash(code)}"
+    # Both are files of this package, so they may stand unescaped.
+    page = {"style": Markup(rules), "script": Markup(code), "policy": policy}  # noqa: S704
+    return environment.get_template(template).render(page=page, **values)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("samtok_eval.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _asset(name: str) -> str:
+    loader = _environment().loader
+    assert loader is not None  # noqa: S101 - for the type checker
+    return loader.get_source(_environment(), name)[0]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

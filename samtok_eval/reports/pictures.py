@@ -1,0 +1,113 @@
+"""Small pictures for report pages: a photograph as JPEG, masks as transparent PNG layers of the same size.
+
+Colours are Okabe and Ito's, which people with any kind of colour vision can tell apart: blue for pixels that both have,
+vermilion for those that only the answer has, yellow for those that only the truth has.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from samtok_eval import masks
+from samtok_eval.masks import Rle
+
+SIDE = 360
+"""Pixels of the longer side."""
+QUALITY = 78
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (0, 114, 178), (213, 94, 0), (240, 228, 66)
+INSTANCES = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 114, 178), (213, 94, 0))
+"""One after another, for masks that stand side by side."""
+OPACITY = 190
+"""Of 255, inside a mask; its outline is opaque."""
+
+Bools = NDArray[np.bool_]
+
+
+def fitted(height: int, width: int) -> tuple[int, int]:
+    """Height and width of a picture that is shown, never larger than the picture itself."""
+    scale = min(1.0, SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def photograph(pixels: NDArray[np.uint8]) -> str:
+    """A picture as a JPEG data address.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+    """
+    height, width = fitted(*pixels.shape[:2])
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return _address(image, "JPEG", quality=QUALITY)
+
+
+def instances_layer(rles: Sequence[Rle], height: int, width: int) -> str:
+    """Masks in the colours of `INSTANCES`, as a PNG data address.
+
+    Args:
+        rles: masks of a picture.
+        height: of the picture.
+        width: of the picture.
+    """
+    size = fitted(height, width)
+    layer = np.zeros(size, dtype=np.uint8)
+    for index, rle in enumerate(rles):
+        layer[_small(rle, size)] = 1 + index % len(INSTANCES)
+    return _layer(layer, INSTANCES)
+
+
+def difference_layer(truth: Sequence[Rle], answer: Sequence[Rle], height: int, width: int) -> str:
+    """United truth against united answer, as a PNG data address.
+
+    Args:
+        truth: true masks.
+        answer: answered masks.
+        height: of the picture.
+        width: of the picture.
+    """
+    size = fitted(height, width)
+    one, other = (_small(masks.union(rles, height, width), size) for rles in (truth, answer))
+    layer = np.zeros(size, dtype=np.uint8)
+    layer[one & other] = 1
+    layer[other & ~one] = 2
+    layer[one & ~other] = 3
+    return _layer(layer, (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE))
+
+
+def _small(rle: Rle, size: tuple[int, int]) -> Bools:
+    """A mask at the shown size; small objects keep at least the pixels whose centres they cover."""
+    mask = Image.fromarray(masks.decode(rle))
+    return np.asarray(mask.resize((size[1], size[0]), Image.Resampling.NEAREST), dtype=bool)
+
+
+def _layer(classes: NDArray[np.uint8], colours: Sequence[tuple[int, int, int]]) -> str:
+    """Classes 1, 2, ... as half-transparent areas with opaque outlines; 0 is clear."""
+    count = len(colours)
+    indexed = classes.copy()
+    indexed[_outline(classes)] += count
+    indexed[classes == 0] = 0
+    image = Image.fromarray(indexed)
+    palette = [0, 0, 0, *(channel for _ in range(2) for colour in colours for channel in colour)]
+    image.putpalette(palette)
+    clear = bytes([0] + [OPACITY] * count + [255] * count)
+    return _address(image, "PNG", transparency=clear, optimize=True)
+
+
+def _outline(classes: NDArray[np.uint8]) -> Bools:
+    """Pixels whose left or upper neighbour, or right or lower one, is of another class."""
+    padded = np.pad(classes, 1)
+    middle = padded[1:-1, 1:-1]
+    around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    edge: Bools = np.any([neighbour != middle for neighbour in around], axis=0)
+    return edge
+
+
+def _address(image: Image.Image, kind: str, **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

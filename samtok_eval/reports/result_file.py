@@ -1,0 +1,226 @@
+"""One result of one model as a small JSON file under `leaderboards/results/`, from which every table can be rebuilt.
+
+In: a scored run, or a file of `<org>__<model>/<revision>/<task>.json`. Out: a validated `ResultFile`, and the one place
+it belongs to. The layout follows mteb's results repository. Values are shares 0..1, as in `metrics.json`; where the
+data lay is not kept, only whether they were the demo's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from samtok_eval.errors import DataError
+from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.reports.table import JUDGED
+from samtok_eval.run_store import slug
+from samtok_eval.task import Task
+
+SCHEMA_VERSION: Final = 1
+HUB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+REVISION = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+PARAMETERS = r"(<=)?[0-9]+(\.[0-9]+)?[KMBT]"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_+-]*"
+"""Tasks and splits are parts of a file name, where a dot separates them."""
+NOT_PROTOCOLS = ("slices", "counters")
+"""What `metrics.json` holds beside protocols."""
+DEMO_PICTURES = "DEMO_*"
+"""Names of the demo's pictures, which give it away under any folder name."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MetricValue(_Frozen):
+    """One number with its 95 % interval and what it rests on."""
+
+    value: float | None
+    """A share 0..1, or a count for the metrics that are counts; None where nothing could be measured."""
+    low: float | None
+    high: float | None
+    n: int = Field(ge=0)
+
+
+class ModelEntry(_Frozen):
+    """Which model, as readers can find it."""
+
+    name: Annotated[str, StringConstraints(pattern=f"^{HUB_ID}$")]
+    """`org/model`."""
+    revision: Annotated[str, StringConstraints(pattern=f"^{REVISION}$")]
+    """Commit, tag, or the beginning of the weights' hash."""
+    parameters: Annotated[str, StringConstraints(pattern=f"^{PARAMETERS}$")] | None = None
+    """Size as the model's card says it, e.g. `3B`."""
+
+
+class DatasetEntry(_Frozen):
+    """Which questions."""
+
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    """Hash of questions and targets: two results share a column only where it agrees."""
+    samples: int = Field(ge=0)
+    demo: bool
+    """Whether these are the bundled synthetic scenes, not the benchmark."""
+
+
+class ResultFile(_Frozen):
+    """What a leaderboard keeps of one run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    task: Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+    split: Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+    task_version: int
+    history: Literal["gt", "pred"] = "gt"
+    """Whose earlier masks the model saw in several rounds; the two never share a column."""
+    model: ModelEntry
+    dataset: DatasetEntry
+    protocols: dict[Text, dict[Text, MetricValue]] = Field(min_length=1)
+    """Protocol -> metric -> value."""
+    signature: dict[Text, Text]
+    """Protocol -> everything that can change its numbers, in short."""
+    counters: dict[str, int | dict[str, int]]
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    """When the run finished, UTC."""
+    samtok_eval: Text
+    """Version of this program that scored the run."""
+
+    @model_validator(mode="after")
+    def _every_protocol_is_signed(self) -> Self:
+        if set(self.signature) != set(self.protocols):
+            raise ValueError(
+                f"signatures of {sorted(self.signature)} do not fit the protocols {sorted(self.protocols)}"
+            )
+        return self
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Judge models that gave some of the values."""
+        named = {metric.partition(JUDGED)[2] for metrics in self.protocols.values() for metric in metrics}
+        return tuple(sorted(named - {""}))
+
+    def place(self, default_split: str | None) -> Path:
+        """The file's path under `results/`.
+
+        Args:
+            default_split: the task's default split, which the name leaves out; None where the task is not known, so
+                that the split is always named.
+        """
+        parts = [self.task]
+        parts += [self.split] if self.split != default_split else []
+        parts += [f"history-{self.history}"] if self.history != "gt" else []
+        parts += [f"judge-{slug(judge)}" for judge in self.judges]
+        return Path(slug(self.model.name), self.model.revision, f"{'.'.join(parts)}.json")
+
+
+def result_of(run: Run, model: str, revision: str, parameters: str | None) -> ResultFile:
+    """What a result file keeps of a scored run.
+
+    Args:
+        run: a run with metrics.
+        model: `org/model`, which also replaces the name in the signatures: that may be a path of this machine.
+        revision: commit, tag, or the beginning of the weights' hash.
+        parameters: size, e.g. `3B`.
+
+    Raises:
+        DataError: manifest or metrics do not hold what a result needs, or a name is not well formed.
+    """
+    manifest, metrics = run.manifest, run.metrics
+    try:
+        content = {
+            "task": manifest["task"],
+            "split": manifest["split"],
+            "task_version": manifest["task_version"],
+            "history": manifest["settings"].get("history", "gt"),
+            "model": {"name": model, "revision": revision, "parameters": parameters},
+            "dataset": {
+                "sha256": manifest["dataset"]["sha256"],
+                "samples": manifest["dataset"]["samples"],
+                "demo": _is_demo(manifest["dataset"]["root"]),
+            },
+            "protocols": {
+                protocol: {
+                    name: {key: value[key] for key in MetricValue.model_fields} for name, value in values.items()
+                }
+                for protocol, values in metrics.items()
+                if protocol not in NOT_PROTOCOLS
+            },
+            "signature": {
+                protocol: text.replace(f"|model:{manifest['model']['name']}|", f"|model:{model}|")
+                for protocol, text in manifest["signature"].items()
+            },
+            "counters": metrics["counters"],
+            "date": manifest["times"].get("finished") or manifest["times"]["started"],
+            "samtok_eval": manifest["samtok_eval"],
+        }
+    except KeyError as error:
+        raise DataError(f"{run.path}: the run does not say {error}; score it again with this version") from error
+    return _validated(content, str(run.path))
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read one result file.
+
+    Raises:
+        DataError: not JSON, of a newer schema, or not a result.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a readable JSON file ({error}); submit the run again") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is not int:
+        raise DataError(f"{path}: expected a result file with a whole schema_version, got {version!r}; submit again")
+    if version > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {version}, this samtok-eval reads up to {SCHEMA_VERSION}; "
+            "upgrade samtok-eval to read it"
+        )
+    return _validated(content, str(path))
+
+
+def read_results(folder: Path, tasks: Mapping[str, Task]) -> list[ResultFile]:
+    """All result files of a `results/` folder, in the order of their paths.
+
+    Args:
+        folder: may be absent, which means no results.
+        tasks: tasks by name, for their default splits.
+
+    Raises:
+        DataError: a file cannot be read, or its place does not fit its content.
+    """
+    results = []
+    for path in sorted(folder.rglob("*.json")):
+        result = read_result(path)
+        expected = result.place(default_split(tasks, result.task))
+        if path.relative_to(folder) != expected:
+            raise DataError(
+                f"{path} holds {result.model.name} {result.model.revision} on {result.task}:{result.split}, "
+                f"which belongs at {folder / expected}; move it there or submit the run again"
+            )
+        results.append(result)
+    return results
+
+
+def default_split(tasks: Mapping[str, Task], name: str) -> str | None:
+    """A task's default split; None for a task that is not known here."""
+    return tasks[name].metadata.default_split if name in tasks else None
+
+
+def _validated(content: Mapping[str, Any], origin: str) -> ResultFile:
+    try:
+        return ResultFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        given = "" if isinstance(first["input"], dict) else f", got {first['input']!r:.80}"
+        raise DataError(f"{origin}: {where}: {first['msg']}{given}; correct it and submit again") from error
+
+
+def _is_demo(root: str) -> bool:
+    return root == DEMO or any(Path(root, "coco", "train2014").glob(DEMO_PICTURES))
