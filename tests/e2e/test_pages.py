@@ -1,0 +1,183 @@
+"""The report and the leaderboard in a real browser: they work by mouse and keyboard, and ask nobody for anything."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from samtok_eval.mask_tokens import render
+from samtok_eval.reports.report import gather
+from samtok_eval.reports.report_page import write_report
+from samtok_eval.reports.runs import read_scored
+from tests.conftest import right, shifted
+from tests.reports.test_report import HOSTILE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+LEADERBOARD = Path(__file__).parents[2] / "leaderboards" / "index.html"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens a file; when the test is over, nothing was asked for and nothing went wrong."""
+    complaints, pages = [], []
+
+    def show(path, **options):
+        context = browser.new_context(**options)
+        page = context.new_page()
+        pages.append(page)
+        page.on("request", lambda request: _note(complaints, request.url, path))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        return page
+
+    yield show
+    for page in pages:
+        page.context.close()
+    assert not complaints
+
+
+def _note(complaints, url, path):
+    if not url.startswith(("data:", path.as_uri())):
+        complaints.append(url)
+
+
+@pytest.fixture
+def report(make_run, tmp_path):
+    """A comparison with hostile answers."""
+
+    def say(sample, codes):
+        return f"{HOSTILE}{render(codes)}"
+
+    before, after = make_run("before", right), make_run("<i>after</i>", shifted(6), text_of=say)
+    make_run("oracle", right)
+    return write_report(gather([read_scored(before), read_scored(after)]), tmp_path / "report")
+
+
+def column(page, table, index):
+    return page.locator(f"{table} tbody tr:visible > :nth-child({index})").all_inner_texts()
+
+
+def test_a_report_sorts_filters_and_searches(opened, report):
+    page = opened(report)
+    assert page.title() == "gres:val, <i>after</i> against before"
+    slices = "table[data-name=slices]"
+    page.locator(f"{slices} th button", has_text="n").nth(0).focus()
+    page.get_by_role("button", name="lost").focus()
+    page.keyboard.press("Enter")
+    lost = [float(text) for text in column(page, slices, 5)]
+    assert lost == sorted(lost, reverse=True) and len(lost) > 5
+    page.keyboard.press("Enter")
+    assert [float(text) for text in column(page, slices, 5)] == sorted(lost)
+    assert page.locator(f"{slices} th[aria-sort=ascending]").inner_text().startswith("lost")
+
+    scores = "table[data-name=scores]"
+    everything = len(column(page, scores, 2))
+    page.locator("#scores select").select_option("official")
+    assert set(column(page, scores, 2)) == {"official"} and len(column(page, scores, 2)) < everything
+    assert len(column(page, slices, 1)) == len(lost), "a filter is about its own section"
+
+    samples = "table[data-name=samples]"
+    assert len(column(page, samples, 1)) == 80
+    page.locator("#samples input[type=search]").fill("red circle")
+    found = column(page, samples, 2)
+    assert 0 < len(found) < 80 and all("red" in text and "circle" in text for text in found)
+    assert page.locator("#samples [data-filter-status]").inner_text() == f"{len(found)} of 80 rows"
+    page.locator("#samples button[type=reset]").click()
+    assert len(column(page, samples, 1)) == 80
+
+
+def test_a_gallery_opens_and_is_leafed_through_by_keyboard(opened, report):
+    page = opened(report)
+    first = page.locator("#worst .card .open").first
+    first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog[data-lightbox]")
+    assert dialog.is_visible() and dialog.locator("svg image").count() >= 3
+    start = dialog.locator("[data-count]").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert dialog.locator("[data-count]").inner_text() != start
+    page.keyboard.press("ArrowLeft")
+    assert dialog.locator("[data-count]").inner_text() == start
+    # The photograph inside is really drawn, not an empty box.
+    assert dialog.locator("svg use").first.bounding_box()["height"] > 50
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert first.evaluate("element => element === document.activeElement")
+
+
+def test_what_a_model_says_stays_text_in_the_browser(opened, report):
+    page = opened(report)
+    page.locator("#worst .card .open").first.click()
+    assert HOSTILE.split("\u202e")[0] in page.locator("dialog pre").nth(1).inner_text()
+    assert page.title().startswith("gres:val")
+    assert page.locator("main img, main i, main b").count() == 0
+
+
+def test_data_can_be_downloaded(opened, report):
+    page = opened(report)
+    for name in ("metrics.csv", "metrics.json", "samples.csv"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert download.value.suggested_filename == name
+        assert len(Path(download.value.path()).read_text()) > 500
+
+
+def test_light_and_dark(opened, report):
+    def ground(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light, dark = opened(report, color_scheme="light"), opened(report, color_scheme="dark")
+    assert ground(light) == "rgb(255, 255, 255)" != ground(dark)
+    light.locator("[data-theme-toggle]").click()
+    assert ground(light) == ground(dark)
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(opened, report):
+    page = opened(report, viewport={"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_page_can_be_read_without_scripts(opened, report):
+    page = opened(report, java_script_enabled=False)
+    assert page.locator("table[data-name=samples] tbody tr").count() == 80
+    assert not page.locator("[data-theme-toggle]").is_visible()
+
+
+def test_the_leaderboard_sorts_filters_and_searches(opened):
+    page = opened(LEADERBOARD)
+    table = page.locator("table.sortable").first
+    head = table.locator("th button", has_text="gIoU").first
+    head.click()
+    index = 3
+    values = [text for text in table.locator(f"tbody tr > :nth-child({index})").all_inner_texts() if text != "-"]
+    numbers = [float(text.rstrip("†").split()[0]) for text in values]
+    assert numbers == sorted(numbers, reverse=True) and len(numbers) > 5
+    rows = page.locator("table.sortable tbody tr:visible")
+    everything = rows.count()
+    page.get_by_label("Trust").select_option("secondary")
+    few = rows.count()
+    assert 0 < few < everything
+    page.locator("input[type=search]").fill("SAMTok")
+    assert 0 < rows.count() <= few
+    told = rows.evaluate_all("rows => rows.map(row => row.textContent + row.dataset.text)")
+    assert all("samtok" in text.lower() for text in told)
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function(
+        f"document.querySelectorAll('table.sortable tbody tr:not([hidden])').length === {everything}"
+    )
