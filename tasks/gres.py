@@ -61,6 +61,7 @@ class Gres(Task):
             phrase = expression.sentence.lower()
             count = len(expression.instances)
             slices = {"targets": "none" if count == 0 else "one" if count == 1 else "several"}
+            slices["category"] = expression.category
             if expression.kind:
                 slices["kind"] = expression.kind
             turns = (Turn("user", (SEGMENT_PHRASE(phrase=phrase),)),)

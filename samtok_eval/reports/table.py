@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.signature import short_signature
 from samtok_eval.task import Task
 
 COUNTS = ("used_", "perplexity_")
@@ -112,7 +113,7 @@ def subject(task: Task, runs: Sequence[Run]) -> str:
 
 
 def footer(runs: Sequence[Run]) -> list[str]:
-    """Counters, signature and folder of each run."""
+    """Counters, short signature and folder of each run."""
     lines = []
     for run in runs:
         c = run.metrics["counters"]
@@ -124,7 +125,7 @@ def footer(runs: Sequence[Run]) -> list[str]:
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
         first = next(iter(run.manifest["signature"].values()))
-        lines += [f"  signature {first}", f"  run folder {run.path}"]
+        lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
     return lines
 
 

@@ -8,6 +8,7 @@ from samtok_eval import evaluate
 from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.evaluation import read_samples
 from samtok_eval.reports.table import runs_table
+from samtok_eval.signature import short_signature
 from samtok_eval.task import load_tasks
 
 
@@ -53,7 +54,7 @@ def test_tables_name_protocol_model_n_signature_and_folder(runs, samples):
         assert word in text
     for run in runs:
         assert str(run.path) in text
-        assert run.manifest["signature"]["strict"] in text
+        assert short_signature(run.manifest["signature"]["strict"]) in text
     kinds = kinds_table(samples, runs)
     assert "random instance" in kinds
     assert "all instances" in kinds
