@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from samtok_eval.reports.compare import Cell, Comparison, SliceCell
+from samtok_eval.reports.compare import Cell, Comparison, PublishedCell, SliceCell
+from samtok_eval.reports.leaderboard_table import PUBLISHED
 from samtok_eval.reports.published_file import DAGGER, SECONDARY
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.table import ABSENT, header, is_count
@@ -41,22 +42,20 @@ def short(text: str, length: int) -> str:
 def comparison_table(comparison: Comparison, style: str = "simple") -> str:
     """The comparison as text: metrics, slices, samples that changed most, warnings and signatures."""
     runs = comparison.runs
-    several = len({cell.protocol for cell in comparison.cells}) > 1
-    rows = []
-    for cell in comparison.cells:
-        rows.append([cell.protocol, *_row(cell, runs[cell.run].name)] if several else _row(cell, runs[cell.run].name))
+    several = len({cell.protocol for cell in comparison.cells}) > 1 or bool(comparison.published)
+    rows = [[cell.protocol, *_row(cell, runs[cell.run].name)] for cell in comparison.cells]
+    rows += [_published_row(cell) for cell in comparison.published]
     columns = ["metric", "model", "value", "95 % interval", "difference", "95 % interval", "p", "wins/ties/losses", "n"]
+    columns = ["protocol", *columns] if several else columns
     title = f"{runs[0].task.metadata.title}, {runs[0].split}: differences to {runs[0].name}. Values x 100."
-    table = tabulate(rows, ["protocol", *columns] if several else columns, tablefmt=style, disable_numparse=True)
+    table = tabulate(rows if several else [row[1:] for row in rows], columns, tablefmt=style, disable_numparse=True)
     parts = [*(f"WARNING: {warning}" for warning in comparison.warnings), title, "", table]
     if comparison.published:
-        rows = [
-            [header(cell.metric), f"{cell.method}{DAGGER if cell.trust == SECONDARY else ''}", cell.value, cell.source]
-            for cell in comparison.published
+        parts += [
+            "",
+            f"Published under the papers' own protocols; {DAGGER}: copied or digested by somebody else. Sources:",
         ]
-        title = f"Published, under the papers' own protocols ({DAGGER}: copied or digested by somebody else):"
-        table = tabulate(rows, ["metric", "method", "value", "source"], tablefmt=style, disable_numparse=True)
-        parts += ["", title, "", table]
+        parts += [f"  {source}" for source in dict.fromkeys(cell.source for cell in comparison.published)]
     if len(runs) > 1:
         parts += ["", "p: two-sided, Holm-corrected over the metrics of a model and protocol."]
     if comparison.slices:
@@ -73,6 +72,11 @@ def comparison_table(comparison: Comparison, style: str = "simple") -> str:
         parts += ["", "Samples that changed most:", ""]
         parts += [tabulate(rows, columns, tablefmt=style, disable_numparse=True)]
     return "\n".join(parts)
+
+
+def _published_row(cell: PublishedCell) -> list[str]:
+    method = f"{cell.method}{DAGGER if cell.trust == SECONDARY else ''}"
+    return [PUBLISHED, header(cell.metric), method, cell.value, *[ABSENT] * 6]
 
 
 def _row(cell: Cell, name: str) -> list[str]:

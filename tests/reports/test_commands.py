@@ -77,7 +77,7 @@ def test_mistakes_end_with_one_line_and_their_exit_code(pair, tmp_path, words, c
 def test_published_numbers_stand_beside_runs_without_a_comparison(pair):
     done = command("compare", *pair, "--published", "SAMTok")
     assert done.returncode == 0, done.stderr
-    assert "under the papers' own protocols" in done.stdout
+    assert "Published under the papers' own protocols" in done.stdout
     assert "Qwen25VL-SAMTok (rl)†" in done.stdout and "79.4" in done.stdout
 
 
