@@ -50,6 +50,10 @@ LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first
 JudgeOption = Annotated[
     str | None, typer.Option("--judge", help="openai:URL#NAME or replay:FILE, for tasks that have a judge.")
 ]
+CodesOption = Annotated[
+    Path | None,
+    typer.Option("--reference-codes", help="Run folder of --model oracle: gives the metric token_match."),
+]
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
 
@@ -121,8 +125,10 @@ def run_command(
         Literal["gt", "pred"], typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")
     ] = "gt",
     judge: JudgeOption = None,
+    reference_codes: CodesOption = None,
     prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
+    report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
     tasks_dir: TasksDirOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
 ) -> None:
@@ -151,10 +157,12 @@ def run_command(
             "max_errors": max_errors,
             "history": history,
             "judge": judge,
+            "reference_codes": reference_codes,
             "prompt": prompt,
             "fresh": fresh,
             "tasks_dirs": tuple(tasks_dir or ()),
         },
+        report,
     )
 
 
@@ -205,6 +213,7 @@ def score_command(
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     judge: JudgeOption = None,
+    reference_codes: CodesOption = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
@@ -218,7 +227,7 @@ def score_command(
     dirs = tuple(tasks_dir or ())
     options = RunOptions(
         task=name, split=split or named_split, data_root=data_root, out=out, protocols=_names(protocol), limit=limit,
-        seed=seed, judge=judge, tasks_dirs=dirs,
+        seed=seed, judge=judge, reference_codes=reference_codes, tasks_dirs=dirs,
     )  # fmt: skip
     done = score_file(options, predictions)
     typer.echo(runs_table(find_task(load_tasks(dirs), name), [done]))
@@ -251,9 +260,7 @@ def demo_command(
     """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
     from samtok_eval.demo.baselines import kinds_table
     from samtok_eval.evaluation import RunOptions, read_samples, run
-    from samtok_eval.reports.report import gather
-    from samtok_eval.reports.report_page import write_report
-    from samtok_eval.reports.runs import read_scored
+    from samtok_eval.reports.report_page import write_reports
     from samtok_eval.reports.table import runs_table
     from samtok_eval.task import load_tasks
 
@@ -265,8 +272,7 @@ def demo_command(
     typer.echo(runs_table(task, runs))
     typer.echo("")
     typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))
-    shown, ceiling, floor = (read_scored(done.path) for done in runs)
-    page = write_report(gather([shown], ceiling, floor, seed=seed), shown.run.path / "report")
+    page = write_reports([done.path for done in runs], seed=seed)[0]
     typer.echo(f"\nreport {page}")
 
 
@@ -347,8 +353,9 @@ def train_sft_command(
     typer.echo(f"checkpoint in {out}")
 
 
-def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> None:
+def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool) -> None:
     from samtok_eval.evaluation import RunOptions, run
+    from samtok_eval.reports.report_page import write_reports
     from samtok_eval.reports.table import overview_table, runs_table
     from samtok_eval.task import find_task, load_tasks
 
@@ -368,6 +375,9 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any]) -> Non
     typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
     if len(pairs) > 1:
         typer.echo("\n" + overview_table(pairs))
+    for _, runs in pairs if report else ():
+        for page in write_reports([done.path for done in runs], options["tasks_dirs"], options["seed"]):
+            typer.echo(f"report {page}")
 
 
 def _tasks(text: str) -> list[tuple[str, str | None]]:

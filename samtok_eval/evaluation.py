@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +26,7 @@ from rich.console import Console
 import samtok_eval
 from samtok_eval.datasets.files import read_json
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
 from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
@@ -61,6 +62,7 @@ class RunOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
     history: Literal["gt", "pred"] = "gt"
     judge: str | None = None
+    reference_codes: Path | None = None
     prompt: str | None = None
     tokenizer: str | None = None
     min_pixels: int | None = Field(default=None, gt=0)
@@ -150,6 +152,8 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     )
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
     manifest["model"]["name"] = name
+    # Refused before hours of answering, not after.
+    _references(manifest["settings"], manifest)
     folder = _folder(options, task, split, name, manifest)
     _save_manifest(folder, manifest, state="predicting")
     started = time.perf_counter()
@@ -181,7 +185,14 @@ def score_into(
     answers = [p for path in paths for p in _foreign_predictions(task, path) or read_predictions([path])]
     settings = manifest["settings"]
     scored = score(
-        task, samples, answers, settings["seed"], protocols, settings.get("judge"), folder.path / "judge_replies.jsonl"
+        task,
+        samples,
+        answers,
+        settings["seed"],
+        protocols,
+        settings.get("judge"),
+        folder.path / "judge_replies.jsonl",
+        _references(settings, manifest),
     )
     for name, content in scored.exports.items():
         write_json(folder.path / "official_format" / name, content)
@@ -221,8 +232,15 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     samples = read_samples(task, split, options.data_root, limit)
     manifest = origin or _foreign_manifest(task, split, samples, options, predictions)
     manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}
-    manifest["settings"]["judge"] = options.judge
+    manifest["settings"] |= options.model_dump(mode="json", include={"judge", "reference_codes"})
     return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, paths)
+
+
+def _references(settings: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str] | None:
+    if not settings.get("reference_codes"):
+        return None
+    given = Path(settings["reference_codes"])
+    return reference_texts(given, *_prediction_paths(given, "--reference-codes"), manifest)
 
 
 def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
@@ -373,10 +391,10 @@ def _foreign_manifest(
     }
 
 
-def _prediction_paths(given: Path) -> tuple[list[Path], dict[str, Any] | None]:
+def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], dict[str, Any] | None]:
     """Files to read, and the manifest of the run they belong to."""
     if not given.exists():
-        raise DataError(f"--predictions {given} does not exist; give a predictions file or a run folder")
+        raise DataError(f"{option} {given} does not exist; give a predictions file or a run folder")
     if given.is_file():
         paths, candidates = (
             [given],
@@ -389,9 +407,7 @@ def _prediction_paths(given: Path) -> tuple[list[Path], dict[str, Any] | None]:
             [given / "manifest.json", given.parent / "manifest.json"],
         )
         if not paths:
-            raise DataError(
-                f"--predictions {given} holds neither part-*.jsonl nor *.json; give predictions or a run folder"
-            )
+            raise DataError(f"{option} {given} holds neither part-*.jsonl nor *.json; give predictions or a run folder")
     for candidate in candidates:
         if candidate.is_file():
             return paths, dict(json.loads(candidate.read_text()))

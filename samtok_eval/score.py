@@ -11,6 +11,7 @@ from typing import Any
 from samtok_eval.errors import DataError
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
+from samtok_eval.metrics.token_match import with_token_match
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
 from samtok_eval.slices import sliced
@@ -38,6 +39,7 @@ def score(
     protocols: Sequence[str] | None = None,
     judge: str | None = None,
     record: Path | None = None,
+    references: Mapping[str, str] | None = None,
 ) -> Scored:
     """Score predictions under every protocol.
 
@@ -49,18 +51,22 @@ def score(
         protocols: names of protocols, all of the task's by default.
         judge: `openai:URL#NAME` or `replay:FILE`, for tasks that have a judge.
         record: where the judge's replies are kept.
+        references: right answers by sample id, written with the codes of the true masks; they give `token_match` under
+            the first protocol, since it is the same under all.
 
     Raises:
-        DataError: an id is unknown or occurs twice, or masks do not fit the pictures.
+        DataError: an id is unknown or occurs twice, masks do not fit the pictures, or references are missing.
     """
     answers = by_id(predictions, {sample.id for sample in samples})
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
     with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
+    if references is not None:
+        by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references)
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}
     for name, mine in by_protocol.items():
-        metrics[name] = entries(task.metrics(mine, name), seed)
+        metrics[name] = entries(task.measured(mine, name), seed)
         slices[name] = _slices(task, mine, name)
     records = [record for mine in by_protocol.values() for record in mine]
     found = {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)}
@@ -125,6 +131,6 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
 
 def _slices(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:
     return {
-        name: {value: entries(task.metrics(members, protocol), None) for value, members in sorted(values.items())}
+        name: {value: entries(task.measured(members, protocol), None) for value, members in sorted(values.items())}
         for name, values in sorted(sliced(records).items())
     }

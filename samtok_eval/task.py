@@ -25,6 +25,7 @@ from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, Codes, PolicyCrashError, masks_of, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Metric
+from samtok_eval.metrics.token_match import token_match_metric
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.sample import Sample
@@ -150,7 +151,11 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """Every metric, as statistics per sample and a formula of their sums."""
+        """The benchmark's metrics, as statistics per sample and a formula of their sums."""
+
+    def measured(self, records: Sequence[Record], protocol: str) -> dict[str, Metric]:
+        """`metrics`, and what scoring can add to the records of any task."""
+        return {**self.metrics(records, protocol), **token_match_metric(records)}
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one code pair each; the target's by default."""

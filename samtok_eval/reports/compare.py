@@ -224,8 +224,8 @@ def _slices(first: ScoredRun, run: ScoredRun, index: int, protocol: str, metric:
         for value, members in values.items():
             if len(members) < SLICE_MIN:
                 continue
-            mine = first.task.metrics(members, protocol)
-            theirs = first.task.metrics([others[record.id] for record in members], protocol)
+            mine = first.task.measured(members, protocol)
+            theirs = first.task.measured([others[record.id] for record in members], protocol)
             pair = ({metric: mine[metric]}, {metric: theirs[metric]})
             difference = compare_metrics(*pair, seed, lower_is_better=first.task.metadata.lower_is_better).get(metric)
             one, other = mine[metric].value, theirs[metric].value

@@ -309,7 +309,7 @@ def _slices(run: ScoredRun, protocol: str, metric: str | None) -> list[SliceRow]
     rows = []
     for name, values in sliced(run.records[protocol]).items():
         for value, members in values.items():
-            found = run.task.metrics(members, protocol)[metric]
+            found = run.task.measured(members, protocol)[metric]
             if found.value is not None and found.n:
                 rows.append(SliceRow(name, value, found.n, found.value, abs(best - found.value) * found.n / whole))
     return sorted(rows, key=lambda row: (-row.lost, row.name, row.value))

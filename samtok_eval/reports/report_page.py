@@ -21,8 +21,8 @@ from samtok_eval.images import read_image
 from samtok_eval.reports.compare_text import interval_text, p_text, points, signed
 from samtok_eval.reports.page import render
 from samtok_eval.reports.pictures import difference_layer, fitted, instances_layer, photograph
-from samtok_eval.reports.report import BINS, ROWS, Bound, Item, Report
-from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.reports.report import BINS, CEILING, FLOOR, ROWS, Bound, Item, Report, bounds_of, gather
+from samtok_eval.reports.runs import ScoredRun, read_scored
 from samtok_eval.reports.table import ABSENT, header, subject
 from samtok_eval.run_store import write_text
 from samtok_eval.sample import ImageRef, Region, Sample
@@ -67,6 +67,27 @@ def write_report(report: Report, folder: Path) -> Path:
     path = folder / "index.html"
     write_text(path, page(report))
     return path
+
+
+def write_reports(paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: int = 0) -> list[Path]:
+    """A page in every run folder of one task: models are compared with the first one, between oracle and random.
+
+    Args:
+        paths: run folders of one task, split and data set.
+        tasks_dirs: further folders of task files.
+        seed: of draws and permutations.
+
+    Returns:
+        The pages, in the order of the runs.
+    """
+    runs = [read_scored(path, tasks_dirs) for path in paths]
+    models = [run for run in runs if run.name not in (CEILING, FLOOR)]
+    pages = []
+    for run in runs:
+        shown = [models[0], run] if run in models[1:] else [run]
+        report = gather(shown, *bounds_of(run, None, None), seed=seed)
+        pages.append(write_report(report, run.run.path / "report"))
+    return pages
 
 
 def page(report: Report) -> str:

@@ -50,7 +50,7 @@ class ScoredRun:
 
     def metrics(self, protocol: str) -> Mapping[str, Metric]:
         """Metrics of one protocol, ready to be resampled."""
-        return self.task.metrics(self.records[protocol], protocol)
+        return self.task.measured(self.records[protocol], protocol)
 
     def predictions(self) -> dict[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""

@@ -26,7 +26,7 @@ from samtok_eval.reports.pictures import (
     photograph,
 )
 from samtok_eval.reports.report import ROWS, bounds_of, gather, reproduce
-from samtok_eval.reports.report_page import TEXT_SHOWN, page, visible, write_report
+from samtok_eval.reports.report_page import TEXT_SHOWN, page, visible, write_report, write_reports
 from samtok_eval.reports.runs import read_scored
 from tests.conftest import right, shifted
 
@@ -136,6 +136,18 @@ def test_the_page_says_it(runs, tmp_path):
     assert told["metrics"] == runs["after"].run.metrics and told["comparison"]["cells"]
     rows = base64.b64decode(re.search(r'download="samples.csv" href="data:text/csv;base64,([^"]+)"', text)[1]).decode()
     assert len(rows.splitlines()) == 81
+
+
+def test_every_run_of_a_command_gets_a_page_and_models_stand_against_the_first(make_run):
+    paths = [make_run(f"val/{name}/1", right if name == "a" else shifted(4)) for name in ("a", "b", "oracle")]
+    for path, name in zip(paths, ("a", "b", "oracle"), strict=True):
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["model"]["name"] = name
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    pages = [path.read_text() for path in write_reports(paths)]
+    titles = [re.search("<title>(.*)</title>", text)[1] for text in pages]
+    assert titles == ["gres:val, a", "gres:val, b against a", "gres:val, oracle"]
+    assert "Where points are lost" in pages[0] and (paths[1] / "report" / "index.html").is_file()
 
 
 def test_a_report_without_bounds_or_pictures_of_its_own(make_run):

@@ -1,0 +1,120 @@
+"""How well an answer's mask words agree with those of the right answer: a number per answer without decoding a mask.
+
+In: two texts. Out: 0..1. It compares codes, not pixels, so it is cheap and blunt: two code pairs may decode to nearly
+the same mask, hence a low value does not mean a bad mask. The grades are those of SAMTok's reinforcement learning
+(`rl/reward_function/text2mask.py`); the counting is one to one, see `samtok_eval.training.rewards` for what differs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.mask_tokens import parse
+from samtok_eval.metrics.ratio import Ratio, mean_of
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.run_store import read_predictions
+
+NAME = "token_match"
+SAME, SAME_FIRST = 1.0, 0.4
+"""Grades of a span: both codes are right, or the first alone. The second code refines the first, so that alone it says
+nothing."""
+
+
+def token_match(prediction: str, reference: str) -> float:
+    """Share of masks named with the right codes, each mask of either text used once.
+
+    Args:
+        prediction: the answer.
+        reference: the right answer.
+
+    Returns:
+        Sum of grades / larger number of spans, 0..1; 1 when neither text names a mask. A malformed span matches
+        nothing but is counted, also on its own: trying to name a mask where there is none is not "no mask".
+    """
+    said, true = parse(prediction), parse(reference)
+    most = max(len(said), len(true))
+    if not most:
+        return 1.0
+    left, wanted = (Counter(span.codes for span in spans if span.status == "ok") for spans in (said, true))
+    same = left & wanted
+    # Pairing equal spans first loses nothing: whatever they could pair with otherwise has the same first code.
+    firsts, wanted_firsts = (Counter(c.first for c in (found - same).elements() if c) for found in (left, wanted))
+    return (SAME * same.total() + SAME_FIRST * (firsts & wanted_firsts).total()) / most
+
+
+def with_token_match(
+    records: Sequence[Record], answers: Mapping[str, Prediction], references: Mapping[str, str]
+) -> list[Record]:
+    """Records with `values["token_match"]`; a missing answer has 0, one without text (foreign masks) no value.
+
+    Args:
+        records: one per sample.
+        answers: predictions by sample id.
+        references: texts of the right answers by sample id, written with the codes of the true masks.
+
+    Raises:
+        DataError: a sample has no reference, or no reference names a mask.
+    """
+    lacking = [record.id for record in records if record.id not in references]
+    if lacking:
+        raise DataError(
+            f"the reference codes lack {len(lacking)} of {len(records)} samples, {lacking[0]} first; "
+            "run the oracle on the same task, split and --limit"
+        )
+    if not any(parse(references[record.id]) for record in records):
+        raise DataError("the reference answers name no masks; leave --reference-codes out for tasks answered in words")
+    return [_with_value(record, answers.get(record.id), references[record.id]) for record in records]
+
+
+def token_match_metric(records: Sequence[Record]) -> dict[str, Ratio]:
+    """Mean over the samples that have the value, by name; empty when none has."""
+    told = [NAME in record.values for record in records]
+    if not any(told):
+        return {}
+    values = [record.values.get(NAME, 0.0) for record in records]
+    return {NAME: mean_of(values, [record.image_id for record in records], told)}
+
+
+def reference_texts(
+    given: Path, parts: Sequence[Path], origin: Mapping[str, Any] | None, manifest: Mapping[str, Any]
+) -> dict[str, str]:
+    """Right answers by sample id, as an oracle run wrote them.
+
+    Args:
+        given: what the user named.
+        parts: its prediction files.
+        origin: the manifest beside them, if there is one.
+        manifest: of the run to be scored. Where both tell, task, split and mask tokenizer must agree, since codes mean
+            masks only to the tokenizer that made them.
+
+    Raises:
+        UsageError: not the oracle's, or of another task, split or tokenizer.
+        DataError: a file is missing or broken.
+    """
+    if origin is not None:
+        _check_origin(given, origin, manifest)
+    return {p.id: p.text for p in read_predictions(parts) if p.text is not None}
+
+
+def _check_origin(given: Path, origin: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    if origin["model"]["identity"].get("model") != "oracle":
+        raise UsageError(f"--reference-codes {given}: expected a run of --model oracle, got {origin['model']['name']}")
+    for what in ("task", "split", "tokenizer_sha256"):
+        mine, theirs = manifest[what], origin[what]
+        if None not in (mine, theirs) and mine != theirs:
+            raise UsageError(f"--reference-codes {given}: its {what} is {theirs}, not {mine}; run the oracle likewise")
+
+
+def _with_value(record: Record, prediction: Prediction | None, reference: str) -> Record:
+    if prediction is None or prediction.status == "error":
+        value = 0.0
+    elif prediction.text is None:
+        return record
+    else:
+        value = token_match(prediction.text, reference)
+    return replace(record, values={**record.values, NAME: value})
