@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from samtok_eval import cli_reports
+from samtok_eval import cli_reports, cli_tokenize
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ train_app = typer.Typer(no_args_is_help=True, help="Train the mask tokenizer or 
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 cli_reports.register(app)
+cli_tokenize.register(app)
 
 INTERRUPTED = 130
 ALL = "all"

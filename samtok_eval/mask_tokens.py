@@ -138,15 +138,20 @@ def split_thinking(answer: str) -> tuple[str, str | None]:
     Returns:
         (thinking, final answer); the final answer is None when no answer part can be told apart.
     """
-    thinking = re.search(r"<think>(.*?)</think>", answer, re.DOTALL)
-    final = re.search(r"<answer>(.*?)</answer>", answer, re.DOTALL)
-    if thinking and final:
-        return thinking[1], final[1]
+    thinking, final = _between(answer, "<think>", "</think>"), _between(answer, "<answer>", "</answer>")
+    if thinking is not None and final is not None:
+        return thinking, final
     for mark in ("<answer>", "</think>"):
         before, found, after = answer.partition(mark)
         if found:
             return before, after
     return answer, None
+
+
+def _between(text: str, opening: str, closing: str) -> str | None:
+    """What stands between the first opening mark and the next closing one; in time linear in the text."""
+    inside, found, _ = text.partition(opening)[2].partition(closing)
+    return inside if found else None
 
 
 class _Word(NamedTuple):

@@ -36,7 +36,7 @@ class Gres(Task):
         paper="arXiv 2306.00968",
         data="https://github.com/henghuiding/gRefCOCO",
         licence="annotations without a licence file, research use; images: COCO terms",
-        splits=("val", "testA", "testB"),
+        splits=("val", "testA", "testB", "train"),
         default_split="val",
         sizes={"val": "1,500 images", "testA": "750 images", "testB": "750 images"},
         files=("grefcoco/grefs(unc).json", "grefcoco/instances.json", "coco/train2014"),

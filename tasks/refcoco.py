@@ -117,20 +117,25 @@ TASKS = (
         "RefCOCO",
         "arXiv 1608.00272",
         {"val": "10,834 sentences", "testA": "5,657 sentences", "testB": "5,095 sentences"},
-        {split: (UNC, split) for split in ("val", "testA", "testB")},
+        {split: (UNC, split) for split in ("val", "testA", "testB", "train")},
     ),
     Referring(
         "refcoco+",
         "RefCOCO+",
         "arXiv 1608.00272",
         {"val": "10,758 sentences", "testA": "5,726 sentences", "testB": "4,889 sentences"},
-        {split: (UNC, split) for split in ("val", "testA", "testB")},
+        {split: (UNC, split) for split in ("val", "testA", "testB", "train")},
     ),
     Referring(
         "refcocog",
         "RefCOCOg",
         "arXiv 1511.02283",
         {"val": "4,896 sentences (umd)", "test": "9,602 sentences (umd)", "google-val": "google split"},
-        {"val": ("refs(umd).p", "val"), "test": ("refs(umd).p", "test"), "google-val": ("refs(google).p", "val")},
+        {
+            "val": ("refs(umd).p", "val"),
+            "test": ("refs(umd).p", "test"),
+            "google-val": ("refs(google).p", "val"),
+            "train": ("refs(umd).p", "train"),
+        },
     ),
 )

@@ -24,7 +24,7 @@ def command(*words: str | Path, cwd: Path | None = None) -> subprocess.Completed
     [
         (["run"], 1, "--task is missing"),
         (["run", "--task", "gress"], 1, "did you mean gres"),
-        (["run", "--task", "gres:train"], 1, "no split 'train'"),
+        (["run", "--task", "gres:half"], 1, "no split 'half'"),
         (["run", "--task", "gres", "--protocol", "lenient", "--model", "random"], 1, "no protocol 'lenient'"),
         (["run", "--task", "gres", "--data-root", "/nowhere"], 2, "is not a folder"),
         (["run", "--task", "gres", "--limit", "0"], 1, "--limit"),

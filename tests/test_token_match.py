@@ -102,13 +102,23 @@ def test_every_task_that_writes_masks_reports_it_once_references_are_known(name,
                    decoded={pair.key: empty for p in task.protocols for pair in p.codes(texts[sample.id])})
         for sample in samples
     ]  # fmt: skip
-    scored = score(task, samples, predictions, references=texts)
+    protocol = task.protocols[0]
+    records = [task.score(sample, answer, protocol) for sample, answer in zip(samples, predictions, strict=True)]
+    found = with_token_match(records, {answer.id: answer for answer in predictions}, texts)
+    with_codes, without = task.measured(found, protocol.name), task.measured(records, protocol.name)
+    assert with_codes["token_match"].value == 1
+    assert set(with_codes) == {*without, "token_match"}
+
+
+def test_scoring_adds_it_under_the_first_protocol_alone(demo_root):
+    task, samples, texts = truth("gres", demo_root, 6)
+    answers = [Prediction(id=sample.id, masks=[], text="No target.") for sample in samples]
+    scored = score(task, samples, answers, references=texts)
     first, *others = (protocol.name for protocol in task.protocols)
-    assert scored.metrics[first]["token_match"]["value"] == 1
+    assert scored.metrics[first]["token_match"]["value"] == sum(s.target.no_target for s in samples) / 6
     assert all("token_match" not in scored.metrics[other] for other in others)
-    without = score(task, samples, predictions)
-    assert "token_match" not in without.metrics[first]
-    assert {k: v for k, v in scored.metrics[first].items() if k != "token_match"} == without.metrics[first]
+    without = score(task, samples, answers).metrics[first]
+    assert {name: value for name, value in scored.metrics[first].items() if name != "token_match"} == without
 
 
 @pytest.fixture

@@ -1,0 +1,238 @@
+"""Conversations for supervised fine-tuning, in the file format of the released SAMTok training code.
+
+One object per conversation: `{"image": path | [paths], "conversations": [{"from": "human" | "gpt", "value": text}]}`
+(`docs/TRAIN_VLM.md` of projects/samtok), here with the sample's `id` in front. `<image>` in a human turn stands for the
+next picture, the first of them opens the conversation. A file is a JSON list, or JSON lines. What makes a conversation
+right is said once, in `SftConversation`, for writing and for reading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from samtok_eval.datasets.files import read_bytes
+from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import parse
+
+IMAGE_MARK = "<image>"
+SPEAKERS: dict[str, Literal["human", "gpt"]] = {"user": "human", "assistant": "gpt"}
+VIEWS = "region_views"
+"""Folder beside a conversations file for pictures that the data root does not hold: enlarged views of regions."""
+_STRAY = "<|mt_"
+_FENCED = re.compile(r"```json\n(.*?)\n?```", re.DOTALL)
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class Utterance(BaseModel):
+    """One turn."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    speaker: Literal["human", "gpt"] = Field(alias="from")
+    value: str
+
+    @model_validator(mode="after")
+    def _is_right(self) -> Utterance:
+        if not self.value.replace(IMAGE_MARK, "").strip():
+            raise ValueError(f"a {self.speaker} turn is empty")
+        if self.speaker == "gpt" and IMAGE_MARK in self.value:
+            raise ValueError(f"a gpt turn holds {IMAGE_MARK}, which stands for a picture in human turns only")
+        _check_mask_words(self.value)
+        if self.speaker == "gpt":
+            _check_json(self.value)
+        return self
+
+
+class SftConversation(BaseModel):
+    """One conversation; building one checks it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str | None = None
+    """Of the sample; files from elsewhere may have none."""
+    image: str | tuple[str, ...]
+    """Relative paths: of `region_views/` beside the file, of everything else under the data root."""
+    conversations: tuple[Utterance, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All pictures, in the order of their marks."""
+        return (self.image,) if isinstance(self.image, str) else self.image
+
+    @property
+    def mask_count(self) -> int:
+        """Mask spans in all turns."""
+        return sum(len(parse(turn.value)) for turn in self.conversations)
+
+    def to_line(self) -> str:
+        """One line of JSON, without a line end."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _is_right(self) -> SftConversation:
+        speakers = [turn.speaker for turn in self.conversations]
+        if not speakers or speakers != ["human", "gpt"] * (len(speakers) // 2):
+            raise ValueError(
+                f"turns must alternate human, gpt, ... and end with gpt, got {', '.join(speakers) or 'none'}"
+            )
+        marks = sum(turn.value.count(IMAGE_MARK) for turn in self.conversations)
+        if marks != len(self.images):
+            raise ValueError(f"{len(self.images)} pictures but {marks} {IMAGE_MARK} marks; there must be one for each")
+        if not self.conversations[0].value.startswith(IMAGE_MARK):
+            raise ValueError(f"the first turn must begin with {IMAGE_MARK}")
+        return self
+
+
+@dataclass
+class SftCounts:
+    """What a file holds."""
+
+    conversations: int = 0
+    pictures: int = 0
+    """Distinct ones of the data root."""
+    views: int = 0
+    """Distinct ones beside the file."""
+    masks: int = 0
+    """Mask spans, in questions and answers."""
+
+
+def read_sft(path: Path) -> Iterator[tuple[int, SftConversation]]:
+    """Conversations of a file, each with the line that it begins in.
+
+    Args:
+        path: a JSON list, or JSON lines.
+
+    Raises:
+        DataError: missing, not JSON, or a conversation is wrong; the message names file and line.
+    """
+    try:
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); it is no conversations file") from error
+    line, seen = 1, 0
+    for start, end in _elements(path, text):
+        line, seen = line + text.count("\n", seen, start), start
+        yield line, checked(text[start:end], f"{path}:{line}")
+
+
+def checked(text: str, where: str) -> SftConversation:
+    """The conversation that a piece of JSON holds.
+
+    Args:
+        text: one JSON object.
+        where: named in the error.
+
+    Raises:
+        DataError: it is no right conversation.
+    """
+    try:
+        return SftConversation.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{where}: {fault(error)}; tokenize again, or correct the line") from error
+
+
+def fault(error: ValidationError) -> str:
+    """The first thing that is wrong, in words."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")
+
+
+def validate(path: Path, data_root: Path | None = None) -> SftCounts:
+    """Check a finished file from its first to its last conversation.
+
+    Args:
+        path: as `read_sft`.
+        data_root: also check that every picture is there.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        DataError: the first fault, with file and line.
+    """
+    counts = SftCounts()
+    ids: set[str] = set()
+    names: set[str] = set()
+    for line, conversation in read_sft(path):
+        if conversation.id is not None and conversation.id in ids:
+            raise DataError(f"{path}:{line}: the id {conversation.id!r} occurs twice; merge the parts again")
+        ids |= {conversation.id} if conversation.id is not None else set()
+        for name in conversation.images:
+            place = image_path(name, path, data_root)
+            if data_root is not None and name not in names and not place.is_file():
+                raise DataError(f"{path}:{line}: picture {place} is missing; give the data root it was made from")
+        names |= set(conversation.images)
+        counts.conversations += 1
+        counts.masks += conversation.mask_count
+    counts.views = sum(name.startswith(f"{VIEWS}/") for name in names)
+    counts.pictures = len(names) - counts.views
+    return counts
+
+
+def image_path(name: str, file: Path, data_root: Path | None) -> Path:
+    """Where a picture of a conversation lies.
+
+    Args:
+        name: as the conversation has it.
+        file: the conversations file.
+        data_root: where the benchmarks' pictures are; None takes the name as it is.
+    """
+    if name.startswith(f"{VIEWS}/"):
+        return file.parent / name
+    return (data_root or Path()) / name
+
+
+def _check_mask_words(text: str) -> None:
+    rest, end = [], 0
+    for span in parse(text):
+        if span.status != "ok":
+            raise ValueError(f"mask words {text[span.start : span.end]!r} are malformed ({span.status})")
+        rest.append(text[end : span.start])
+        end = span.end
+    if any(_STRAY in piece for piece in [*rest, text[end:]]):
+        raise ValueError(f"{_STRAY!r} occurs outside of a whole mask span")
+
+
+def _check_json(text: str) -> None:
+    """The released script wrote mask words into JSON without quotes; no file of ours may."""
+    for match in _FENCED.finditer(text):
+        try:
+            json.loads(match[1])
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the fenced JSON of an answer cannot be read ({error})") from error
+
+
+def _elements(path: Path, text: str) -> Iterator[tuple[int, int]]:
+    """First and last position of every object of a JSON list or of JSON lines."""
+    decoder = json.JSONDecoder()
+    position = _after_blanks(text, 0)
+    listed = text.startswith("[", position)
+    position = _after_blanks(text, position + listed)
+    more = position < len(text) and not (listed and text[position] == "]")
+    while more:
+        try:
+            _, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}:{error.lineno}: {error.msg}; expected a JSON list or JSON lines of conversations"
+            ) from error
+        yield position, end
+        position = _after_blanks(text, end)
+        more = text.startswith(",", position) if listed else position < len(text)
+        position = _after_blanks(text, position + (listed and more))
+    if listed and text[position:].strip() != "]":
+        line = text.count("\n", 0, position) + 1
+        raise DataError(f"{path}:{line}: expected ',' or the ']' that ends the list; the file is cut off or damaged")
+
+
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
