@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from samtok_eval import cli_reports, cli_tokenize
+from samtok_eval import cli_finetune, cli_reports, cli_tokenize
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
 
 app = typer.Typer(
@@ -26,12 +26,17 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 cli_reports.register(app)
 cli_tokenize.register(app)
+cli_finetune.register(train_app)
 
 INTERRUPTED = 130
 ALL = "all"
 """As `--task`: every task, each on its default split."""
-MODEL_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "huggingface_hub")
-"""What the `model` extra brings in."""
+EXTRAS = {
+    "model": ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "accelerate"),
+    "train": ("trl", "peft", "datasets", "tensorboard"),
+    "publish": ("huggingface_hub",),
+}
+"""Which extra brings a package in."""
 WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of typer's own errors; typer may carry its own copy of click, so click cannot be asked for it."""
 
@@ -86,9 +91,11 @@ def _run(program: typer.Typer) -> None:
         _fail(error.format_message())
         sys.exit(UsageError.exit_code)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in MODEL_PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
             raise
-        _fail(f"{error.name} is not installed, this command needs it; install samtok-eval[model], see the README")
+        _fail(f"{error.name} is not installed, this command needs it; install samtok-eval[{extra}], see the README")
         sys.exit(UsageError.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on where this one stopped")
@@ -334,24 +341,6 @@ def train_tokenizer_command(
     logging.getLogger("samtok_eval").setLevel(logging.INFO)
     run_tokenizer_preset(preset, out, steps, threads)
     typer.echo(f"mask tokenizer in {out}")
-
-
-@train_app.command("sft")
-def train_sft_command(
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
-    tokenizer: Annotated[Path | None, typer.Option(help="Mask tokenizer; the bundled one by default.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Go on from this checkpoint instead of a fresh model.")] = None,
-    preset: Annotated[str, typer.Option(help="Name of the recipe, see docs/demo.md.")] = "demo",
-    steps: Annotated[int | None, typer.Option(help="Steps of each stage instead of the recipe's.")] = None,
-    scenes: Annotated[int | None, typer.Option(help="Training scenes instead of the recipe's.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-) -> None:
-    """Fine-tune the language model on questions about scenes."""
-    from samtok_eval.training.presets import run_sft_preset
-
-    logging.getLogger("samtok_eval").setLevel(logging.INFO)
-    run_sft_preset(preset, out, tokenizer, steps, scenes, threads, init)
-    typer.echo(f"checkpoint in {out}")
 
 
 def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool) -> None:
