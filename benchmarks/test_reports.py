@@ -89,8 +89,8 @@ def made_up_run(photographs, count, monkeypatch):
         turns = (Turn("user", (f"Please segment the object number {i} in this image.",)),)
         samples.append(Sample(str(i), image, turns, Target((truth,)), f"the object number {i}", {"targets": "one"}))
         codes = Codes(i % 256, i // 256 % 256)
-        predictions[str(i)] = Prediction(id=str(i), text=f"It is {render([codes])}.", decoded={codes.key: answer.to_coco()},
-                                         status="ok", seconds={"generate": 0.1})  # fmt: skip
+        line = {"id": str(i), "text": f"It is {render([codes])}.", "decoded": {codes.key: answer.to_coco()}}
+        predictions[str(i)] = Prediction.model_validate({**line, "status": "ok", "seconds": {"generate": 0.1}})
     records = {"strict": [score_region(s, predictions[s.id], GRES.protocol("strict")) for s in samples]}
     metrics = score(GRES, samples, predictions.values(), protocols=["strict"]).metrics
     manifest = {

@@ -54,6 +54,11 @@ def test_the_wheel_holds_tasks_and_checkpoint(wheel):
         "samtok_eval/bundled_tasks/reconstruction.py",
         "samtok_eval/demo/checkpoint/model.safetensors",
         "samtok_eval/demo/checkpoint/mask_tokenizer/model.safetensors",
+        "samtok_eval/bundled_leaderboards/published.csv",
+        "samtok_eval/metrics/modules/gres/gres.py",
+        "samtok_eval/reports/templates/report.html.j2",
+        "samtok_eval/reports/templates/base.css",
+        "samtok_eval/training/configs/zero2.yaml",
         "samtok_eval/py.typed",
     ):
         assert name in names
