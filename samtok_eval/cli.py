@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from samtok_eval import cli_finetune, cli_reports, cli_tokenize
+from samtok_eval import cli_finetune, cli_grpo, cli_reports, cli_tokenize, cli_train_tokenizer
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
 
 app = typer.Typer(
@@ -26,7 +26,9 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 cli_reports.register(app)
 cli_tokenize.register(app)
+cli_train_tokenizer.register(train_app)
 cli_finetune.register(train_app)
+cli_grpo.register(train_app)
 
 INTERRUPTED = 130
 ALL = "all"
@@ -326,21 +328,6 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
         broken += check.required and not check.ok
     if broken:
         raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
-
-
-@train_app.command("tokenizer")
-def train_tokenizer_command(
-    out: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
-    preset: Annotated[str, typer.Option(help="Name of the recipe, see docs/demo.md.")] = "demo",
-    steps: Annotated[int | None, typer.Option(help="Fewer or more steps than the recipe's.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-) -> None:
-    """Train the mask tokenizer."""
-    from samtok_eval.training.presets import run_tokenizer_preset
-
-    logging.getLogger("samtok_eval").setLevel(logging.INFO)
-    run_tokenizer_preset(preset, out, steps, threads)
-    typer.echo(f"mask tokenizer in {out}")
 
 
 def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool) -> None:

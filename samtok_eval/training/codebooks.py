@@ -1,16 +1,24 @@
-"""How the residual codebooks learn: k-means start, running averages, restart of dead entries.
+"""How the residual codebooks learn: k-means start, running averages, restart of dead entries, and signs of collapse.
 
-In: mask vectors of one batch. Out: changed codebooks. Kept apart from the quantizer, which evaluation also uses.
+In: mask vectors of one step, of all ranks. Out: changed codebooks. Kept apart from the quantizer, which evaluation
+also uses. Random choices are drawn on the CPU, so that they are the same on every device.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import Codebook, ResidualQuantizer
 
 KMEANS_ROUNDS = 25
+COLLAPSED_SHARE = 0.25
+"""A book is collapsing when it uses less than this share of the codes that even use would show."""
+ENOUGH_VECTORS = 2
+"""Times the codebook size; with fewer vectors nothing is said about collapse."""
 
 
 @torch.no_grad()
@@ -20,7 +28,7 @@ def start_with_kmeans(quantizer: ResidualQuantizer, vectors: Tensor, generator: 
     Args:
         quantizer: changed in place, running averages included.
         vectors: float32 (N, dim), N at least the codebook size.
-        generator: source of the random seeding.
+        generator: on the CPU; source of the random seeding.
 
     Raises:
         ValueError: fewer vectors than entries.
@@ -43,9 +51,14 @@ def start_with_kmeans(quantizer: ResidualQuantizer, vectors: Tensor, generator: 
 
 @torch.no_grad()
 def update_books(
-    quantizer: ResidualQuantizer, vectors: Tensor, decay: float, restart_below: float, generator: torch.Generator
+    quantizer: ResidualQuantizer,
+    vectors: Tensor,
+    decay: float,
+    restart_below: float,
+    generator: torch.Generator,
+    restart_count: float | None = None,
 ) -> int:
-    """Move every book towards the batch by running averages and re-seed entries that are hardly used.
+    """Move every book towards the step's vectors by running averages and re-seed entries that are hardly used.
 
     The restart threshold is relative to the mean use: with small batches an absolute count would re-seed nearly all.
 
@@ -54,7 +67,8 @@ def update_books(
         vectors: float32 (N, dim).
         decay: share of the old average kept, e.g. 0.99.
         restart_below: entries used less than this share of the mean are re-seeded from the batch.
-        generator: source of the re-seeding choice.
+        generator: on the CPU; source of the re-seeding choice.
+        restart_count: re-seed instead where the running count is below this number, and give it this count.
 
     Returns:
         Number of re-seeded entries over all books.
@@ -68,22 +82,52 @@ def update_books(
         entries = book.weight.data[:-1]
         entries.copy_(book.embed_ema / book.cluster_size_ema.clamp_min(1e-5)[:, None])
         mean_use = book.cluster_size_ema.mean()
-        dead = torch.nonzero(book.cluster_size_ema < restart_below * mean_use).flatten()[: len(residual)]
+        threshold, given = (restart_below * mean_use, mean_use)
+        if restart_count is not None:
+            threshold = given = torch.full_like(mean_use, restart_count)
+        dead = torch.nonzero(book.cluster_size_ema < threshold).flatten()[: len(residual)]
         if len(dead):
-            chosen = torch.randperm(len(residual), generator=generator)[: len(dead)]
+            chosen = torch.randperm(len(residual), generator=generator)[: len(dead)].to(residual.device)
             entries[dead] = residual[chosen]
-            book.cluster_size_ema[dead] = mean_use
-            book.embed_ema[dead] = residual[chosen] * mean_use
+            book.cluster_size_ema[dead] = given
+            book.embed_ema[dead] = residual[chosen] * given
             restarted += len(dead)
         residual = residual - book.weight[book.nearest(residual)]
     return restarted
+
+
+def book_tensors(quantizer: ResidualQuantizer) -> list[Tensor]:
+    """Everything that the functions here change."""
+    return [tensor for book in quantizer.books for tensor in (book.weight.data, book.cluster_size_ema, book.embed_ema)]
+
+
+def collapse_warning(book: int, counts: Tensor) -> str | None:
+    """What to say about a book that uses few of its codes, None where it is well or little was seen.
+
+    Args:
+        book: its number, from 0.
+        counts: int64 (size,), how often each code was used lately.
+    """
+    size, seen = len(counts), int(counts.sum())
+    if seen < ENOUGH_VECTORS * size:
+        return None
+    used = int((counts > 0).sum())
+    expected = size * (1 - math.exp(-seen / size))
+    spread = perplexity(counts.cpu())
+    if min(used, spread) >= COLLAPSED_SHARE * expected:
+        return None
+    return (
+        f"codebook {book + 1} is collapsing: {used} of {size} codes used by the last {seen} masks, perplexity "
+        f"{spread:.1f}; start the books by k-means (book_start), raise restart_below, lower commitment_weight or the "
+        "learning rate, or use a larger --batch-size"
+    )
 
 
 def _assign(book: Codebook, vectors: Tensor) -> tuple[Tensor, Tensor]:
     index = book.nearest(vectors)
     size, dim = book.weight.shape[0] - 1, book.weight.shape[1]
     counts = torch.bincount(index, minlength=size).to(vectors.dtype)
-    return counts, torch.zeros(size, dim).index_add_(0, index, vectors)
+    return counts, torch.zeros(size, dim, device=vectors.device).index_add_(0, index, vectors)
 
 
 def _spread_seeds(vectors: Tensor, wanted: int, generator: torch.Generator) -> Tensor:
@@ -91,6 +135,6 @@ def _spread_seeds(vectors: Tensor, wanted: int, generator: torch.Generator) -> T
     distance = ((vectors - vectors[chosen[0]]) ** 2).sum(1)
     for _ in range(wanted - 1):
         weights = distance if float(distance.sum()) > 0 else torch.ones_like(distance)
-        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        chosen.append(int(torch.multinomial(weights.cpu(), 1, generator=generator)))
         distance = torch.minimum(distance, ((vectors - vectors[chosen[-1]]) ** 2).sum(1))
     return vectors[chosen]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import UsageError
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.training.sft import SftTraining
-from samtok_eval.training.tokenizer import TokenizerTraining
+from samtok_eval.training.tokenizer_recipe import TokenizerRun, TokenizerTraining
+from samtok_eval.training.tokenizer_run import DEVELOPMENT as DEVELOPMENT
+from samtok_eval.training.tokenizer_run import PAPER, run_tokenizer
 
 Recipe = TypeVar("Recipe")
 DEMO_TOKENIZER = MaskTokenizerConfig(
@@ -33,7 +33,7 @@ DEMO_TOKENIZER = MaskTokenizerConfig(
     decoder_mlp_dim=128,
     decoder_downsample_rate=1,
 )
-TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000)}
+TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000), "paper": PAPER}
 SFTS = {
     "demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300),
     "demo-choices": SftTraining(
@@ -41,29 +41,19 @@ SFTS = {
     ),
 }
 """`demo-choices` goes on from the checkpoint that `demo` made."""
-DEMO_TOKENIZER_SCENES = 6000
 DEMO_SFT_SCENES = 10000
-HELD_OUT_SCENES = 150
 ROLLED_SCENES = 48
-DEVELOPMENT = HELD_OUT + 1_000_000
-"""Seeds of held-out scenes for training reports; the benchmark's own held-out scenes stay unseen."""
 
 
-def run_tokenizer_preset(preset: str, out: Path, steps: int | None, threads: int) -> None:
-    """Train a mask tokenizer by a named recipe.
+def run_tokenizer_preset(
+    preset: str, out: Path, steps: int | None = None, threads: int = 1, run: TokenizerRun | None = None
+) -> None:
+    """Train a mask tokenizer by a named recipe; see `run_tokenizer` for data, options and errors.
 
     Raises:
         UsageError: no such recipe.
     """
-    from samtok_eval.training.corpus import masked_picture
-    from samtok_eval.training.tokenizer import train_tokenizer
-
-    settings = _recipe(TOKENIZERS, preset)
-    if steps is not None:
-        settings = replace(settings, steps=steps, evaluate_every=max(steps // 2, 1))
-    picture = lru_cache(maxsize=None)(masked_picture)
-    held_out = [masked_picture(DEVELOPMENT + i) for i in range(HELD_OUT_SCENES if steps is None else 8)]
-    train_tokenizer(settings, lambda i: picture(i % DEMO_TOKENIZER_SCENES), held_out, out, threads)
+    run_tokenizer(_recipe(TOKENIZERS, preset), out, replace(run or TokenizerRun(), threads=threads), steps)
 
 
 def run_sft_preset(

@@ -1,276 +1,336 @@
 """Training of the mask tokenizer: pictures with masks -> a `MaskTokenizer` folder.
 
 Three phases in one run: without quantizer, with books started by k-means and moved by running averages, with frozen
-books. The loss is binary cross-entropy + Dice on the masks, the commitment loss of the quantizer and the error of the
-predicted IoU, because decoding picks its candidate by that prediction.
+books; a recipe may leave any of them out. A step is the same whatever number of ranks and batches share it: losses are
+summed per mask, gradients are summed over batches and ranks and divided by the number of masks once, and the vectors of
+the whole step move the books.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from samtok_eval.errors import UsageError
-from samtok_eval.metrics.codebooks import perplexity
-from samtok_eval.run_store import write_json
-from samtok_eval.tokenizer.config import MaskTokenizerConfig
-from samtok_eval.tokenizer.model import ImageState, MaskTokenizer, normalised_boxes
-from samtok_eval.training.codebooks import start_with_kmeans, update_books
+from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
+from samtok_eval.tokenizer.model import MaskTokenizer
+from samtok_eval.training.codebooks import book_tensors, start_with_kmeans, update_books
+from samtok_eval.training.mask_streams import FunctionStream, MaskedPicture, PictureStream, Problem
+from samtok_eval.training.ranks import Ranks
+from samtok_eval.training.reconstruction import HeldOut, Reconstruction, reconstruct
 from samtok_eval.training.schedule import one_cycle
+from samtok_eval.training.tokenizer_forward import TokenizerForward, TrainingItem, TrainingItems, raise_if_memory
+from samtok_eval.training.tokenizer_log import SUMS, TrainingLog, Window, sums_of
+from samtok_eval.training.tokenizer_recipe import TokenizerRun, TokenizerTraining
+from samtok_eval.training.tokenizer_state import (
+    CHECKPOINT,
+    load_checkpoint,
+    load_start,
+    prepare_folder,
+    save_checkpoint,
+)
+
+__all__ = [
+    "MaskedPicture",
+    "Reconstruction",
+    "TokenizerRun",
+    "TokenizerTrainer",
+    "TokenizerTraining",
+    "reconstruct",
+    "train_tokenizer",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
-LOSS_SIDE_FACTOR = 2
-"""The loss is taken at twice the logit size, where thin parts still have pixels."""
-
-
-@dataclass(frozen=True)
-class TokenizerTraining:
-    """Every setting of one training run."""
-
-    model: MaskTokenizerConfig
-    steps: int
-    pictures_per_step: int = 8
-    masks_per_picture: int = 5
-    learning_rate: float = 6e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 200
-    clip_norm: float = 1.0
-    unquantized_share: float = 0.35
-    """Share of the steps before the books start."""
-    frozen_share: float = 0.15
-    """Share of the steps at the end in which the books no longer move."""
-    kmeans_vectors: int = 4096
-    ema_decay: float = 0.99
-    restart_below: float = 0.05
-    second_code_dropout: float = 0.1
-    """Share of masks decoded from the first code alone, so that it carries as much as it can."""
-    bce_weight: float = 5.0
-    balanced_bce_weight: float = 0.5
-    dice_weight: float = 1.0
-    commitment_weight: float = 0.25
-    iou_weight: float = 1.0
-    evaluate_every: int = 250
-    seed: int = 0
-
-
-class MaskedPicture(NamedTuple):
-    """One training picture."""
-
-    image: NDArray[np.uint8]
-    """(S, S, 3) RGB at the model's size."""
-    masks: NDArray[np.bool_]
-    """(N, S, S)"""
-
-
-class Reconstruction(NamedTuple):
-    """Quality on held-out pictures, mean IoU over masks, each 0..1."""
-
-    unquantized: float
-    two_codes: float
-    first_code: float
-    used: tuple[int, ...]
-    """Codes in use per book."""
-    perplexities: tuple[float, ...]
+ERRORS_SHOWN = 3
+"""In the message that ends a run."""
+SKIPS_SHOWN = 20
+"""Broken things named on the console in one run; all are counted."""
 
 
 def train_tokenizer(
     settings: TokenizerTraining,
-    picture: Callable[[int], MaskedPicture],
-    held_out: list[MaskedPicture],
+    pictures: PictureStream | Callable[[int], MaskedPicture],
+    held_out: HeldOut,
     out: Path,
-    threads: int = 1,
+    run: TokenizerRun | None = None,
+    data: dict[str, Any] | None = None,
 ) -> MaskTokenizer:
-    """Train, saving the folder at every evaluation.
+    """Train, saving the folder at every evaluation. Under `torchrun` all ranks call this.
 
     Args:
         settings: the recipe.
-        picture: the i-th training picture, for any i from 0.
-        held_out: pictures for the reported reconstruction, never trained on.
-        out: folder of `config.json`, `model.safetensors`, `training_log.jsonl` and `training.json`.
-        threads: torch threads.
+        pictures: a stream, or a function that gives the i-th training picture for any i from 0.
+        held_out: pictures for the reported reconstruction, never trained on; None entries are skipped.
+        out: folder of `config.json`, `model.safetensors`, `training.json`, `training_log.jsonl`,
+            `training_steps.jsonl`, `checkpoint.pt` and `tensorboard/`.
+        run: where and how.
+        data: what the stream consists of, ready for JSON; compared on resume.
 
     Raises:
-        UsageError: too few steps to start the codebooks.
+        UsageError: settings that cannot go together, that changed since the run began, or that need more memory.
+        CheckpointError: nothing to resume, or weights that do not fit.
+        DataError: the data cannot be used.
+        TooManyErrorsError: more broken pictures and masks than allowed.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    tokenizer = MaskTokenizer(settings.model, autocast_dtype=torch.float32).train()
-    trained = [p for p in tokenizer.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: one_cycle(step, settings.steps, settings.warmup_steps)
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "training.json", asdict(settings) | {"model": settings.model.model_dump(mode="json")})
-    log = (out / "training_log.jsonl").open("w")
-    started = time.process_time()
-    books_start, books_stop = (
-        int(settings.steps * settings.unquantized_share),
-        int(settings.steps * (1 - settings.frozen_share)),
-    )
-    recent: list[Tensor] = []
-    for step in range(settings.steps):
-        first = step * settings.pictures_per_step
-        batch = [_flipped(picture(first + i), rng) for i in range(settings.pictures_per_step)]
-        state, index, masks, vectors = _embed(tokenizer, batch, settings.masks_per_picture, rng)
-        if step < books_start:
-            recent = [*recent, vectors.detach()][-(settings.kmeans_vectors // max(len(vectors), 1) + 1) :]
-            decoded, commitment = vectors, torch.zeros(())
-        else:
-            if step == books_start:
-                collected = sum(map(len, recent))
-                if collected < settings.model.codebook_size:
-                    raise UsageError(
-                        f"{settings.steps} steps collect {collected} masks before the codebooks start, which need "
-                        f"{settings.model.codebook_size}; train for more steps"
-                    )
-                start_with_kmeans(tokenizer.quantizer, torch.cat(recent), generator)
-                recent = []
-            elif step < books_stop:
-                update_books(
-                    tokenizer.quantizer, vectors.detach(), settings.ema_decay, settings.restart_below, generator
-                )
-            decoded, commitment = _quantize(tokenizer, vectors, settings.second_code_dropout, generator)
-        output = tokenizer.logits(state, index, decoded)
-        loss = (
-            mask_loss(output.candidates, output.predicted_iou, masks, settings)
-            + settings.commitment_weight * commitment
+    stream = FunctionStream(pictures) if callable(pictures) else pictures
+    trainer = TokenizerTrainer(settings, stream, held_out, out, run or TokenizerRun(), data or {})
+    return trainer.train()
+
+
+class TokenizerTrainer:
+    """One run on this rank."""
+
+    def __init__(
+        self,
+        settings: TokenizerTraining,
+        stream: PictureStream,
+        held_out: HeldOut,
+        out: Path,
+        run: TokenizerRun,
+        data: dict[str, Any],
+    ) -> None:
+        self.ranks = Ranks(run.device)
+        self.settings = settings.resolved(stream.pictures, self.ranks.device.type == "cuda")
+        self.stream, self.held_out, self.out, self.run = stream, held_out, out, run
+        if not len(held_out):
+            raise UsageError("training needs held-out pictures to report on; give --held-out or --held-out-pictures")
+        self._at_once = self._batch_per_rank()
+        torch.set_num_threads(run.threads)
+        prepare_folder(out, self.settings, data, run, self.ranks.first)
+        self.ranks.wait()
+        torch.manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.tokenizer = self._build()
+        self.forward = TokenizerForward(self.tokenizer, self.settings, run.gradient_checkpointing)
+        self.optimizer = torch.optim.AdamW(
+            self.forward.trained,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=self.settings.betas,
         )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip_norm)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.steps:
-            quality = reconstruct(tokenizer, held_out)
-            line = {
-                "step": step + 1,
-                "cpu_minutes": round((time.process_time() - started) / 60, 2),
-                "loss": round(float(loss.detach()), 4),
-                **quality._asdict(),
+        self.window = self._new_window()
+        self.recent: list[Tensor] = []
+        self.problems: dict[str, bool] = {}
+        self.done, self._minutes_before = 0, 0.0
+        if run.resume:
+            self._load(load_checkpoint(out))
+        self.log = TrainingLog(out, self.settings.count, self.done, self.ranks.first, run.tensorboard)
+
+    def train(self) -> MaskTokenizer:
+        """Every step that is left; the tokenizer comes back in evaluation mode."""
+        started, batches = time.process_time(), self._batches()
+        for step in range(self.done, self.settings.count):
+            if step == self.settings.books_start:
+                self._start_books()
+            sums, rate = self._step(step, batches)
+            self.done = step + 1
+            if self.done % self.run.log_every == 0 or self.done == self.settings.count:
+                self.log.step(self.done, self.window, {"rate": rate, **self._skipped()})
+                self.window = self._new_window()
+            minutes = self._minutes_before + (time.process_time() - started) / 60
+            evaluated = self.done % self.settings.evaluate_every == 0 or self.done == self.settings.count
+            if evaluated:
+                self._evaluate(float(sums[1] / sums[0]), minutes)
+            if (self.done % self.run.save_every == 0) if self.run.save_every else evaluated:
+                self._save(minutes)
+        if self.run.save_every and self.done % self.run.save_every:
+            self._save(self._minutes_before + (time.process_time() - started) / 60)
+        self.log.close()
+        self.ranks.wait()
+        return self.tokenizer.eval()
+
+    def _step(self, step: int, batches: Iterator[list[TrainingItem]]) -> tuple[Tensor, float]:
+        """One optimizer step; sums over all ranks and the learning rate."""
+        settings, quantized = self.settings, step >= self.settings.books_start
+        rate = settings.learning_rate * one_cycle(step, settings.count, settings.warmup_steps, settings.final_rate)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.ranks.device)
+        vectors, codes, problems = [], [], []
+        for batch in islice(batches, settings.pictures_per_step // (self.ranks.world * self._at_once)):
+            found = self.forward(batch, quantized)
+            self._backward(found.total.sum(), len(batch))
+            sums += sums_of(found)
+            # Joined per batch, so that rows stand in the order of the stream whatever the number of ranks.
+            vectors.append(self.ranks.rows(found.vectors))
+            if found.codes is not None:
+                codes.append(self.ranks.rows(found.codes))
+            problems += [problem for item in batch for problem in item.problems]
+        self.ranks.add_up(sums)
+        if not sums.isfinite().all():
+            raise UsageError(
+                f"the loss of step {step + 1} is not finite; give a lower --learning-rate, or --dtype float32, with "
+                "another --out"
+            )
+        self.ranks.add_up_gradients(self.forward.trained)
+        for parameter in self.forward.trained:
+            if parameter.grad is not None:
+                parameter.grad /= sums[0].to(parameter.grad.dtype)
+        torch.nn.utils.clip_grad_norm_(self.forward.trained, settings.clip_norm)
+        self.optimizer.step()
+        self._count(problems)
+        restarted = self._move_books(step, torch.cat(vectors))
+        self.window.add(sums, torch.cat(codes) if codes else None, restarted)
+        return sums, rate
+
+    def _backward(self, total: Tensor, pictures: int) -> None:
+        try:
+            total.backward()
+        except RuntimeError as error:
+            raise_if_memory(error, pictures, self.settings)
+            raise
+
+    def _move_books(self, step: int, vectors: Tensor) -> int:
+        """Collect vectors for the start of the books, or move the books; entries placed anew."""
+        settings = self.settings
+        if step < settings.books_start:
+            kept = settings.kmeans_vectors // max(len(vectors), 1) + 1
+            self.recent = [*self.recent, vectors][-kept:]
+            return 0
+        if step >= settings.books_stop:
+            return 0
+        restarted = update_books(
+            self.tokenizer.quantizer, vectors, settings.ema_decay, settings.restart_below, self.generator,
+            settings.restart_count,
+        )  # fmt: skip
+        self.ranks.align(book_tensors(self.tokenizer.quantizer))
+        return restarted
+
+    def _start_books(self) -> None:
+        if self.settings.book_start == "normal":
+            return
+        collected = sum(map(len, self.recent))
+        if collected < self.settings.model.codebook_size:
+            raise UsageError(
+                f"{self.settings.count} steps collect {collected} masks before the codebooks start, which need "
+                f"{self.settings.model.codebook_size}; train for more steps"
+            )
+        start_with_kmeans(self.tokenizer.quantizer, torch.cat(self.recent), self.generator)
+        self.ranks.align(book_tensors(self.tokenizer.quantizer))
+        self.recent = []
+
+    def _batches(self) -> Iterator[list[TrainingItem]]:
+        """This rank's batches from the current step on, without end.
+
+        Raises:
+            DataError: the stream gives up.
+        """
+        loader = DataLoader(
+            TrainingItems(self.stream, self.settings),
+            batch_sampler=_Positions(
+                self.done * self.settings.pictures_per_step, self.ranks.rank, self.ranks.world, self._at_once,
+                self.settings.count * self.settings.pictures_per_step,
+            ),
+            collate_fn=list,
+            num_workers=self.run.workers,
+            # Readers inherit the opened collections instead of copying them.
+            multiprocessing_context="fork" if self.run.workers else None,
+        )  # fmt: skip
+        for batch in loader:
+            for item in batch:
+                if isinstance(item, DataError):
+                    raise item
+            yield batch
+
+    def _count(self, mine: list[Problem]) -> None:
+        """Note what was skipped on any rank.
+
+        Raises:
+            TooManyErrorsError: more is broken than allowed.
+        """
+        new = [problem for problem in mine if problem.key not in self.problems]
+        if not int(self.ranks.add_up(torch.tensor(len(new), device=self.ranks.device))):
+            return
+        before = sum(self.problems.values())
+        met = list({problem.key: problem for problem in self.ranks.objects(new)}.values())
+        self.problems |= {problem.key: problem.broken for problem in met}
+        broken = sum(self.problems.values())
+        if self.ranks.first:
+            for message in [p.message for p in met if p.broken][: max(SKIPS_SHOWN - before, 0)]:
+                logger.warning("skipped: %s", message)
+        if broken > self.run.max_errors:
+            shown = "; ".join([p.message for p in met if p.broken][:ERRORS_SHOWN])
+            raise TooManyErrorsError(
+                f"{broken} broken pictures and masks, --max-errors allows {self.run.max_errors}: {shown}"
+            )
+
+    def _skipped(self) -> dict[str, int]:
+        broken = sum(self.problems.values())
+        return {"skipped_broken": broken, "skipped_empty": len(self.problems) - broken}
+
+    def _evaluate(self, loss: float, minutes: float) -> None:
+        quality = reconstruct(self.tokenizer, self.held_out, self.ranks)
+        line = {"step": self.done, "cpu_minutes": round(minutes, 2), "loss": round(loss, 4)}
+        self.log.evaluation({**line, **quality._asdict(), **self._skipped()})
+        if self.ranks.first:
+            self.tokenizer.save_pretrained(self.out)
+
+    def _save(self, minutes: float) -> None:
+        if self.ranks.first:
+            state = {
+                "step": self.done,
+                "cpu_minutes": minutes,
+                "model": self.tokenizer.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+                "recent": self.recent,
+                "window": self.window.state(),
+                "problems": self.problems,
             }
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            logger.info("tokenizer %s", line)
-            tokenizer.save_pretrained(out)
-    log.close()
-    return tokenizer.eval()
+            save_checkpoint(self.out / CHECKPOINT, state)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.done, self._minutes_before = int(state["step"]), float(state["cpu_minutes"])
+        self.tokenizer.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.recent = [vectors.to(self.ranks.device) for vectors in state["recent"]]
+        self.window.load(state["window"])
+        self.problems = dict(state["problems"])
+
+    def _build(self) -> MaskTokenizer:
+        dtype = torch.bfloat16 if self.settings.dtype == "bfloat16" else torch.float32
+        tokenizer = MaskTokenizer(self.settings.model, autocast_dtype=dtype)
+        if self.run.init is not None and not self.run.resume:
+            load_start(tokenizer, self.run.init)
+        return tokenizer.to(self.ranks.device).train()
+
+    def _new_window(self) -> Window:
+        return Window(self.settings.model.codebook_depth, self.settings.model.codebook_size)
+
+    def _batch_per_rank(self) -> int:
+        share, rest = divmod(self.settings.pictures_per_step, self.ranks.world)
+        at_once = min(self.run.pictures_at_once or share, max(share, 1))
+        if rest or at_once < 1 or share % at_once:
+            raise UsageError(
+                f"{self.settings.pictures_per_step} pictures per step cannot be shared evenly by {self.ranks.world} "
+                f"ranks with {at_once} pictures at once; change --batch-size or --batch-per-device"
+            )
+        if self.settings.show_elsewhere and at_once < 2:
+            raise UsageError(
+                "this recipe shows masks on other pictures of a batch and needs 2 pictures at once per rank; raise "
+                "--batch-size or --batch-per-device, or use fewer ranks"
+            )
+        return at_once
 
 
-def mask_loss(candidates: Tensor, predicted_iou: Tensor, masks: Tensor, settings: TokenizerTraining) -> Tensor:
-    """Loss of all three candidates and of their predicted quality.
+class _Positions:
+    """Positions in the stream of one rank's batches: ranks take turns, batch by batch."""
 
-    Args:
-        candidates: (N, 3, h, w) logits.
-        predicted_iou: (N, 3).
-        masks: float32 (N, H, W), 0 or 1.
-        settings: weights.
-    """
-    side = candidates.shape[-1] * LOSS_SIDE_FACTOR
-    logits = F.interpolate(candidates, (side, side), mode="bilinear", align_corners=False)
-    target = F.interpolate(masks[:, None], (side, side), mode="area").expand_as(logits)
-    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    inside = (bce * target).sum((2, 3)) / target.sum((2, 3)).clamp_min(1)
-    outside = (bce * (1 - target)).sum((2, 3)) / (1 - target).sum((2, 3)).clamp_min(1)
-    probability = logits.sigmoid()
-    dice = 1 - (2 * (probability * target).sum((2, 3)) + 1) / ((probability + target).sum((2, 3)) + 1)
-    with torch.no_grad():
-        hard, truth = logits > 0, target > 0.5
-        iou = (hard & truth).sum((2, 3)) / (hard | truth).sum((2, 3)).clamp_min(1)
-    return (
-        settings.bce_weight * bce.mean()
-        + settings.balanced_bce_weight * (inside + outside).mean() / 2
-        + settings.dice_weight * dice.mean()
-        + settings.iou_weight * F.mse_loss(predicted_iou, iou)
-    )
+    def __init__(self, first: int, rank: int, world: int, at_once: int, end: int) -> None:
+        self._starts = range(first + rank * at_once, end, world * at_once)
+        self._at_once = at_once
 
+    def __iter__(self) -> Iterator[list[int]]:
+        return ([*range(start, start + self._at_once)] for start in self._starts)
 
-@torch.no_grad()
-def reconstruct(tokenizer: MaskTokenizer, pictures: list[MaskedPicture]) -> Reconstruction:
-    """Mean IoU of masks after a round trip, without quantizer, with all codes and with the first code only."""
-    was_training = tokenizer.training
-    tokenizer.eval()
-    totals: list[list[float]] = [[], [], []]
-    codes_seen = []
-    for image, masks in pictures:
-        state = tokenizer.encode_pixels(tokenizer.pixels([image]))
-        index = torch.zeros(len(masks), dtype=torch.int64)
-        tensor = torch.from_numpy(masks.astype(np.float32))
-        vectors = tokenizer.embed_regions(
-            state, index, tokenizer.mask_prompt(tensor), torch.from_numpy(normalised_boxes(masks))
-        )
-        codes = tokenizer.quantizer.encode(vectors)
-        codes_seen.append(codes)
-        first_only = torch.where(torch.arange(codes.shape[1]) == 0, codes, -1)
-        for total, variant in zip(
-            totals, (vectors, tokenizer.quantizer.decode(codes), tokenizer.quantizer.decode(first_only)), strict=True
-        ):
-            found = tokenizer.masks_from_logits(tokenizer.logits(state, index, variant).best, *masks.shape[1:])
-            total += [float((a & b).sum() / max((a | b).sum(), 1)) for a, b in zip(found, masks, strict=True)]
-    counts = [
-        torch.bincount(book, minlength=tokenizer.config.codebook_size) for book in torch.cat(codes_seen).unbind(1)
-    ]
-    tokenizer.train(was_training)
-    unquantized, two_codes, first_code = (round(float(np.mean(total)), 4) for total in totals)
-    return Reconstruction(
-        unquantized,
-        two_codes,
-        first_code,
-        used=tuple(int((c > 0).sum()) for c in counts),
-        perplexities=tuple(round(perplexity(c), 1) for c in counts),
-    )
-
-
-def _embed(
-    tokenizer: MaskTokenizer, batch: list[MaskedPicture], most: int, rng: np.random.Generator
-) -> tuple[ImageState, Tensor, Tensor, Tensor]:
-    """Encoded pictures, picture of each mask, masks (N, S, S) and their vectors.
-
-    The region encoder is shown the masks on the wrong pictures of the batch. It can then say nothing of a mask but its
-    place and shape. On the right pictures a small model found codes that decode well but do not depend on the place.
-    """
-    chosen = [picture.masks[rng.permutation(len(picture.masks))[:most]] for picture in batch]
-    masks = np.concatenate(chosen)
-    index = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(c) for c in chosen]))
-    tensor = torch.from_numpy(masks.astype(np.float32))
-    state = tokenizer.encode_pixels(tokenizer.pixels([picture.image for picture in batch]))
-    boxes = torch.from_numpy(normalised_boxes(masks))
-    elsewhere = (index + 1 + int(rng.integers(len(batch) - 1))) % len(batch)
-    return state, index, tensor, tokenizer.embed_regions(state, elsewhere, tokenizer.mask_prompt(tensor), boxes)
-
-
-def _quantize(
-    tokenizer: MaskTokenizer, vectors: Tensor, dropout: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Straight-through quantized vectors and the commitment loss, mean over the depths."""
-    codes = tokenizer.quantizer.encode(vectors.detach())
-    partial = [codes.where(torch.arange(codes.shape[1]) <= depth, torch.tensor(-1)) for depth in range(codes.shape[1])]
-    sums = [tokenizer.quantizer.decode(part) for part in partial]
-    commitment = torch.stack([F.mse_loss(vectors, total) for total in sums]).mean()
-    shortened = torch.rand(len(vectors), 1, generator=generator) < dropout
-    chosen = torch.where(shortened, sums[0], sums[-1])
-    return vectors + (chosen - vectors).detach(), commitment
-
-
-def _flipped(picture: MaskedPicture, rng: np.random.Generator) -> MaskedPicture:
-    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    image, masks = np.rot90(picture.image, turns), np.rot90(picture.masks, turns, axes=(1, 2))
-    if mirror:
-        image, masks = image[:, ::-1], masks[:, :, ::-1]
-    return MaskedPicture(np.ascontiguousarray(image), np.ascontiguousarray(masks))
+    def __len__(self) -> int:
+        return len(self._starts)

@@ -1,0 +1,166 @@
+"""Named recipes of reinforcement learning: `demo` on drawn scenes, `paper-gres` and `paper-gcg` on prompt files.
+
+The paper's values are those of `rl/config.yaml` and its shell scripts: groups of 8 (GRES) or 16 (GCG) answers, 512
+prompts per rollout and 128 per update, learning rate 1e-6 held constant, divergence 1e-2, clipping 0.2 below and 0.3
+above with a dual clip of 3, pictures of 3,136 to 1,605,632 pixels, 16 epochs (GRES) or 1 (GCG), 8 GPUs, the language
+model trained in full with the vision tower frozen. They start from a supervised checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from samtok_eval.tokenizer.model import MaskTokenizer
+    from samtok_eval.training.grpo_held_out import HeldOutQuestion
+    from samtok_eval.training.grpo_prompts import GrpoPrompt
+    from samtok_eval.training.grpo_settings import GrpoTraining
+
+DEMO_WEIGHTS = {
+    "gres": {"matched_answer": 1.0, "non_repetition": 0.2},
+    "glamm_gcg": {"matched_answer": 1.0, "grounded_phrases": 0.3, "non_repetition": 0.2},
+}
+"""One-to-one matching, so that neither near copies of a right mask nor malformed spans pay."""
+PAPER: dict[str, Any] = {
+    "steps": None,
+    "prompts_per_step": 128,
+    "updates_per_rollout": 4,
+    "sequences_per_device": 4,
+    "min_pixels": 3136,
+    "max_pixels": 1605632,
+    "thinking": True,
+    "evaluate_every": 20,
+    "save_every": 20,
+    "held_out_tokens": 2048,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "steps": 150,
+        "prompts_per_step": 8,
+        "samples": 8,
+        "sequences_per_device": 32,
+        "learning_rate": 2e-5,
+        "schedule": "linear",
+        "kl_weight": 0.02,
+        "max_new_tokens": 128,
+        "held_out_tokens": 128,
+        "weights": DEMO_WEIGHTS,
+        "evaluate_every": 15,
+        "save_every": 15,
+    },
+    "paper-gres": {**PAPER, "samples": 8, "epochs": 16},
+    "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},
+}
+DEMO = "demo"
+DEMO_SCENES, PER_SCENE = 400, 3
+HELD_OUT_SCENES = 80
+HELD_OUT_SAMPLES = 200
+HELD_OUT_TASKS = {"paper-gres": ("gres", "gres"), "paper-gcg": ("gcg", "glamm_gcg")}
+"""Task whose default split is held out, and the source under which its answers are compared."""
+
+
+@dataclass(frozen=True)
+class GrpoRun:
+    """What a user says about one run beside the name of its recipe."""
+
+    model: str | Path = DEMO_CHECKPOINT
+    """Checkpoint to start from."""
+    tokenizer: str | Path | None = None
+    """Mask tokenizer; the one beside the model by default."""
+    data: Path | None = None
+    """Prompts, `.parquet` or `.jsonl`; `demo` draws its own."""
+    data_root: str | None = None
+    """Where the paper recipes find the benchmark that is held out; drawn scenes without it."""
+    overrides: Mapping[str, Any] | None = None
+    """Fields of `GrpoTraining` to change."""
+    scenes: int | None = None
+    """Drawn training scenes instead of the recipe's."""
+    held_out_scenes: int = HELD_OUT_SCENES
+    resume: bool = False
+    device: str = "auto"
+    threads: int = 1
+
+
+def recipe(preset: str, overrides: Mapping[str, Any] | None = None) -> GrpoTraining:
+    """Settings of a named recipe.
+
+    Raises:
+        UsageError: no such recipe or setting.
+    """
+    from samtok_eval.training.grpo_settings import GrpoTraining
+
+    if preset not in RECIPES:
+        raise UsageError(f"no preset {preset!r}; choose from {', '.join(RECIPES)}")
+    unknown = sorted(set(overrides or {}) - set(GrpoTraining.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"no setting {unknown[0]!r}; choose from {', '.join(GrpoTraining.__dataclass_fields__)}")
+    return replace(GrpoTraining(**RECIPES[preset]), **(overrides or {}))
+
+
+def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[dict[str, Any]]:
+    """Train by a named recipe.
+
+    Args:
+        preset: `demo`, `paper-gres` or `paper-gcg`.
+        out: folder of the trained checkpoint.
+        run: everything else.
+
+    Returns:
+        The lines of the log.
+
+    Raises:
+        UsageError: no such recipe, no prompts given where the recipe draws none, or what `train_grpo` refuses.
+        CheckpointError: a checkpoint cannot be loaded.
+        DataError: prompts or held-out data cannot be read.
+    """
+    from samtok_eval.tokenizer.model import MaskTokenizer
+    from samtok_eval.training.grpo import train_grpo
+
+    run = run or GrpoRun()
+    settings = recipe(preset, run.overrides)
+    mask_tokenizer = MaskTokenizer.from_pretrained(run.tokenizer or run.model)
+    return train_grpo(
+        settings,
+        run.model,
+        mask_tokenizer,
+        _prompts(preset, settings, run, mask_tokenizer),
+        _held_out(preset, run),
+        out,
+        resume=run.resume,
+        device=run.device,
+        threads=run.threads,
+    )
+
+
+def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskTokenizer) -> list[GrpoPrompt]:
+    from samtok_eval.training.corpus import build_scene
+    from samtok_eval.training.grpo_prompts import read_prompts, scene_prompts
+
+    if run.data is not None:
+        return read_prompts(run.data)
+    if preset != DEMO:
+        raise UsageError(
+            f"preset {preset} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
+        )
+    scenes = (build_scene(seed, tokenizer) for seed in range(run.scenes or DEMO_SCENES))
+    return scene_prompts(scenes, PER_SCENE, settings.no_target_share, settings.gcg_share, settings.seed)
+
+
+def _held_out(preset: str, run: GrpoRun) -> list[HeldOutQuestion]:
+    from samtok_eval.training.grpo_held_out import sample_questions, scene_questions
+    from samtok_eval.training.presets import DEVELOPMENT
+
+    if run.data_root is None or preset == DEMO:
+        return scene_questions(DEVELOPMENT, run.held_out_scenes)
+    from samtok_eval.evaluation import read_samples
+    from samtok_eval.task import load_tasks
+
+    name, source = HELD_OUT_TASKS[preset]
+    task = load_tasks()[name]
+    return sample_questions(read_samples(task, task.metadata.default_split, run.data_root, HELD_OUT_SAMPLES), source)
