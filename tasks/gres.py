@@ -38,7 +38,7 @@ class Gres(Task):
         licence="annotations without a licence file, research use; images: COCO terms",
         splits=("val", "testA", "testB", "train"),
         default_split="val",
-        sizes={"val": "1,500 images", "testA": "750 images", "testB": "750 images"},
+        sizes={"val": "1,500 images", "testA": "750 images", "testB": "750 images", "train": "the rest of 19,994"},
         files=("grefcoco/grefs(unc).json", "grefcoco/instances.json", "coco/train2014"),
         main_metric="giou",
         metrics=("ciou", "giou", "n_acc", "t_acc", "pr@0.5", "pr@0.6", "pr@0.7", "pr@0.8", "pr@0.9"),

@@ -241,7 +241,7 @@ def test_options_refuse_unknown_names_and_bad_values():
     with pytest.raises(ValueError, match="greater than 0"):
         RunOptions(task="gres", limit=0)
     with pytest.raises(UsageError, match="no split"):
-        run(RunOptions(task="gres", split="train"))
+        run(RunOptions(task="gres", split="half"))
 
 
 def test_two_processes_never_write_one_log(tmp_path):
