@@ -31,7 +31,7 @@ from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
 from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
 from samtok_eval.sample import Sample
-from samtok_eval.score import score
+from samtok_eval.score import NOT_PROTOCOLS, score
 from samtok_eval.signature import signature
 from samtok_eval.task import Task, find_task, load_tasks
 
@@ -199,7 +199,7 @@ def score_into(
     write_records(folder.records, scored.records)
     write_json(folder.metrics, scored.metrics)
     manifest["counters"] = manifest["counters"] | scored.metrics["counters"]
-    names = [name for name in scored.metrics if name not in ("slices", "counters")]
+    names = [name for name in scored.metrics if name not in NOT_PROTOCOLS]
     manifest["signature"] = {name: signature(manifest, name) for name in names}
     _save_manifest(folder, manifest, state="complete")
     return Run(folder.path, manifest, scored.metrics)

@@ -18,6 +18,9 @@ from samtok_eval.slices import sliced
 from samtok_eval.statistics import intervals
 from samtok_eval.task import Task
 
+NOT_PROTOCOLS = ("slices", "counters")
+"""What `metrics.json` holds beside protocols."""
+
 
 @dataclass(frozen=True)
 class Scored:

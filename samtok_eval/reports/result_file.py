@@ -18,6 +18,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.evaluation import DEMO, Run
 from samtok_eval.reports.table import JUDGED
 from samtok_eval.run_store import slug
+from samtok_eval.score import NOT_PROTOCOLS
 from samtok_eval.task import Task
 
 SCHEMA_VERSION: Final = 1
@@ -26,8 +27,6 @@ REVISION = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PARAMETERS = r"(<=)?[0-9]+(\.[0-9]+)?[KMBT]"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_+-]*"
 """Tasks and splits are parts of a file name, where a dot separates them."""
-NOT_PROTOCOLS = ("slices", "counters")
-"""What `metrics.json` holds beside protocols."""
 DEMO_PICTURES = "DEMO_*"
 """Names of the demo's pictures, which give it away under any folder name."""
 

@@ -16,12 +16,12 @@ from samtok_eval.evaluation import Run, load_run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, read_records
+from samtok_eval.score import NOT_PROTOCOLS
 from samtok_eval.task import Task, find_task, load_tasks
 
 TOLERANCE = 1e-9
 """Between a value in a file and the same value computed again; sums of floats may be added in another order."""
 COMPLETE = "complete"
-NOT_METRICS = ("slices", "counters")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
 
 
 def _check_protocols(scored: ScoredRun) -> None:
-    told = {name for name in scored.run.metrics if name not in NOT_METRICS}
+    told = {name for name in scored.run.metrics if name not in NOT_PROTOCOLS}
     if told != set(scored.records):
         raise DataError(
             f"{scored.run.path}: metrics.json has the protocols {sorted(told)}, "
