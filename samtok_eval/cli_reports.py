@@ -1,4 +1,4 @@
-"""Commands about finished runs: compare, gate, report, leaderboard. They import neither torch nor transformers."""
+"""Commands about finished runs: compare, gate, report, leaderboard, curves. They import neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -163,8 +163,23 @@ def publish_command(
         typer.echo(f"sent to {upload(out, upload_to)}")
 
 
+def curves_command(
+    log: Annotated[Path, typer.Argument(help="training_log.jsonl of any training command.")],
+    field: Annotated[list[str], typer.Option(help="A number of the log; several make several curves.")],
+    out: Annotated[Path, typer.Option(help="SVG file.")],
+    title: Annotated[str | None, typer.Option(help="Above the picture; the log's path by default.")] = None,
+) -> None:
+    """Draw numbers of a training log over its steps."""
+    from samtok_eval.reports.curves import curves_svg, read_curves
+    from samtok_eval.run_store import write_text
+
+    write_text(out, curves_svg(read_curves(log, field), title or str(log)))
+    typer.echo(f"curves {out}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    app.command("curves")(curves_command)
     app.command("compare")(compare_command)
     app.command("gate")(gate_command)
     app.command("report")(report_command)

@@ -1,0 +1,95 @@
+"""Learning curves as SVG: fields of a training log over its steps.
+
+In: a log of one JSON object a line, as every training command writes it. Out: one picture with a legend, in colours
+that people with any kind of colour vision can tell apart, and with a dash pattern per line for print.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from samtok_eval.errors import DataError, UsageError
+
+WIDTH, HEIGHT = 640, 320
+LEFT, RIGHT, TOP, BOTTOM = 56, 170, 34, 40
+WIDTH_OF_KEY = 30
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 4", "1 3")
+TICKS = 5
+
+Curve = Sequence[tuple[float, float]]
+"""(step, value) pairs."""
+
+
+def read_curves(log: Path, fields: Sequence[str]) -> dict[str, Curve]:
+    """Some fields of a training log over the steps; lines without a field are left out of its curve.
+
+    Raises:
+        DataError: the log cannot be read, or is no training log.
+        UsageError: no line has a field of that name.
+    """
+    try:
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{log} is not a readable training log ({error}); give a training_log.jsonl") from error
+    if not lines or not all(isinstance(line, dict) and "step" in line for line in lines):
+        raise DataError(f"{log}: expected one object with `step` on every line; give a training_log.jsonl")
+    known = {name for line in lines for name, value in line.items() if isinstance(value, int | float)} - {"step"}
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+            raise UsageError(f"{log} has no numbers called {name!r}; choose from {', '.join(near)}")
+    return {name: [(line["step"], line[name]) for line in lines if name in line] for name in fields}
+
+
+def curves_svg(curves: Mapping[str, Curve], title: str) -> str:
+    """Curves as one SVG document.
+
+    Args:
+        curves: by name, at most six, each with at least one point.
+        title: above the picture.
+
+    Raises:
+        UsageError: no curve, or more than six.
+    """
+    if not 0 < len(curves) <= len(COLOURS):
+        raise UsageError(f"expected 1 to {len(COLOURS)} curves, got {len(curves)}; name fewer fields")
+    points = np.array([point for curve in curves.values() for point in curve], dtype=float)
+    (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
+    spans = (last - first or 1.0, high - low or 1.0)
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        x = LEFT + (step - first) / spans[0] * (WIDTH - LEFT - RIGHT)
+        return round(x, 1), round(HEIGHT - BOTTOM - (value - low) / spans[1] * (HEIGHT - TOP - BOTTOM), 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'font-family="sans-serif" font-size="12" fill="#555555">',
+        f"<title>{escape(title)}</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        f'<text x="{LEFT}" y="18" font-size="13" fill="#1a1d21">{escape(title)}</text>',
+    ]
+    for share in np.linspace(0, 1, TICKS):
+        x, y = place(first + share * spans[0], low + share * spans[1])
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="#d3d8de"/>',
+            f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{low + share * spans[1]:.3g}</text>',
+            f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{first + share * spans[0]:.0f}</text>',
+        ]
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">step</text>')
+    for number, (name, curve) in enumerate(curves.items()):
+        style = f'stroke="{COLOURS[number]}" stroke-width="2" stroke-dasharray="{DASHES[number]}"'
+        line = " ".join(f"{x},{y}" for x, y in (place(*point) for point in curve))
+        x, y = WIDTH - RIGHT + 12, TOP + 8 + 18 * number
+        parts += [
+            f'<polyline points="{line}" fill="none" {style}><title>{escape(name)}</title></polyline>',
+            f'<line x1="{x}" x2="{x + WIDTH_OF_KEY}" y1="{y - 4}" y2="{y - 4}" {style}/>',
+            f'<text x="{x + WIDTH_OF_KEY + 6}" y="{y}">{escape(name)}</text>',
+        ]
+    return "\n".join([*parts, "</svg>", ""])
