@@ -1,4 +1,4 @@
-"""Commands about finished runs: compare, gate, report, leaderboard, curves. They import neither torch nor transformers."""
+"""Commands about finished runs: compare, gate, report, leaderboard, curves. None imports torch or transformers."""
 
 from __future__ import annotations
 
