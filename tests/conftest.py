@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +26,12 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"reference data {'/'.join(parts)} is not on this machine")
     return path
+
+
+@pytest.fixture(autouse=True)
+def usual_log_level() -> None:
+    """Commands raise the level of the program's log; the next test starts without that."""
+    logging.getLogger("samtok_eval").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
