@@ -8,6 +8,7 @@ model trained in full with the vision tower frozen. They start from a supervised
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},
 }
 DEMO = "demo"
-DEMO_SCENES, PER_SCENE = 400, 3
+FIRST_SCENE = 20_000
+"""Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
+PER_SCENE = 3
 HELD_OUT_SCENES = 80
 HELD_OUT_SAMPLES = 200
 HELD_OUT_TASKS = {"paper-gres": ("gres", "gres"), "paper-gcg": ("gcg", "glamm_gcg")}
@@ -80,7 +83,7 @@ class GrpoRun:
     overrides: Mapping[str, Any] | None = None
     """Fields of `GrpoTraining` to change."""
     scenes: int | None = None
-    """Drawn training scenes instead of the recipe's."""
+    """Drawn training scenes; by default so many that no prompt is met twice."""
     held_out_scenes: int = HELD_OUT_SCENES
     resume: bool = False
     device: str = "auto"
@@ -148,7 +151,8 @@ def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskT
         raise UsageError(
             f"preset {preset} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
         )
-    scenes = (build_scene(seed, tokenizer) for seed in range(run.scenes or DEMO_SCENES))
+    count = run.scenes or math.ceil((settings.steps or 1) * settings.prompts_per_step / PER_SCENE)
+    scenes = (build_scene(seed, tokenizer) for seed in range(FIRST_SCENE, FIRST_SCENE + count))
     return scene_prompts(scenes, PER_SCENE, settings.no_target_share, settings.gcg_share, settings.seed)
 
 

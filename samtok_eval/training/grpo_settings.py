@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from trl.trainer.grpo_config import GRPOConfig
@@ -44,6 +45,8 @@ class GrpoTraining:
     learning_rate: float = 1e-6
     schedule: str = "constant"
     """A schedule of `transformers`, such as constant, linear or cosine."""
+    warmup_steps: int = 0
+    """Updates in which the rate rises from 0."""
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     kl_weight: float = 1e-2
@@ -52,6 +55,9 @@ class GrpoTraining:
     clip_high: float = 0.3
     dual_clip: float | None = 3.0
     """Most that a likelihood ratio counts where the advantage is negative."""
+    scale_advantages: Literal["group", "batch", "none"] = "group"
+    """By which standard deviation of rewards advantages are divided, as in `trl`. Within a group, small differences
+    between answers that are all nearly right weigh as much as large ones."""
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 8192
@@ -131,6 +137,7 @@ def trl_config(settings: GrpoTraining, out: Path, prompts: int, cpu: bool) -> GR
         num_generations=settings.samples,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip_norm,
         beta=settings.kl_weight,
@@ -138,7 +145,7 @@ def trl_config(settings: GrpoTraining, out: Path, prompts: int, cpu: bool) -> GR
         epsilon_high=settings.clip_high,
         delta=settings.dual_clip,
         loss_type="dapo",
-        scale_rewards="group",
+        scale_rewards=settings.scale_advantages,
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_completion_length=settings.max_new_tokens,
