@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("trl")
 
+from samtok_eval.cli_grpo import _weights
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import CheckpointError, DataError, UsageError
 from samtok_eval.mask_tokens import render
@@ -20,7 +21,7 @@ from samtok_eval.sample import ImageRef, Sample, Target, Turn
 from samtok_eval.training import grpo
 from samtok_eval.training.corpus import build_scene
 from samtok_eval.training.grpo import reward_functions, train_grpo
-from samtok_eval.training.grpo_decoded import decoded_ious
+from samtok_eval.training.grpo_decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo_held_out import (
     Answered,
     bought,
@@ -150,10 +151,26 @@ def test_a_reward_on_masks_sees_what_words_cannot(scenes, demo_tokenizer):
     other_second = (codes[0][0], (codes[0][1] + 1) % 256)
     said = [render(codes[:1]), render([other_second]), render(codes[1:2]), "No target.", "No target."]
     true = [render(codes[:1])] * 4 + ["No target."]
-    found = decoded_ious(said, true, [image] * 5, demo_tokenizer)
-    assert found[0] == found[4] == 1
-    assert found[1] > 0.5 > found[2]
-    assert found[3] == 0
+    for agreement in DECODED.values():
+        found = decoded_rewards(agreement, said, true, [image] * 5, demo_tokenizer)
+        assert found[0] == found[4] == 1
+        assert found[1] > 0.5 > found[2]
+        assert found[3] == 0
+
+
+def test_masks_are_united_or_matched_one_to_one(scenes, demo_tokenizer):
+    codes = [tuple(row[3:]) for row in scenes[0].labels.tolist()]
+    image = Image.fromarray(scenes[0].image)
+    said = [render([codes[1], codes[0]]), render([codes[0]] * 2), render(codes[:1])]
+
+    def rewards(name):
+        return decoded_rewards(DECODED[name], said, [render(codes[:2])] * 3, [image] * 3, demo_tokenizer)
+
+    united, matched = rewards("decoded_iou"), rewards("decoded_matched_iou")
+    assert united[0] == matched[0] == 1
+    assert united[1] == united[2]
+    assert matched[1] == pytest.approx(matched[2], abs=0.1)
+    assert matched[2] == 0.5
 
 
 def test_unknown_sources_and_rewards_are_refused():
@@ -175,12 +192,26 @@ def test_the_paper_recipes_hold_the_papers_values(tmp_path):
     assert (recipe("paper-gcg").samples, recipe("paper-gcg").epochs) == (16, 1)
 
 
+def test_the_demo_recipe_reaches_the_library(tmp_path):
+    config = trl_config(recipe("demo"), tmp_path, 99, cpu=True)
+    assert (config.scale_rewards, config.warmup_steps, config.temperature) == ("batch", 5, 0.7)
+    assert GrpoTraining(steps=1).scale_advantages == "group"
+
+
+def test_rewards_on_the_command_line_take_the_place_of_the_recipes():
+    weights = {"matched_answer": 1.0, "format": 0.5}
+    assert _weights("demo", ["matched_answer=1", "format=0.5"]) == {"gres": weights, "glamm_gcg": weights}
+    for text in ("matched_answer", "matched_answer=", "=x"):
+        with pytest.raises(UsageError, match="--reward must be NAME=WEIGHT"):
+            _weights("demo", [text])
+
+
 @pytest.mark.parametrize(
     ("changes", "prompts", "message"),
     [
-        ({"sequences_per_device": 3}, 9, "8 prompts x 8 samples = 64 answers .* passes of 3"),
+        ({"sequences_per_device": 5}, 99, "24 prompts x 8 samples = 192 answers .* passes of 5"),
         ({"updates_per_rollout": 4, "save_every": 6}, 99, "save_every 6 must be a multiple of updates_per_rollout 4"),
-        ({}, 7, "7 prompts are fewer than the 8"),
+        ({}, 23, "23 prompts are fewer than the 24"),
     ],
 )
 def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes, prompts, message):

@@ -24,7 +24,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.models.transformers_backend import mask_word_ids
-from samtok_eval.training.grpo_decoded import DECODED_IOU, decoded_ious
+from samtok_eval.training.grpo_decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo_held_out import HeldOutQuestion, text_of
 from samtok_eval.training.grpo_monitor import HeldOutMonitor
 from samtok_eval.training.grpo_prompts import THINK, GrpoPrompt, dataset_of
@@ -219,8 +219,9 @@ def reward_functions(
             counted = [i for i, weight in enumerate(weights) if weight is not None]
             texts = [text_of(completion_ids[i], processor.tokenizer, generation) for i in counted]
             true = [reference[i] for i in counted]
-            if name == DECODED_IOU:
-                values = decoded_ious(texts, true, [images[i][0] for i in counted], mask_tokenizer)
+            if name in DECODED:
+                pictures = [images[i][0] for i in counted]
+                values = decoded_rewards(DECODED[name], texts, true, pictures, mask_tokenizer)
             else:
                 values = [REWARDS[name](*both) for both in zip(texts, true, strict=True)]
             earned = dict(zip(counted, values, strict=True))

@@ -1,37 +1,61 @@
-"""A reward on masks instead of words: the IoU of what the answer's codes and the right answer's codes decode to.
+"""Rewards on masks instead of words: IoU of what the answer's codes and the right answer's codes decode to.
 
 In: answers, right answers and their picture. Out: 0..1. Different codes may decode to nearly the same mask, which a
-reward on words cannot see. It needs the mask tokenizer in training, but no annotated masks. The released code has a
+reward on words cannot see. They need the mask tokenizer in training, but no annotated masks. The released code has a
 reward on masks too and does not use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 
 from samtok_eval import masks
 from samtok_eval.mask_tokens import Codes, masks_of, split_thinking
+from samtok_eval.masks import Rle
+from samtok_eval.metrics.gcg import iou_matrix
 from samtok_eval.metrics.scoring import region_counts
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-DECODED_IOU = "decoded_iou"
-"""Its name among the weights of rewards."""
+Agreement = Callable[[Sequence[Rle], Sequence[Rle]], float]
+"""(answered, true), neither empty -> 0..1."""
+
+
+def united_iou(answered: Sequence[Rle], true: Sequence[Rle]) -> float:
+    """IoU of the united masks, what GRES counts; 1 when both are empty."""
+    counts = region_counts(answered, true, true[0].height, true[0].width)
+    return counts.inter / counts.union if counts.union else 1.0
+
+
+def matched_iou(answered: Sequence[Rle], true: Sequence[Rle]) -> float:
+    """Sum of the IoUs of the best one-to-one matching / larger number of masks: missing and surplus ones count as 0."""
+    matrix = iou_matrix(true, answered, both_empty=1.0)
+    return float(matrix[linear_sum_assignment(matrix, maximize=True)].sum()) / max(len(answered), len(true))
+
+
+DECODED: Mapping[str, Agreement] = {"decoded_iou": united_iou, "decoded_matched_iou": matched_iou}
+"""Rewards on masks by name."""
 
 
 @torch.no_grad()
-def decoded_ious(
-    answers: Sequence[str], references: Sequence[str], images: Sequence[Image.Image], tokenizer: MaskTokenizer
+def decoded_rewards(
+    agreement: Agreement,
+    answers: Sequence[str],
+    references: Sequence[str],
+    images: Sequence[Image.Image],
+    tokenizer: MaskTokenizer,
 ) -> list[float]:
-    """IoU of the united masks, every picture encoded once.
+    """Agreement of decoded masks, every picture encoded once.
 
     Args:
+        agreement: one of `DECODED`.
         answers: texts; the final part of think/answer replies counts.
         references: right answers.
         images: the picture of each.
@@ -52,12 +76,10 @@ def decoded_ious(
             decoded = tokenizer.decode(picture, torch.tensor(distinct), missing_second="skip")
             rles = {codes: masks.encode(mask) for codes, mask in zip(distinct, decoded, strict=True)}
         for i, (said, true) in pairs.items():
-            if not said or not true:
+            if said and true:
+                found[i] = agreement(*(tuple(rles[codes] for codes in side) for side in (said, true)))
+            else:
                 found[i] = float(not said and not true)
-                continue
-            one, other = (tuple(rles[codes] for codes in side) for side in (said, true))
-            counts = region_counts(one, other, *picture.shape[:2])
-            found[i] = counts.inter / counts.union if counts.union else 1.0
     return found
 
 

@@ -19,7 +19,7 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from samtok_eval.errors import UsageError
 from samtok_eval.run_store import write_json
-from samtok_eval.training.grpo_decoded import DECODED_IOU
+from samtok_eval.training.grpo_decoded import DECODED
 from samtok_eval.training.grpo_prompts import GrpoPrompt
 from samtok_eval.training.rewards import SOURCES, check_weights
 
@@ -68,7 +68,7 @@ class GrpoTraining:
     thinking: bool = False
     """Ask for reasoning before the answer."""
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: dict(SOURCES))
-    """Weights of the rewards by name, for every source of prompts; `decoded_iou` compares masks, the others words."""
+    """Weights of the rewards by name, for every source of prompts; those with `decoded` in their name compare masks."""
     no_target_share: float = 0.1
     """Of referring prompts drawn from scenes."""
     gcg_share: float = 0.25
@@ -93,7 +93,7 @@ def check_sources(settings: GrpoTraining, prompts: Sequence[GrpoPrompt]) -> None
         UsageError: the message names them.
     """
     for weights in settings.weights.values():
-        check_weights({name: weight for name, weight in weights.items() if name != DECODED_IOU})
+        check_weights({name: weight for name, weight in weights.items() if name not in DECODED})
     unknown = sorted({prompt.source for prompt in prompts} - set(settings.weights))
     if unknown:
         raise UsageError(
