@@ -11,7 +11,7 @@ import typer
 
 from samtok_eval.errors import UsageError
 
-DEMO_PRESETS = ("demo", "demo-choices")
+DEMO_PRESETS = ("demo", "demo-choices", "demo-early")
 """Recipes of the bundled checkpoint, trained from scratch on scenes; see docs/demo.md."""
 LORA_OFF = "off"
 
@@ -29,7 +29,8 @@ def finetune_command(
         list[str] | None, typer.Option(help="Conversations: FILE or FOLDER, with %N for N percent; several allowed.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="paper-3b, paper-4b, paper-7b or swift-4b; demo and demo-choices need no data.")
+        str,
+        typer.Option(help="paper-3b, paper-4b, paper-7b or swift-4b; demo, demo-choices and demo-early need no data."),
     ] = "demo",
     data_root: Annotated[
         str | None, typer.Option(help="Where picture paths begin, or demo; beside the data file by default.")

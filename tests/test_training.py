@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,6 +206,19 @@ def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_pa
         max_new_tokens=4,
     )  # fmt: skip
     assert run.metrics["counters"]["scored"] == 3
+
+
+def test_a_recipe_that_ends_early_is_the_whole_one_up_to_there(scenes, tmp_path):
+    whole = SftTraining(0, 4, pictures=2, dialogues=2, warmup_steps=1, evaluate_every=2)
+    logs = []
+    for settings in (whole, replace(whole, stop_after=2)):
+        processor = build_processor()
+        out = tmp_path / str(settings.stop_after)
+        Trainer(settings, build_model(processor, 0), processor, lambda i: scenes[i % len(scenes)], scenes, out).run()
+        lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+        logs.append([{name: value for name, value in line.items() if name != "cpu_minutes"} for line in lines])
+    assert [line["step"] for line in logs[1]] == [2]
+    assert logs[0][:1] == logs[1]
 
 
 def test_too_few_steps_to_start_the_codebooks_say_so(tmp_path):

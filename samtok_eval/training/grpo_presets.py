@@ -43,11 +43,11 @@ PAPER: dict[str, Any] = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "demo": {
-        "steps": 110,
+        "steps": 90,
         "prompts_per_step": 24,
         "samples": 8,
         "sequences_per_device": 64,
-        "learning_rate": 2e-4,
+        "learning_rate": 1.5e-4,
         "schedule": "linear",
         "warmup_steps": 5,
         "kl_weight": 0.02,
@@ -57,8 +57,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "held_out_tokens": 128,
         "weights": DEMO_WEIGHTS,
         "gcg_share": 0.4,
-        "evaluate_every": 22,
-        "save_every": 22,
+        "evaluate_every": 18,
+        "save_every": 18,
     },
     "paper-gres": {**PAPER, "samples": 8, "epochs": 16},
     "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},

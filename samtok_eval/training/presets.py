@@ -34,13 +34,16 @@ DEMO_TOKENIZER = MaskTokenizerConfig(
     decoder_downsample_rate=1,
 )
 TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000), "paper": PAPER}
+CHOICES = SftTraining(
+    warmup_tower_steps=0, steps=1800, pictures=10, row_tokens=300, choice_factor=3, learning_rate=1.2e-3, seed=1
+)
 SFTS = {
     "demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300),
-    "demo-choices": SftTraining(
-        warmup_tower_steps=0, steps=1800, pictures=10, row_tokens=300, choice_factor=3, learning_rate=1.2e-3, seed=1
-    ),
+    "demo-choices": CHOICES,
+    "demo-early": replace(CHOICES, stop_after=800),
 }
-"""`demo-choices` goes on from the checkpoint that `demo` made."""
+"""`demo-choices` goes on from the checkpoint that `demo` made. `demo-early` is its state after 800 steps, which leaves
+reinforcement something to gain."""
 DEMO_SFT_SCENES = 10000
 ROLLED_SCENES = 48
 
@@ -85,6 +88,7 @@ def run_sft_preset(
             settings,
             warmup_tower_steps=min(steps, settings.warmup_tower_steps),
             steps=steps,
+            stop_after=None,
             evaluate_every=max(steps // 2, 1),
         )
     torch.set_num_threads(threads)

@@ -56,6 +56,8 @@ class SftTraining:
     """Steps of dense supervision of the vision tower alone."""
     steps: int
     """Steps on questions."""
+    stop_after: int | None = None
+    """End after so many of them, while the rate is still high."""
     tower_pictures: int = 16
     pictures: int = 16
     dialogues: int = 8
@@ -375,7 +377,8 @@ class Trainer:
             betas=(0.9, 0.98),
             weight_decay=self.settings.weight_decay,
         )
-        for step in range(self.settings.steps):
+        steps = self.settings.stop_after or self.settings.steps
+        for step in range(steps):
             for group in optimizer.param_groups:
                 cycle = one_cycle(step, self.settings.steps, self.settings.warmup_steps)
                 group["lr"] = self.settings.learning_rate * group["factor"] * cycle
@@ -387,7 +390,7 @@ class Trainer:
             tokens = torch.cat(vision.pooler_output)
             dense, _ = self.dense(tokens, self.model.get_input_embeddings().weight, scenes)
             self._step(optimizer, loss + self.settings.dense_weight * dense + self._pull(tokens), [*rest, *tower])
-            if (step + 1) % self.settings.evaluate_every == 0 or step + 1 == self.settings.steps:
+            if (step + 1) % self.settings.evaluate_every == 0 or step + 1 == steps:
                 line = {"stage": "questions", "step": step + 1, "loss": round(float(loss.detach()), 4)}
                 self._log(line | held_out_report(self, self.held_out))
                 self.save()
