@@ -24,6 +24,7 @@ from samtok_eval.training.grpo import reward_functions, train_grpo
 from samtok_eval.training.grpo_decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo_held_out import (
     Answered,
+    attempted,
     bought,
     quality,
     report,
@@ -247,6 +248,7 @@ def test_a_report_counts_masks_misses_and_codes():
     # Half of the truth is reached at a precision of one half: 51 of the 101 points of recall.
     assert found["gcg_ap50"] == pytest.approx(0.5 * 51 / 101, abs=1e-4)
     assert quality(ANSWERS[::-1]) == [0.5, 0.0, 1.0, 0.5]
+    assert attempted(ANSWERS[::-1]) == [1.0, 0.0]
     assert report([]) == {"distinct_codes": 0}
 
 
@@ -266,26 +268,30 @@ def test_reward_is_bought_when_it_rises_while_masks_fall_beyond_chance(change, r
     assert bought(start, [a + b for a, b in zip(start, change, strict=True)], *rewards) is verdict
 
 
-def monitored(tmp_path, **changes):
-    """A monitor whose masks get worse with every report."""
+QUALITY, ATTEMPTED = "held-out quality", "share of targets that get a mask"
+
+
+def monitored(tmp_path, falls=QUALITY, **changes):
+    """A monitor of a run in which one number gets worse after the first report and the other does not."""
     settings = recipe("demo", {"evaluate_every": 1, **changes})
     monitor = HeldOutMonitor(settings, None, None, [], tmp_path, "", lambda *_: None)
-    monitor._start = [0.9] * 10
+    monitor._start = {QUALITY: [0.9] * 10, ATTEMPTED: [0.9] * 10}
     control = SimpleNamespace(should_training_stop=False, should_save=False)
     stops = []
     for step in range(1, 5):
         state = SimpleNamespace(global_step=step, is_world_process_zero=True)
-        monitor._now = [0.9 - 0.1 * (step > 1)] * 10
-        monitor.on_log(None, state, control, {"reward": 0.1 * step, "held_out/giou": monitor._now[0]})
+        monitor._now = {**monitor._start, falls: [0.9 - 0.1 * (step > 1)] * 10}
+        monitor.on_log(None, state, control, {"reward": 0.1 * step, "held_out/giou": 0.9})
         stops.append(control.should_training_stop)
     return stops, monitor
 
 
-def test_a_run_that_buys_reward_is_warned_and_ended(tmp_path, caplog):
-    stops, monitor = monitored(tmp_path)
+@pytest.mark.parametrize("falls", [QUALITY, ATTEMPTED])
+def test_a_run_that_buys_reward_is_warned_and_ended(tmp_path, caplog, falls):
+    stops, monitor = monitored(tmp_path, falls)
     assert stops == [False, False, True, True]
     assert [line.get("held_out/bought") for line in monitor.lines] == [None, 1, 1, 1]
-    assert "reward rose from 0.100 to 0.200 while held-out quality fell from 0.900 to 0.800" in caplog.text
+    assert f"reward rose from 0.100 to 0.200 while {falls} fell from 0.900 to 0.800" in caplog.text
     assert [json.loads(line)["step"] for line in (tmp_path / "training_log.jsonl").open()] == [1, 2, 3, 4]
 
 

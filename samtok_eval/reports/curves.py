@@ -18,7 +18,7 @@ from samtok_eval.errors import DataError, UsageError
 
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 56, 170, 34, 40
-WIDTH_OF_KEY = 30
+WIDTH_OF_KEY, WIDTH_OF_LETTER = 30, 7.2
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 4", "1 3")
 TICKS = 5
@@ -68,11 +68,14 @@ def curves_svg(curves: Mapping[str, Curve], title: str) -> str:
         x = LEFT + (step - first) / spans[0] * (WIDTH - LEFT - RIGHT)
         return round(x, 1), round(HEIGHT - BOTTOM - (value - low) / spans[1] * (HEIGHT - TOP - BOTTOM), 1)
 
+    # Long names widen the picture; the plot keeps its size.
+    names = WIDTH - RIGHT + 18 + WIDTH_OF_KEY + WIDTH_OF_LETTER * max(map(len, curves))
+    width = max(WIDTH, round(names))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" role="img" '
         f'font-family="sans-serif" font-size="12" fill="#555555">',
         f"<title>{escape(title)}</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        f'<rect width="{width}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="18" font-size="13" fill="#1a1d21">{escape(title)}</text>',
     ]
     for share in np.linspace(0, 1, TICKS):

@@ -7,7 +7,7 @@ stands on masks decoded by the mask tokenizer, and `bought` compares them with t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -157,16 +157,32 @@ def quality(answers: Sequence[Answered]) -> list[float]:
     ]
 
 
+def attempted(answers: Sequence[Answered]) -> list[float]:
+    """For each referring question with a target 1 where the answer marks anything, 0 where it denies the target.
+
+    gIoU alone may not tell: where right denials pay more than masks, denying everything that is hard raises it.
+    """
+    ordered = sorted(answers, key=lambda a: a.number)
+    return [float(bool(a.codes)) for a in ordered if a.source != GCG and a.truths]
+
+
+SERIES: Mapping[str, Callable[[Sequence[Answered]], list[float]]] = {
+    "held-out quality": quality,
+    "share of targets that get a mask": attempted,
+}
+"""What must not fall while reward rises."""
+
+
 def bought(start: Sequence[float], now: Sequence[float], first_reward: float, reward: float) -> bool:
     """Whether reward was gained at the cost of masks.
 
-    Rule: the mean reward since the last report is above that of the first reported window, and the mean difference of
-    `quality` to the start, question by question, is more than two standard errors below 0. Pairing the questions makes
+    Rule: the mean reward since the last report is above that of the first reported window, and the mean difference to
+    the start, question by question, is more than two standard errors below 0. Pairing the questions makes
     the rule sensitive to real losses and blind to which questions happen to be hard.
 
     Args:
-        start: `quality` before training.
-        now: `quality` of the same questions now.
+        start: one of `SERIES` before training.
+        now: the same of the same questions now.
         first_reward: mean reward of the first window.
         reward: mean reward of the last window.
     """

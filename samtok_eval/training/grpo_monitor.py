@@ -18,11 +18,11 @@ from transformers import TrainerCallback
 
 from samtok_eval.run_store import write_json
 from samtok_eval.training.grpo_held_out import (
+    SERIES,
     Answered,
     HeldOutQuestion,
     answer_questions,
     bought,
-    quality,
     report,
 )
 
@@ -43,9 +43,9 @@ class HeldOutMonitor(TrainerCallback):
     """Asks held-out questions and writes the log.
 
     Rule: at a report, reward is bought when its mean since the last report is above that of the first window, while
-    held-out quality has fallen since the start by more than two standard errors of the paired differences
-    (`grpo_held_out.bought`). Every such report is a warning; `patience` of them in a row end the run, where
-    `stop_when_bought` is set.
+    held-out quality, or the share of targets that get a mask, has fallen since the start by more than two standard
+    errors of the paired differences (`grpo_held_out.bought`). Every such report is a warning; `patience` of them in a
+    row end the run, where `stop_when_bought` is set.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class HeldOutMonitor(TrainerCallback):
         self.questions, self.out, self.suffix, self.save = list(enumerate(questions)), out, suffix, save
         self.lines: list[dict[str, Any]] = []
         self._waiting: dict[str, float] = {}
-        self._start: list[float] = []
-        self._now: list[float] = []
+        self._start: dict[str, list[float]] = {}
+        self._now: dict[str, list[float]] = {}
 
     def take(self) -> dict[str, float]:
         """The report that has not been logged yet."""
@@ -91,7 +91,7 @@ class HeldOutMonitor(TrainerCallback):
             self._rewrite()
             return
         answers = self._ask(model)
-        self._start = quality(answers)
+        self._start = _series(answers)
         if state.is_world_process_zero:
             write_json(self.out / START_FILE, self._start)
         self._add({"step": 0, **self._named(answers)}, state)
@@ -101,7 +101,7 @@ class HeldOutMonitor(TrainerCallback):
         """Report when due; the numbers wait for the trainer's next line."""
         if state.global_step % self.settings.evaluate_every == 0 or state.global_step == state.max_steps:
             answers = self._ask(model)
-            self._now = quality(answers)
+            self._now = _series(answers)
             self._waiting = self._named(answers)
             self._keep_best(model, state)
 
@@ -121,18 +121,21 @@ class HeldOutMonitor(TrainerCallback):
         if len(rewards) <= window:
             return
         first, last = (sum(part) / len(part) for part in (rewards[:window], rewards[-window:]))
-        line[f"{PREFIX}bought"] = int(bought(self._start, self._now, first, last))
+        fallen = [name for name in self._now if bought(self._start[name], self._now[name], first, last)]
+        line[f"{PREFIX}bought"] = int(bool(fallen))
         reports = [old[f"{PREFIX}bought"] for old in [*self.lines, line] if f"{PREFIX}bought" in old]
         if not line[f"{PREFIX}bought"]:
             return
         row = 0
         while row < len(reports) and reports[-1 - row]:
             row += 1
-        logger.warning(
-            "update %d: reward rose from %.3f to %.3f while held-out quality fell from %.3f to %.3f (report %d of %d "
-            "in a row); raise kl_weight, lower learning_rate or no_target_share",
-            line["step"], first, last, _mean(self._start), _mean(self._now), row, self.settings.patience,
-        )  # fmt: skip
+        for name in fallen:
+            logger.warning(
+                "update %d: reward rose from %.3f to %.3f while %s fell from %.3f to %.3f (report %d of %d in a row); "
+                "raise kl_weight, lower learning_rate or no_target_share, or start from a better checkpoint",
+                line["step"], first, last, name, _mean(self._start[name]), _mean(self._now[name]), row,
+                self.settings.patience,
+            )  # fmt: skip
         if self.settings.stop_when_bought and row >= self.settings.patience:
             logger.warning("training ends here; the state of the highest held-out gIoU is in %s, if any beat the start",
                            self.out / "best")  # fmt: skip
@@ -166,6 +169,10 @@ class HeldOutMonitor(TrainerCallback):
     def _rewrite(self) -> None:
         if PartialState().is_main_process:
             (self.out / LOG_FILE).write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+
+
+def _series(answers: Sequence[Answered]) -> dict[str, list[float]]:
+    return {name: series(answers) for name, series in SERIES.items()}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -36,6 +36,17 @@ def test_points_stand_between_the_axes():
     assert line == f"{float(LEFT)},{float(TOP)} {middle} {float(right)},{float(bottom)}"
 
 
+def test_long_names_widen_the_picture_and_leave_the_plot_alone():
+    name = "held_out/some_rather_long_field_name"
+    short, long = (curves_svg({text: [(0, 4), (20, 0)]}, "t") for text in ("loss", name))
+    widths = [int(re.search(r'viewBox="0 0 (\d+) ', text)[1]) for text in (short, long)]
+    key = float(re.search(rf'<text x="([\d.]+)" y="[\d.]+">{name}', long)[1])
+    assert widths[0] == WIDTH
+    assert widths[1] > key + 7 * len(name)
+    lines = [re.search('polyline points="([^"]*)"', text)[1] for text in (short, long)]
+    assert lines[0] == lines[1]
+
+
 def test_a_flat_curve_of_one_point_can_be_drawn():
     assert "nan" not in curves_svg({"loss": [(5, 1.0)]}, "one")
 
