@@ -13,12 +13,14 @@ from samtok_eval.errors import UsageError
 
 def grpo_command(
     out: Annotated[Path, typer.Option(help="Folder of the run; the best checkpoint is OUT/best.")],
-    preset: Annotated[str, typer.Option(help="demo, paper-gres or paper-gcg; see docs/train_grpo.md.")] = "demo",
+    preset: Annotated[
+        str, typer.Option(help="demo, demo-gres, paper-gres or paper-gcg; see docs/train_grpo.md.")
+    ] = "demo",
     model: Annotated[str | None, typer.Option(help="Checkpoint to start from; the bundled one by default.")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Mask tokenizer, when not beside the model: demo, a folder, a file or a hub id.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Prompts, .parquet or .jsonl; demo draws its own.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Prompts, .parquet or .jsonl; the demos draw their own.")] = None,
     data_root: Annotated[str | None, typer.Option(help="Benchmark that is held out; drawn scenes without it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates instead of the recipe's.")] = None,
     prompts_per_step: Annotated[int | None, typer.Option(help="Prompts of an update, over all devices.")] = None,
@@ -31,6 +33,7 @@ def grpo_command(
         list[str] | None, typer.Option(help="NAME=WEIGHT, repeated: instead of the recipe's, for every source.")
     ] = None,
     evaluate_every: Annotated[int | None, typer.Option(help="Updates between held-out reports.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Drawn training scenes; as many as are needed by default.")] = None,
     held_out_scenes: Annotated[int | None, typer.Option(help="Drawn scenes of a report.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of prompts and sampling.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
@@ -39,7 +42,7 @@ def grpo_command(
 ) -> None:
     """Reinforce a checkpoint with rewards on its mask words; held-out masks are watched beside the reward."""
     from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-    from samtok_eval.training.grpo_presets import DEMO, HELD_OUT_SCENES, GrpoRun, run_grpo_preset
+    from samtok_eval.training.grpo_presets import HELD_OUT_SCENES, GrpoRun, run_grpo_preset
 
     logging.getLogger("samtok_eval").setLevel(logging.INFO)
     overrides = {
@@ -56,10 +59,11 @@ def grpo_command(
     }
     run = GrpoRun(
         model=model or DEMO_CHECKPOINT,
-        tokenizer=DEMO_CHECKPOINT if tokenizer == DEMO else tokenizer,
+        tokenizer=DEMO_CHECKPOINT if tokenizer == "demo" else tokenizer,
         data=data,
         data_root=data_root,
         overrides={name: value for name, value in overrides.items() if value is not None},
+        scenes=scenes,
         resume=resume,
         device=device,
         threads=threads,

@@ -221,7 +221,7 @@ def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes,
 
 
 def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(UsageError, match="no preset 'big'; choose from demo, paper-gres, paper-gcg"):
+    with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-gres, paper-gres, paper-gcg"):
         run_grpo_preset("big", tmp_path)
     with pytest.raises(UsageError, match="no setting 'lr'"):
         run_grpo_preset("demo", tmp_path, GrpoRun(overrides={"lr": 1}))

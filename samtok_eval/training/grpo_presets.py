@@ -1,4 +1,4 @@
-"""Named recipes of reinforcement learning: `demo` on drawn scenes, `paper-gres` and `paper-gcg` on prompt files.
+"""Named recipes of reinforcement learning: `demo`, `demo-gres` on drawn scenes, `paper-gres`, `paper-gcg` on files.
 
 The paper's values are those of `rl/config.yaml` and its shell scripts: groups of 8 (GRES) or 16 (GCG) answers, 512
 prompts per rollout and 128 per update, learning rate 1e-6 held constant, divergence 1e-2, clipping 0.2 below and 0.3
@@ -41,29 +41,42 @@ PAPER: dict[str, Any] = {
     "save_every": 20,
     "held_out_tokens": 2048,
 }
+DRAWN: dict[str, Any] = {
+    "steps": 90,
+    "prompts_per_step": 24,
+    "samples": 8,
+    "sequences_per_device": 64,
+    "learning_rate": 1.5e-4,
+    "schedule": "linear",
+    "warmup_steps": 5,
+    "kl_weight": 0.02,
+    "scale_advantages": "batch",
+    "temperature": 0.7,
+    "max_new_tokens": 80,
+    "held_out_tokens": 128,
+    "weights": DEMO_WEIGHTS,
+    "gcg_share": 0.4,
+    "evaluate_every": 18,
+    "save_every": 18,
+}
 RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {
-        "steps": 90,
-        "prompts_per_step": 24,
-        "samples": 8,
-        "sequences_per_device": 64,
-        "learning_rate": 1.5e-4,
-        "schedule": "linear",
-        "warmup_steps": 5,
-        "kl_weight": 0.02,
-        "scale_advantages": "batch",
-        "temperature": 0.7,
-        "max_new_tokens": 80,
-        "held_out_tokens": 128,
-        "weights": DEMO_WEIGHTS,
-        "gcg_share": 0.4,
-        "evaluate_every": 18,
-        "save_every": 18,
+    "demo": DRAWN,
+    "demo-gres": {
+        **DRAWN,
+        "steps": 130,
+        "prompts_per_step": 16,
+        "learning_rate": 1e-4,
+        "max_new_tokens": 48,
+        "weights": {"gres": {"decoded_iou": 1.0}},
+        "gcg_share": 0.0,
+        "evaluate_every": 26,
+        "save_every": 26,
     },
     "paper-gres": {**PAPER, "samples": 8, "epochs": 16},
     "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},
 }
-DEMO = "demo"
+DEMOS = ("demo", "demo-gres")
+"""Recipes that draw their prompts."""
 FIRST_SCENE = 20_000
 """Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
 PER_SCENE = 3
@@ -82,7 +95,7 @@ class GrpoRun:
     tokenizer: str | Path | None = None
     """Mask tokenizer; the one beside the model by default."""
     data: Path | None = None
-    """Prompts, `.parquet` or `.jsonl`; `demo` draws its own."""
+    """Prompts, `.parquet` or `.jsonl`; the demos draw their own."""
     data_root: str | None = None
     """Where the paper recipes find the benchmark that is held out; drawn scenes without it."""
     overrides: Mapping[str, Any] | None = None
@@ -115,7 +128,7 @@ def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[
     """Train by a named recipe.
 
     Args:
-        preset: `demo`, `paper-gres` or `paper-gcg`.
+        preset: `demo`, `demo-gres`, `paper-gres` or `paper-gcg`.
         out: folder of the trained checkpoint.
         run: everything else.
 
@@ -152,7 +165,7 @@ def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskT
 
     if run.data is not None:
         return read_prompts(run.data)
-    if preset != DEMO:
+    if preset not in DEMOS:
         raise UsageError(
             f"preset {preset} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
         )
@@ -165,7 +178,7 @@ def _held_out(preset: str, run: GrpoRun) -> list[HeldOutQuestion]:
     from samtok_eval.training.grpo_held_out import sample_questions, scene_questions
     from samtok_eval.training.presets import DEVELOPMENT
 
-    if run.data_root is None or preset == DEMO:
+    if run.data_root is None or preset in DEMOS:
         return scene_questions(DEVELOPMENT, run.held_out_scenes)
     from samtok_eval.evaluation import read_samples
     from samtok_eval.task import load_tasks
