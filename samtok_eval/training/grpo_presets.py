@@ -27,8 +27,8 @@ DEMO_WEIGHTS = {
     "gres": {"matched_answer": 1.0, "decoded_iou": 1.0, "non_repetition": 0.2},
     "glamm_gcg": {"matched_answer": 1.0, "decoded_matched_iou": 1.0, "grounded_phrases": 0.3, "non_repetition": 0.2},
 }
-"""One-to-one matching of words, so that neither near copies of a right mask nor malformed spans pay, and decoded masks:
-of the short start's drawn answers too few have a right word for words alone to teach (docs/train_grpo.md)."""
+"""One-to-one matching of words, so that neither near copies of a right mask nor malformed spans pay, and decoded masks,
+since words alone say little about this tokenizer's masks (docs/train_grpo.md)."""
 PAPER: dict[str, Any] = {
     "steps": None,
     "prompts_per_step": 128,
