@@ -99,6 +99,23 @@ def test_the_demo_benchmark_is_a_function_of_the_code_alone(demo_root, tmp_path)
     assert all((demo_root / f).read_bytes() == (tmp_path / "again" / f).read_bytes() for f in files)
 
 
+def test_fresh_scenes_share_nothing_with_the_benchmark_and_may_be_more(demo_root, tmp_path):
+    build_demo(tmp_path / "fresh", HELD_OUT + 20_000_000, times=2)
+    for name, split in (("gres", "val"), ("gcg", "test"), ("scene_graph", "test")):
+        usual, fresh = ({s.image.id for s in TASKS[name].read(root, split)} for root in (demo_root, tmp_path / "fresh"))
+        assert len(fresh) == 2 * len(usual)
+        assert not fresh & usual
+    with pytest.raises(DataError, match="mr_refcoco_val_sampled"):
+        TASKS["interactive"].read(tmp_path / "fresh", "refcoco")
+
+
+@pytest.mark.parametrize(("first_scene", "times"), [(5, 1), (HELD_OUT - 1, 1), (HELD_OUT, 0)])
+def test_training_scenes_are_never_held_out(first_scene, times, tmp_path):
+    with pytest.raises(ValueError, match="smaller seeds are training scenes"):
+        build_demo(tmp_path / "out", first_scene, times)
+    assert not list(tmp_path.iterdir())
+
+
 def test_build_demo_never_overwrites(demo_root):
     with pytest.raises(FileExistsError):
         build_demo(demo_root)

@@ -68,20 +68,31 @@ BENCHMARKS = (
 )
 
 
-def build_demo(out: Path) -> None:
+def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     """Write the whole data root; it appears complete or not at all.
 
     Args:
         out: folder that must not exist yet or be empty.
+        first_scene: seed of the first held-out scene. With another one, scenes on which nothing has been chosen yet.
+        times: so many times the scenes of each held-out split.
+
+    The multi-round files need the codes of their scenes and are only written for the benchmark itself.
 
     Raises:
         FileExistsError: the folder holds something.
+        ValueError: the seeds are those of training scenes, or there are no scenes.
     """
+    if first_scene < HELD_OUT or times < 1:
+        raise ValueError(
+            f"expected a first scene from {HELD_OUT} (smaller seeds are training scenes) and times from 1, "
+            f"got {first_scene} and {times}"
+        )
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(out)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
-    scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in _splits()}
+    splits = _splits(first_scene, times)
+    scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in splits}
     _write_images(part / "coco" / "train2014", (scene for several in scenes.values() for scene in several))
     instances = json.dumps(_instances([scene for several in scenes.values() for scene in several]))
     for benchmark in BENCHMARKS:
@@ -96,7 +107,8 @@ def build_demo(out: Path) -> None:
             path.write_bytes(pickle.dumps(refs, protocol=2))
     formats.write_gcg(part, {"val": scenes["val"], "test": scenes["test"]})
     formats.write_psg(part, scenes["train"], scenes["val"])
-    formats.write_multi_round(part, multi_round_scenes())
+    if (first_scene, times) == (HELD_OUT, 1):
+        formats.write_multi_round(part, multi_round_scenes())
     formats.write_gar(part, scenes["val"])
     formats.write_dlc(part, scenes["val"])
     formats.write_grounding_suite(part, scenes["val"])
@@ -133,11 +145,12 @@ def picture_name(seed: int) -> str:
     return f"DEMO_train2014_{seed:012d}.png"
 
 
-def _splits() -> list[_Split]:
-    splits, first = [], HELD_OUT
+def _splits(first_scene: int = HELD_OUT, times: int = 1) -> list[_Split]:
+    splits, first = [_Split("train", 0, SPLIT_SCENES["train"])], first_scene
     for name, count in SPLIT_SCENES.items():
-        splits.append(_Split(name, 0 if name == "train" else first, count))
-        first += 0 if name == "train" else count
+        if name != "train":
+            splits.append(_Split(name, first, times * count))
+            first += times * count
     return splits
 
 
