@@ -180,6 +180,8 @@ def test_unknown_sources_and_rewards_are_refused():
         check_sources(TINY, [prompt])
     with pytest.raises(UsageError, match="no reward is called 'format_'"):
         check_sources(recipe("demo", {"weights": {"psg": {"format_": 1.0}}}), [prompt])
+    with pytest.raises(UsageError, match="expected a name such as decoded_iou"):
+        check_sources(recipe("demo", {"weights": {"psg": {"decoded_iuo": 1.0}}}), [prompt])
 
 
 def test_the_paper_recipes_hold_the_papers_values(tmp_path):

@@ -93,7 +93,7 @@ def check_sources(settings: GrpoTraining, prompts: Sequence[GrpoPrompt]) -> None
         UsageError: the message names them.
     """
     for weights in settings.weights.values():
-        check_weights({name: weight for name, weight in weights.items() if name not in DECODED})
+        check_weights(weights, DECODED)
     unknown = sorted({prompt.source for prompt in prompts} - set(settings.weights))
     if unknown:
         raise UsageError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import split_thinking
@@ -217,15 +217,20 @@ def combined_reward(prediction: str | None, reference: str, weights: Mapping[str
     return sum(weight * REWARDS[name](prediction, reference) for name, weight in weights.items())
 
 
-def check_weights(weights: Mapping[str, float]) -> None:
+def check_weights(weights: Mapping[str, float], further: Iterable[str] = ()) -> None:
     """Refuse weights of rewards that do not exist.
+
+    Args:
+        weights: by reward name.
+        further: names of rewards that compare more than two texts.
 
     Raises:
         UsageError: the message offers near names.
     """
+    known = [*REWARDS, *further]
     for name in weights:
-        if name not in REWARDS:
-            near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.4) or list(REWARDS)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4) or known
             raise UsageError(f"no reward is called {name!r}; expected a name such as {', '.join(near)}")
 
 
