@@ -42,9 +42,8 @@ def main() -> None:
         "licence": "Apache-2.0",
         "made_by": [
             "samtok-eval train tokenizer --preset demo --out TOKENIZER",
-            "samtok-eval train sft --preset demo --tokenizer TOKENIZER --threads 2 --out FIRST",
-            "samtok-eval train sft --preset demo-choices --init FIRST --tokenizer TOKENIZER --threads 2 "
-            "--out CHECKPOINT",
+            "samtok-eval train sft --preset demo --tokenizer TOKENIZER --out FIRST",
+            "samtok-eval train sft --preset demo-choices --init FIRST --tokenizer TOKENIZER --out CHECKPOINT",
         ],
         "recipe": {name: json.loads(_text(place, "training.json")) for name, place in LOGS.items()},
         "last_log_line": {
