@@ -19,6 +19,7 @@ from samtok_eval.demo.tiny_vlm import build_model, build_processor
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import ResidualQuantizer
+from samtok_eval.training import presets
 from samtok_eval.training.codebooks import start_with_kmeans, update_books
 from samtok_eval.training.corpus import CHOICE_KINDS, build_scene, draw_dialogues
 from samtok_eval.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
@@ -206,6 +207,16 @@ def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_pa
         max_new_tokens=4,
     )  # fmt: skip
     assert run.metrics["counters"]["scored"] == 3
+
+
+@pytest.mark.parametrize(("preset", "init"), [("demo", None), ("demo-choices", DEMO_CHECKPOINT)])
+def test_a_recipe_gives_the_same_weights_again(preset, init, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "ROLLED_SCENES", 4)
+    for number in (1, 2):
+        torch.manual_seed(number)
+        run_sft_preset(preset, tmp_path / str(number), None, steps=2, scenes=4, threads=1, init=init)
+    one, two = ((tmp_path / str(number) / "model.safetensors").read_bytes() for number in (1, 2))
+    assert one == two
 
 
 def test_a_recipe_that_ends_early_is_the_whole_one_up_to_there(scenes, tmp_path):

@@ -102,6 +102,8 @@ def run_sft_preset(
     else:
         processor = AutoProcessor.from_pretrained(init)
         model = Qwen3VLForConditionalGeneration.from_pretrained(init, dtype=torch.float32)
+        # What is new beside the model, the head of the dense targets, must not start differently every time.
+        torch.manual_seed(settings.seed)
     trainer = Trainer(settings, model, processor, lambda i: corpus[i % len(corpus)], held_out, out)
     trainer.run()
 
