@@ -308,16 +308,17 @@ def doctor_command(
 def build_demo_command(
     out: Annotated[Path, typer.Option(help="New folder.")],
     first_scene: Annotated[
-        int,
-        typer.Option(min=10_000_000, help="Seed of the first held-out scene; another one for scenes never judged yet."),
-    ] = 10_000_000,
+        int | None, typer.Option(help="Seed of the first held-out scene, such as 30000000 for scenes never judged yet.")
+    ] = None,
     times: Annotated[int, typer.Option(min=1, help="So many times the held-out scenes.")] = 1,
 ) -> None:
     """Write the demo benchmark in the benchmarks' own file formats (fresh scenes: without multi-round files)."""
-    from samtok_eval.demo.benchmark import build_demo
+    from samtok_eval.demo.benchmark import HELD_OUT, build_demo
 
     try:
-        build_demo(out, first_scene, times)
+        build_demo(out, HELD_OUT if first_scene is None else first_scene, times)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"--out {out} exists and is not an empty folder; choose another") from error
     typer.echo(f"demo benchmark in {out}")

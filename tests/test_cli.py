@@ -197,6 +197,12 @@ def test_build_demo_refuses_a_folder_in_use(tmp_path):
     assert "not an empty folder" in done.stderr
 
 
+def test_build_demo_holds_out_no_training_scene(tmp_path):
+    done = command("data", "build-demo", "--out", tmp_path / "out", "--first-scene", "5")
+    assert done.returncode == 1
+    assert "smaller seeds are training scenes" in done.stderr
+
+
 def test_predict_then_score(tmp_path, demo_root):
     done = command(
         "predict", "--task", "gres", "--model", "oracle", "--limit", 5, "--data-root", demo_root, "--out", tmp_path
