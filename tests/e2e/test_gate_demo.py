@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.evaluation import RunOptions, run
 
-LIMIT = 150
+LIMIT = 400
 SHARE = 0.05
 
 
