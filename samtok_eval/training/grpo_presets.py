@@ -28,7 +28,7 @@ DEMO_WEIGHTS = {
     "glamm_gcg": {"matched_answer": 1.0, "decoded_matched_iou": 1.0, "grounded_phrases": 0.3, "non_repetition": 0.2},
 }
 """One-to-one matching of words, so that neither near copies of a right mask nor malformed spans pay, and decoded masks,
-since words said little about the bundled checkpoint's masks (docs/train_grpo.md)."""
+since words said little about a finished checkpoint's masks (docs/train_grpo.md)."""
 PAPER: dict[str, Any] = {
     "steps": None,
     "prompts_per_step": 128,
