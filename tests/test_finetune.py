@@ -282,6 +282,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, kind, tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             finetune(this)
     assert len(losses(this.out)) == 2
+    # A run that is killed while it writes leaves a part of a line.
+    with (this.out / "training_log.jsonl").open("a") as log:
+        log.write('{"step": 3, "lo')
     with pytest.raises(UsageError, match=r"learning_rate was .* choose another folder, or give --fresh"):
         finetune(replace(this, settings=replace(settings, learning_rate=0.1)))
     written = finetune(this)

@@ -358,9 +358,9 @@ def test_reward_and_held_out_masks_stand_in_one_log(trained):
 
 def test_a_resumed_run_ends_with_exactly_the_same_weights(trained, prompts, demo_tokenizer, tmp_path):
     train(prompts, demo_tokenizer, tmp_path, steps=2)
-    # What was logged after the last save is not part of the resumed run.
+    # What was logged after the last save is not part of the resumed run, nor is a line that was cut off.
     with (tmp_path / "training_log.jsonl").open("a") as log:
-        log.write('{"step": 3}\n')
+        log.write('{"step": 3}\n{"step": 4, "rewa')
     with pytest.raises(UsageError, match=r"begun with learning_rate 0\.001, not 0\.1; go on with the same settings"):
         train(prompts, demo_tokenizer, tmp_path, resume=True, learning_rate=0.1)
     with pytest.raises(UsageError, match="holds a run already; resume it"):

@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from samtok_eval.errors import UsageError
 from samtok_eval.run_store import write_json, write_text
 from samtok_eval.training.sft_data import Skipped
+from samtok_eval.training.step_log import append_line, lines_until, write_lines
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -124,10 +125,8 @@ class LogFile(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop lines behind the state that training goes on from."""
-        if state.is_world_process_zero and self.path.exists():
-            lines = self.path.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            write_text(self.path, "".join(line + "\n" for line in kept))
+        if state.is_world_process_zero:
+            write_lines(self.path, lines_until(self.path, state.global_step))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Append one line.
@@ -137,8 +136,7 @@ class LogFile(TrainerCallback):
         """
         logs = logs or {}
         if state.is_world_process_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+            append_line(self.path, {"step": state.global_step, **logs})
         if not math.isfinite(logs.get("loss", 0.0)):
             raise UsageError(
                 f"the loss is {logs['loss']} at step {state.global_step}; lower --learning-rate, and look at the data "

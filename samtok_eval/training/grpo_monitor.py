@@ -25,6 +25,7 @@ from samtok_eval.training.grpo_held_out import (
     bought,
     report,
 )
+from samtok_eval.training.step_log import append_line, lines_until, write_lines
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -83,10 +84,8 @@ class HeldOutMonitor(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Report the start, or take up the log of the run that is resumed, without what it wrote after its save."""
-        log = self.out / LOG_FILE
         if state.global_step:
-            self.lines = [json.loads(line) for line in log.read_text().splitlines()]
-            self.lines = [line for line in self.lines if line["step"] <= state.global_step]
+            self.lines = lines_until(self.out / LOG_FILE, state.global_step)
             self._start = json.loads((self.out / START_FILE).read_text())
             self._rewrite()
             return
@@ -163,12 +162,11 @@ class HeldOutMonitor(TrainerCallback):
         self.lines.append(line)
         logger.info("grpo %s", line)
         if state.is_world_process_zero:
-            with (self.out / LOG_FILE).open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            append_line(self.out / LOG_FILE, line)
 
     def _rewrite(self) -> None:
         if PartialState().is_main_process:
-            (self.out / LOG_FILE).write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+            write_lines(self.out / LOG_FILE, self.lines)
 
 
 def _series(answers: Sequence[Answered]) -> dict[str, list[float]]:

@@ -9,7 +9,6 @@ samples, at a fraction of the cost, and no answer can be copied from an earlier 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ from samtok_eval.models.transformers_backend import repeat_pictures
 from samtok_eval.run_store import write_json
 from samtok_eval.training.corpus import NO_OBJECT, OUTLINE, CorpusScene, draw_dialogues
 from samtok_eval.training.schedule import one_cycle
+from samtok_eval.training.step_log import append_line
 
 if TYPE_CHECKING:
     from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -462,8 +462,7 @@ class Trainer:
 
     def _log(self, line: dict[str, Any]) -> None:
         line["cpu_minutes"] = round((time.process_time() - self.started) / 60, 2)
-        with (self.out / "training_log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        append_line(self.out / "training_log.jsonl", line)
         logger.info("sft %s", line)
 
 

@@ -6,17 +6,17 @@ In: sums of each step, equal on all ranks. Out, in the run's folder: `training_l
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.training.codebooks import collapse_warning
+from samtok_eval.training.step_log import append_line, lines_until, write_lines
 from samtok_eval.training.tokenizer_forward import Forward
 
 logger = logging.getLogger(__name__)
@@ -98,15 +98,13 @@ class TrainingLog:
             writes: whether this rank writes at all.
             tensorboard: whether to write event files.
         """
-        self._steps, self._writes = steps, writes
-        self._files: dict[str, IO[str]] = {}
+        self._out, self._steps, self._writes = out, steps, writes
         self._board: Any = None
         self._warned: set[int] = set()
         if not writes:
             return
         for name in (EVALUATIONS, STEPS):
-            _keep_lines(out / name, done)
-            self._files[name] = (out / name).open("a")
+            write_lines(out / name, lines_until(out / name, done))
         if tensorboard:
             self._board = _event_writer(out / TENSORBOARD, done)
 
@@ -125,7 +123,7 @@ class TrainingLog:
         self._warn_of_collapse(window.codes)
         if not self._writes:
             return
-        self._write(STEPS, line)
+        append_line(self._out / STEPS, line)
         self._scalars("train", line, step)
         codes = "".join(f" | {name} {' '.join(map(str, values))}" for name, values in window.use().items())
         logger.info(
@@ -136,14 +134,12 @@ class TrainingLog:
     def evaluation(self, line: dict[str, Any]) -> None:
         """Quality on held-out pictures, with `step` among the keys."""
         if self._writes:
-            self._write(EVALUATIONS, line)
+            append_line(self._out / EVALUATIONS, line)
             self._scalars("held_out", line, int(line["step"]))
             logger.info("tokenizer %s", line)
 
     def close(self) -> None:
-        """Close all files."""
-        for file in self._files.values():
-            file.close()
+        """Close the event files."""
         if self._board is not None:
             self._board.close()
 
@@ -153,10 +149,6 @@ class TrainingLog:
             if message and book not in self._warned and self._writes:
                 logger.warning(message)
             (self._warned.add if message else self._warned.discard)(book)
-
-    def _write(self, name: str, line: dict[str, Any]) -> None:
-        self._files[name].write(json.dumps(line) + "\n")
-        self._files[name].flush()
 
     def _scalars(self, group: str, line: dict[str, Any], step: int) -> None:
         if self._board is None:
@@ -168,19 +160,6 @@ class TrainingLog:
             for key, number in values.items():
                 if isinstance(number, int | float):
                     self._board.add_scalar(f"{group}/{key}", number, step)
-
-
-def _keep_lines(path: Path, done: int) -> None:
-    """Drop the lines after step `done`, also one that was cut off."""
-    kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            step = json.loads(line)["step"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            break
-        if step <= done:
-            kept.append(line + "\n")
-    path.write_text("".join(kept))
 
 
 def _event_writer(folder: Path, done: int) -> Any:

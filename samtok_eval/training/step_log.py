@@ -1,0 +1,41 @@
+"""Logs of training: one JSON object a line, each with the `step` it belongs to.
+
+In: lines while training runs. Out: a file that a run which goes on finds without what it will write again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from samtok_eval.run_store import write_text
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add one line; it is on disk before the next step."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def lines_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """The lines up to a step, in order, without one that was cut off when the run was killed.
+
+    Args:
+        path: a log; one that does not exist has no lines.
+        step: the last that counts.
+    """
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+            if line["step"] <= step:
+                found.append(line)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            break
+    return found
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Replace the log by these lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
