@@ -14,7 +14,7 @@ from samtok_eval.errors import UsageError
 def grpo_command(
     out: Annotated[Path, typer.Option(help="Folder of the run; the best checkpoint is OUT/best.")],
     preset: Annotated[
-        str, typer.Option(help="demo, demo-gres, paper-gres or paper-gcg; see docs/train_grpo.md.")
+        str, typer.Option(help="demo, demo-gres, demo-gcg, paper-gres or paper-gcg; see docs/train_grpo.md.")
     ] = "demo",
     model: Annotated[str | None, typer.Option(help="Checkpoint to start from; the bundled one by default.")] = None,
     tokenizer: Annotated[

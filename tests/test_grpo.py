@@ -32,7 +32,7 @@ from samtok_eval.training.grpo_held_out import (
     scene_questions,
 )
 from samtok_eval.training.grpo_monitor import HeldOutMonitor
-from samtok_eval.training.grpo_presets import DEMO_WEIGHTS, GrpoRun, recipe, run_grpo_preset
+from samtok_eval.training.grpo_presets import DEMO_WEIGHTS, GrpoRun, _prompts, recipe, run_grpo_preset
 from samtok_eval.training.grpo_prompts import GCG, GRES, GrpoPrompt, dataset_of, read_prompts, scene_prompts
 from samtok_eval.training.grpo_settings import GrpoTraining, check_sources, on_cpu, trl_config
 from samtok_eval.training.presets import DEVELOPMENT
@@ -66,6 +66,13 @@ def test_scenes_give_the_asked_shares_of_captions_and_of_questions_without_targe
     assert {p.source for p in scene_prompts(scenes, 5, 0.0, 0.0, 0)} == {GRES}
     with pytest.raises(UsageError, match="gcg_share must lie between 0 and 1, got 2"):
         scene_prompts(scenes, 1, 0.1, 2, 0)
+
+
+def test_the_recipe_for_captions_asks_for_each_of_another_scene(demo_tokenizer):
+    settings = recipe("demo-gcg", {"steps": 2, "prompts_per_step": 3})
+    found = _prompts("demo-gcg", settings, GrpoRun(), demo_tokenizer)
+    assert [p.source for p in found] == [GCG] * 6
+    assert len({p.images for p in found}) == 6
 
 
 def test_every_epoch_has_its_own_order_and_thinking_is_asked_for_behind_the_text():
@@ -223,7 +230,7 @@ def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes,
 
 
 def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-gres, paper-gres, paper-gcg"):
+    with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-gres, demo-gcg, paper-gres"):
         run_grpo_preset("big", tmp_path)
     with pytest.raises(UsageError, match="no setting 'lr'"):
         run_grpo_preset("demo", tmp_path, GrpoRun(overrides={"lr": 1}))

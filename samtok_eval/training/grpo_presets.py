@@ -1,4 +1,4 @@
-"""Named recipes of reinforcement learning: `demo`, `demo-gres` on drawn scenes, `paper-gres`, `paper-gcg` on files.
+"""Named recipes of reinforcement learning: `demo`... on drawn scenes, `paper-gres` and `paper-gcg` on files.
 
 The paper's values are those of `rl/config.yaml` and its shell scripts: groups of 8 (GRES) or 16 (GCG) answers, 512
 prompts per rollout and 128 per update, learning rate 1e-6 held constant, divergence 1e-2, clipping 0.2 below and 0.3
@@ -72,10 +72,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "evaluate_every": 26,
         "save_every": 26,
     },
+    "demo-gcg": {**DRAWN, "steps": 40, "gcg_share": 1.0, "evaluate_every": 10, "save_every": 10},
     "paper-gres": {**PAPER, "samples": 8, "epochs": 16},
     "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},
 }
-DEMOS = ("demo", "demo-gres")
+DEMOS = ("demo", "demo-gres", "demo-gcg")
 """Recipes that draw their prompts."""
 FIRST_SCENE = 20_000
 """Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
@@ -101,7 +102,7 @@ class GrpoRun:
     overrides: Mapping[str, Any] | None = None
     """Fields of `GrpoTraining` to change."""
     scenes: int | None = None
-    """Drawn training scenes; by default so many that no prompt is met twice."""
+    """Drawn training scenes; by default so many that every drawn prompt is met once."""
     held_out_scenes: int = HELD_OUT_SCENES
     resume: bool = False
     device: str = "auto"
@@ -128,7 +129,7 @@ def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[
     """Train by a named recipe.
 
     Args:
-        preset: `demo`, `demo-gres`, `paper-gres` or `paper-gcg`.
+        preset: `demo`, `demo-gres`, `demo-gcg`, `paper-gres` or `paper-gcg`.
         out: folder of the trained checkpoint.
         run: everything else.
 
@@ -169,9 +170,11 @@ def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskT
         raise UsageError(
             f"preset {preset} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
         )
-    count = run.scenes or math.ceil((settings.steps or 1) * settings.prompts_per_step / PER_SCENE)
+    # A scene has many questions, but one grounded caption.
+    per_scene = 1 if settings.gcg_share == 1 else PER_SCENE
+    count = run.scenes or math.ceil((settings.steps or 1) * settings.prompts_per_step / per_scene)
     scenes = (build_scene(seed, tokenizer) for seed in range(FIRST_SCENE, FIRST_SCENE + count))
-    return scene_prompts(scenes, PER_SCENE, settings.no_target_share, settings.gcg_share, settings.seed)
+    return scene_prompts(scenes, per_scene, settings.no_target_share, settings.gcg_share, settings.seed)
 
 
 def _held_out(preset: str, run: GrpoRun) -> list[HeldOutQuestion]:
