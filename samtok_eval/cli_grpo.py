@@ -79,7 +79,7 @@ def _weights(preset: str, rewards: list[str]) -> dict[str, dict[str, float]]:
     Raises:
         UsageError: a text is not of that form.
     """
-    from samtok_eval.training.grpo_presets import recipe
+    from samtok_eval.training.grpo_presets import recipe, stages
 
     weights = {}
     for text in rewards:
@@ -88,7 +88,7 @@ def _weights(preset: str, rewards: list[str]) -> dict[str, dict[str, float]]:
             weights[name] = float(weight)
         except ValueError as error:
             raise UsageError(f"--reward must be NAME=WEIGHT, such as matched_answer=1, got {text!r}") from error
-    return dict.fromkeys(recipe(preset).weights, weights)
+    return {source: weights for stage in stages(preset) for source in recipe(stage).weights}
 
 
 def register(train_app: typer.Typer) -> None:

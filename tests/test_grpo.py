@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,14 +33,15 @@ from samtok_eval.training.grpo_held_out import (
     scene_questions,
 )
 from samtok_eval.training.grpo_monitor import HeldOutMonitor
-from samtok_eval.training.grpo_presets import DEMO_WEIGHTS, GrpoRun, _prompts, recipe, run_grpo_preset
+from samtok_eval.training.grpo_presets import GrpoRun, _prompts, recipe, run_grpo_preset
 from samtok_eval.training.grpo_prompts import GCG, GRES, GrpoPrompt, dataset_of, read_prompts, scene_prompts
 from samtok_eval.training.grpo_settings import GrpoTraining, check_sources, on_cpu, trl_config
 from samtok_eval.training.presets import DEVELOPMENT
 
+WEIGHTS = {"gres": {"matched_answer": 1.0, "decoded_iou": 1.0}, **recipe("demo-gcg").weights}
 TINY = GrpoTraining(
     steps=4, prompts_per_step=2, samples=2, sequences_per_device=4, max_new_tokens=10, held_out_tokens=10,
-    learning_rate=1e-3, weights=DEMO_WEIGHTS, evaluate_every=2, save_every=2,
+    learning_rate=1e-3, weights=WEIGHTS, evaluate_every=2, save_every=2,
 )  # fmt: skip
 
 
@@ -186,9 +188,9 @@ def test_unknown_sources_and_rewards_are_refused():
     with pytest.raises(UsageError, match="source 'psg' have no rewards; expected one of gres, glamm_gcg"):
         check_sources(TINY, [prompt])
     with pytest.raises(UsageError, match="no reward is called 'format_'"):
-        check_sources(recipe("demo", {"weights": {"psg": {"format_": 1.0}}}), [prompt])
+        check_sources(recipe("demo-gcg", {"weights": {"psg": {"format_": 1.0}}}), [prompt])
     with pytest.raises(UsageError, match="expected a name such as decoded_iou"):
-        check_sources(recipe("demo", {"weights": {"psg": {"decoded_iuo": 1.0}}}), [prompt])
+        check_sources(recipe("demo-gcg", {"weights": {"psg": {"decoded_iuo": 1.0}}}), [prompt])
 
 
 def test_the_paper_recipes_hold_the_papers_values(tmp_path):
@@ -203,7 +205,7 @@ def test_the_paper_recipes_hold_the_papers_values(tmp_path):
 
 
 def test_the_demo_recipe_reaches_the_library(tmp_path):
-    config = trl_config(recipe("demo"), tmp_path, 99, cpu=True)
+    config = trl_config(recipe("demo-gcg"), tmp_path, 99, cpu=True)
     assert (config.scale_rewards, config.warmup_steps, config.temperature) == ("batch", 5, 0.7)
     assert GrpoTraining(steps=1).scale_advantages == "group"
 
@@ -226,12 +228,14 @@ def test_rewards_on_the_command_line_take_the_place_of_the_recipes():
 )
 def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes, prompts, message):
     with pytest.raises(UsageError, match=message):
-        trl_config(recipe("demo", changes), tmp_path, prompts, cpu=True)
+        trl_config(recipe("demo-gcg", changes), tmp_path, prompts, cpu=True)
 
 
 def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-gres, demo-gcg, paper-gres"):
         run_grpo_preset("big", tmp_path)
+    with pytest.raises(UsageError, match="preset demo draws its prompts; give --data to one of demo-gres, demo-gcg"):
+        run_grpo_preset("demo", tmp_path, GrpoRun(data=tmp_path / "prompts.jsonl"))
     with pytest.raises(UsageError, match="no setting 'lr'"):
         run_grpo_preset("demo", tmp_path, GrpoRun(overrides={"lr": 1}))
     with pytest.raises(UsageError, match=r"needs prompts; give a \.parquet or \.jsonl file"):
@@ -282,7 +286,7 @@ QUALITY, ATTEMPTED = "held-out quality", "share of targets that get a mask"
 
 def monitored(tmp_path, falls=QUALITY, **changes):
     """A monitor of a run in which one number gets worse after the first report and the other does not."""
-    settings = recipe("demo", {"evaluate_every": 1, **changes})
+    settings = recipe("demo-gcg", {"evaluate_every": 1, **changes})
     monitor = HeldOutMonitor(settings, None, None, [], tmp_path, "", lambda *_: None)
     monitor._start = {QUALITY: [0.9] * 10, ATTEMPTED: [0.9] * 10}
     control = SimpleNamespace(should_training_stop=False, should_save=False)
@@ -415,3 +419,31 @@ def test_a_qwen25_checkpoint_trains_on_a_prompt_file_by_a_paper_recipe(tmp_path,
     sizes = [json.loads((folder / "processor_config.json").read_text())["image_processor"]["size"]
              for folder in (tmp_path / "model", tmp_path / "out")]  # fmt: skip
     assert sizes[0] == sizes[1]
+
+
+def test_stages_in_turn_are_the_same_recipes_one_by_one_and_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    small = {"steps": 1, "prompts_per_step": 2, "samples": 2, "sequences_per_device": 4, "max_new_tokens": 8}
+    run = GrpoRun(overrides=small | {"held_out_tokens": 8, "save_every": 1}, held_out_scenes=1, device="cpu")
+    run_grpo_preset("demo-gres", tmp_path / "first", run)
+    run_grpo_preset("demo-gcg", tmp_path / "second", replace(run, model=tmp_path / "first", tokenizer=DEMO_CHECKPOINT))
+    begun = []
+
+    def stopped_before_the_second(settings, *arguments, **options):
+        begun.append((settings.gcg_share, options["resume"]))
+        if settings.gcg_share == 1 and len(begun) == 2:
+            raise KeyboardInterrupt
+        return train_grpo(settings, *arguments, **options)
+
+    monkeypatch.setattr(grpo, "train_grpo", stopped_before_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run_grpo_preset("demo", tmp_path / "both", run)
+    with pytest.raises(UsageError, match="demo-gres holds a run already; resume it"):
+        run_grpo_preset("demo", tmp_path / "both", run)
+    for _ in range(2):
+        run_grpo_preset("demo", tmp_path / "both", replace(run, resume=True))
+    assert begun == [(0, False), (1, False), (0, False), (0, True), (1, False), (1, True)]
+    for ours, alone in (("both/demo-gres", "first"), ("both", "second")):
+        found, expected = (load_file(tmp_path / folder / "model.safetensors") for folder in (ours, alone))
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    with pytest.raises(UsageError, match="both holds a run already; resume it"):
+        run_grpo_preset("demo", tmp_path / "both", run)

@@ -1,4 +1,6 @@
-"""Named recipes of reinforcement learning: `demo`... on drawn scenes, `paper-gres` and `paper-gcg` on files.
+"""Named recipes of reinforcement learning: `demo-gres`, `demo-gcg` on drawn scenes, `paper-gres`, `paper-gcg` on files.
+
+`demo` is the first two, one after the other.
 
 The paper's values are those of `rl/config.yaml` and its shell scripts: groups of 8 (GRES) or 16 (GCG) answers, 512
 prompts per rollout and 128 per update, learning rate 1e-6 held constant, divergence 1e-2, clipping 0.2 below and 0.3
@@ -23,12 +25,6 @@ if TYPE_CHECKING:
     from samtok_eval.training.grpo_prompts import GrpoPrompt
     from samtok_eval.training.grpo_settings import GrpoTraining
 
-DEMO_WEIGHTS = {
-    "gres": {"matched_answer": 1.0, "decoded_iou": 1.0, "non_repetition": 0.2},
-    "glamm_gcg": {"matched_answer": 1.0, "decoded_matched_iou": 1.0, "grounded_phrases": 0.3, "non_repetition": 0.2},
-}
-"""One-to-one matching of words, so that neither near copies of a right mask nor malformed spans pay, and decoded masks,
-since words said little about a finished checkpoint's masks (docs/train_grpo.md)."""
 PAPER: dict[str, Any] = {
     "steps": None,
     "prompts_per_step": 128,
@@ -42,42 +38,54 @@ PAPER: dict[str, Any] = {
     "held_out_tokens": 2048,
 }
 DRAWN: dict[str, Any] = {
-    "steps": 90,
-    "prompts_per_step": 24,
     "samples": 8,
     "sequences_per_device": 64,
-    "learning_rate": 1.5e-4,
     "schedule": "linear",
     "warmup_steps": 5,
     "kl_weight": 0.02,
     "scale_advantages": "batch",
     "temperature": 0.7,
-    "max_new_tokens": 80,
     "held_out_tokens": 128,
-    "weights": DEMO_WEIGHTS,
-    "gcg_share": 0.4,
-    "evaluate_every": 18,
-    "save_every": 18,
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "demo": DRAWN,
     "demo-gres": {
         **DRAWN,
         "steps": 130,
         "prompts_per_step": 16,
         "learning_rate": 1e-4,
         "max_new_tokens": 48,
+        # Words said little about masks here (docs/train_grpo.md).
         "weights": {"gres": {"decoded_iou": 1.0}},
         "gcg_share": 0.0,
         "evaluate_every": 26,
         "save_every": 26,
     },
-    "demo-gcg": {**DRAWN, "steps": 40, "gcg_share": 1.0, "evaluate_every": 10, "save_every": 10},
+    "demo-gcg": {
+        **DRAWN,
+        "steps": 40,
+        "prompts_per_step": 24,
+        "learning_rate": 1.5e-4,
+        "max_new_tokens": 80,
+        # One-to-one matching, so that neither near copies of a right mask nor malformed spans pay.
+        "weights": {
+            "glamm_gcg": {
+                "matched_answer": 1.0,
+                "decoded_matched_iou": 1.0,
+                "grounded_phrases": 0.3,
+                "non_repetition": 0.2,
+            }
+        },
+        "gcg_share": 1.0,
+        "evaluate_every": 10,
+        "save_every": 10,
+    },
     "paper-gres": {**PAPER, "samples": 8, "epochs": 16},
     "paper-gcg": {**PAPER, "samples": 16, "epochs": 1},
 }
-DEMOS = ("demo", "demo-gres", "demo-gcg")
+DEMOS = ("demo-gres", "demo-gcg")
 """Recipes that draw their prompts."""
+SEQUENCES = {"demo": DEMOS}
+"""Recipes that are others in turn, each from the end of the one before; docs/train_grpo.md says why not at once."""
 FIRST_SCENE = 20_000
 """Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
 PER_SCENE = 3
@@ -109,50 +117,77 @@ class GrpoRun:
     threads: int = 1
 
 
-def recipe(preset: str, overrides: Mapping[str, Any] | None = None) -> GrpoTraining:
-    """Settings of a named recipe.
+def stages(preset: str) -> tuple[str, ...]:
+    """The recipes that a preset runs in turn.
 
     Raises:
-        UsageError: no such recipe or setting.
+        UsageError: no such preset.
+    """
+    if preset not in (known := {**SEQUENCES, **{name: (name,) for name in RECIPES}}):
+        raise UsageError(f"no preset {preset!r}; choose from {', '.join(known)}")
+    return known[preset]
+
+
+def recipe(stage: str, overrides: Mapping[str, Any] | None = None) -> GrpoTraining:
+    """Settings of one of `RECIPES`.
+
+    Raises:
+        UsageError: no such setting.
     """
     from samtok_eval.training.grpo_settings import GrpoTraining
 
-    if preset not in RECIPES:
-        raise UsageError(f"no preset {preset!r}; choose from {', '.join(RECIPES)}")
     unknown = sorted(set(overrides or {}) - set(GrpoTraining.__dataclass_fields__))
     if unknown:
         raise UsageError(f"no setting {unknown[0]!r}; choose from {', '.join(GrpoTraining.__dataclass_fields__)}")
-    return replace(GrpoTraining(**RECIPES[preset]), **(overrides or {}))
+    return replace(GrpoTraining(**RECIPES[stage]), **(overrides or {}))
 
 
 def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[dict[str, Any]]:
-    """Train by a named recipe.
+    """Train by a named recipe, or by those that `demo` runs in turn.
 
     Args:
         preset: `demo`, `demo-gres`, `demo-gcg`, `paper-gres` or `paper-gcg`.
-        out: folder of the trained checkpoint.
-        run: everything else.
+        out: folder of the trained checkpoint; stages before the last have folders of their names in it.
+        run: everything else; what it overrides holds for every stage.
 
     Returns:
-        The lines of the log.
+        The lines of the log, of the last stage.
 
     Raises:
         UsageError: no such recipe, no prompts given where the recipe draws none, or what `train_grpo` refuses.
         CheckpointError: a checkpoint cannot be loaded.
         DataError: prompts or held-out data cannot be read.
     """
+    from samtok_eval.training.grpo_settings import SETTINGS_FILE, refuse_over
+
+    run = run or GrpoRun()
+    *before, last = stages(preset)
+    if before and run.data is not None:
+        raise UsageError(f"preset {preset} draws its prompts; give --data to one of {', '.join(RECIPES)}")
+    if before and not run.resume:
+        refuse_over(out)
+    folders = [*(out / stage for stage in before), out]
+    for stage, folder, following in zip(before, folders, folders[1:], strict=False):
+        # A stage writes its settings only when the one before has ended.
+        if not (run.resume and (following / SETTINGS_FILE).is_file()):
+            _run_stage(stage, folder, run)
+        resume = run.resume and any(following.glob("checkpoint-*"))
+        run = replace(run, model=folder, tokenizer=run.tokenizer or run.model, resume=resume)
+    return _run_stage(last, out, run)
+
+
+def _run_stage(stage: str, out: Path, run: GrpoRun) -> list[dict[str, Any]]:
     from samtok_eval.tokenizer.model import MaskTokenizer
     from samtok_eval.training.grpo import train_grpo
 
-    run = run or GrpoRun()
-    settings = recipe(preset, run.overrides)
+    settings = recipe(stage, run.overrides)
     mask_tokenizer = MaskTokenizer.from_pretrained(run.tokenizer or run.model)
     return train_grpo(
         settings,
         run.model,
         mask_tokenizer,
-        _prompts(preset, settings, run, mask_tokenizer),
-        _held_out(preset, run),
+        _prompts(stage, settings, run, mask_tokenizer),
+        _held_out(stage, run),
         out,
         resume=run.resume,
         device=run.device,
@@ -160,15 +195,15 @@ def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[
     )
 
 
-def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskTokenizer) -> list[GrpoPrompt]:
+def _prompts(stage: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskTokenizer) -> list[GrpoPrompt]:
     from samtok_eval.training.corpus import build_scene
     from samtok_eval.training.grpo_prompts import read_prompts, scene_prompts
 
     if run.data is not None:
         return read_prompts(run.data)
-    if preset not in DEMOS:
+    if stage not in DEMOS:
         raise UsageError(
-            f"preset {preset} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
+            f"preset {stage} needs prompts; give a .parquet or .jsonl file with problem, answer, images and source"
         )
     # A scene has many questions, but one grounded caption.
     per_scene = 1 if settings.gcg_share == 1 else PER_SCENE
@@ -177,15 +212,15 @@ def _prompts(preset: str, settings: GrpoTraining, run: GrpoRun, tokenizer: MaskT
     return scene_prompts(scenes, per_scene, settings.no_target_share, settings.gcg_share, settings.seed)
 
 
-def _held_out(preset: str, run: GrpoRun) -> list[HeldOutQuestion]:
+def _held_out(stage: str, run: GrpoRun) -> list[HeldOutQuestion]:
     from samtok_eval.training.grpo_held_out import sample_questions, scene_questions
     from samtok_eval.training.presets import DEVELOPMENT
 
-    if run.data_root is None or preset in DEMOS:
+    if run.data_root is None or stage in DEMOS:
         return scene_questions(DEVELOPMENT, run.held_out_scenes)
     from samtok_eval.evaluation import read_samples
     from samtok_eval.task import load_tasks
 
-    name, source = HELD_OUT_TASKS[preset]
+    name, source = HELD_OUT_TASKS[stage]
     task = load_tasks()[name]
     return sample_questions(read_samples(task, task.metadata.default_split, run.data_root, HELD_OUT_SAMPLES), source)

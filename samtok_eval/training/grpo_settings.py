@@ -188,9 +188,19 @@ def write_settings(settings: GrpoTraining, model: str | Path, out: Path, resume:
                 f"{out} was begun with {changed[0]} {before.get(changed[0])}, not {now[changed[0]]}; "
                 "go on with the same settings, or train into another folder"
             )
-    if not resume and any(out.glob("checkpoint-*")):
-        raise UsageError(f"{out} holds a run already; resume it, or train into another folder")
+    if not resume:
+        refuse_over(out)
     write_json(path, now)
+
+
+def refuse_over(out: Path) -> None:
+    """Refuse to train over another run.
+
+    Raises:
+        UsageError: `out` holds one.
+    """
+    if any(out.glob("checkpoint-*")):
+        raise UsageError(f"{out} holds a run already; resume it, or train into another folder")
 
 
 def on_cpu(device: str) -> bool:
