@@ -134,7 +134,7 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     """One step from the shipped weights leaves them nearly as they are; a fresh model is elsewhere."""
     from safetensors.torch import load_file
 
-    run_sft_preset("demo-choices", tmp_path, None, steps=1, scenes=12, threads=2, init=DEMO_CHECKPOINT)
+    run_sft_preset("demo-choices", tmp_path, None, steps=1, scenes=12, threads=1, init=DEMO_CHECKPOINT)
     name = "model.language_model.layers.0.mlp.up_proj.weight"
     shipped, trained = (load_file(folder / "model.safetensors")[name].float() for folder in (DEMO_CHECKPOINT, tmp_path))
     assert 0 < (shipped - trained).abs().max() < 0.05
