@@ -447,3 +447,12 @@ def test_stages_in_turn_are_the_same_recipes_one_by_one_and_go_on_where_they_wer
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     with pytest.raises(UsageError, match="both holds a run already; resume it"):
         run_grpo_preset("demo", tmp_path / "both", run)
+
+
+def test_nothing_is_built_on_a_stage_that_the_watch_ended(tmp_path, monkeypatch, caplog):
+    begun = []
+    monkeypatch.setattr(grpo, "train_grpo", lambda settings, *_, **__: begun.append(settings) or [{"step": 1}])
+    run = GrpoRun(overrides={"steps": 2, "prompts_per_step": 1}, scenes=1, held_out_scenes=1)
+    assert run_grpo_preset("demo", tmp_path, run) == [{"step": 1}]
+    assert [settings.gcg_share for settings in begun] == [0]
+    assert f"demo-gres ended early, so that nothing is built on it; its run is in {tmp_path}/demo-gres" in caplog.text

@@ -10,6 +10,7 @@ model trained in full with the vision tower frozen. They start from a supervised
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from samtok_eval.training.grpo_held_out import HeldOutQuestion
     from samtok_eval.training.grpo_prompts import GrpoPrompt
     from samtok_eval.training.grpo_settings import GrpoTraining
+
+logger = logging.getLogger(__name__)
 
 PAPER: dict[str, Any] = {
     "steps": None,
@@ -151,7 +154,7 @@ def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[
         run: everything else; what it overrides holds for every stage.
 
     Returns:
-        The lines of the log, of the last stage.
+        The lines of the log, of the last stage that ran: one that the watch ended is the last.
 
     Raises:
         UsageError: no such recipe, no prompts given where the recipe draws none, or what `train_grpo` refuses.
@@ -170,7 +173,10 @@ def run_grpo_preset(preset: str, out: Path, run: GrpoRun | None = None) -> list[
     for stage, folder, following in zip(before, folders, folders[1:], strict=False):
         # A stage writes its settings only when the one before has ended.
         if not (run.resume and (following / SETTINGS_FILE).is_file()):
-            _run_stage(stage, folder, run)
+            lines = _run_stage(stage, folder, run)
+            if lines[-1]["step"] < (recipe(stage, run.overrides).steps or 0):
+                logger.warning("%s ended early, so that nothing is built on it; its run is in %s", stage, folder)
+                return lines
         resume = run.resume and any(following.glob("checkpoint-*"))
         run = replace(run, model=folder, tokenizer=run.tokenizer or run.model, resume=resume)
     return _run_stage(last, out, run)
