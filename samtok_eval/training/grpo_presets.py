@@ -87,7 +87,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 DEMOS = ("demo-gres", "demo-gcg")
 """Recipes that draw their prompts."""
-SEQUENCES = {"demo": DEMOS}
+SEQUENCES = {"demo": ("demo-gres", "demo-gcg")}
 """Recipes that are others in turn, each from the end of the one before; docs/train_grpo.md says why not at once."""
 FIRST_SCENE = 20_000
 """Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
@@ -126,9 +126,11 @@ def stages(preset: str) -> tuple[str, ...]:
     Raises:
         UsageError: no such preset.
     """
-    if preset not in (known := {**SEQUENCES, **{name: (name,) for name in RECIPES}}):
-        raise UsageError(f"no preset {preset!r}; choose from {', '.join(known)}")
-    return known[preset]
+    if preset in SEQUENCES:
+        return SEQUENCES[preset]
+    if preset not in RECIPES:
+        raise UsageError(f"no preset {preset!r}; choose from {', '.join([*SEQUENCES, *RECIPES])}")
+    return (preset,)
 
 
 def recipe(stage: str, overrides: Mapping[str, Any] | None = None) -> GrpoTraining:
