@@ -1,0 +1,59 @@
+"""Cases of the original scorers, parsers, readers and rewards: inputs, and what the original code returned for them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from samtok_eval.evaluation import read_samples
+from samtok_eval.prediction import Prediction
+from samtok_eval.score import score
+from samtok_eval.task import Task, load_tasks
+
+ORIGINALS = Path(__file__).parents[1] / "golden" / "originals"
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    """All cases of one golden file."""
+    content = json.loads((ORIGINALS / f"{name}.json").read_text())
+    return content if isinstance(content, list) else content["cases"]
+
+
+def task(name: str) -> Task:
+    """A bundled task."""
+    return load_tasks()[name]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a benchmark's JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_pickle(path: Path, content: Any) -> None:
+    """Write a benchmark's pickle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def values_of(
+    name: str, root: Path, split: str, predictions: Sequence[Prediction] | Mapping[str, Any], protocol: str
+) -> dict[str, float]:
+    """Metric values of one protocol.
+
+    Args:
+        name: task.
+        root: data root.
+        split: of the task.
+        predictions: answers, or masks (RLE dictionaries) by sample id.
+        protocol: the rules.
+    """
+    found = task(name)
+    samples = read_samples(found, split, str(root), None)
+    if isinstance(predictions, Mapping):
+        predictions = [Prediction.model_validate({"id": key, "masks": rles}) for key, rles in predictions.items()]
+    scored = score(found, samples, predictions, protocols=[protocol])
+    return {metric: entry["value"] for metric, entry in scored.metrics[protocol].items()}
