@@ -132,20 +132,28 @@ def masks_of(answer: str, policy: str = "default") -> list[Codes]:
     return POLICIES[policy](answer)
 
 
-def split_thinking(answer: str) -> tuple[str, str | None]:
+def split_thinking(answer: str) -> tuple[str | None, str | None]:
     """Reasoning and final answer of a think/answer reply, as the released RL evaluation splits it.
 
+    The first `<think>...</think>` and the first `<answer>...</answer>` are looked for independently of each other. A
+    part that is not there in full is what stands before or after a cut at the first `<answer>`, else at the first
+    `</think>`. So text behind `</answer>` does not belong to a closed answer.
+
     Returns:
-        (thinking, final answer); the final answer is None when no answer part can be told apart.
+        (thinking, final answer), each None when there is no such part; both None for an answer without any mark.
     """
     thinking, final = _between(answer, "<think>", "</think>"), _between(answer, "<answer>", "</answer>")
-    if thinking is not None and final is not None:
-        return thinking, final
     for mark in ("<answer>", "</think>"):
         before, found, after = answer.partition(mark)
         if found:
-            return before, after
-    return answer, None
+            return before if thinking is None else thinking, after if final is None else final
+    return thinking, final
+
+
+def final_part(answer: str) -> str:
+    """The final answer of a think/answer reply; the whole text where no answer part can be told apart."""
+    final = split_thinking(answer)[1]
+    return answer if final is None else final
 
 
 def _between(text: str, opening: str, closing: str) -> str | None:
@@ -210,8 +218,11 @@ _FILLER = 9999
 
 
 def _repair(text: str) -> str:
-    """The released repair: cut long spans to two codes, complete spans of one code, close a lone start + code."""
-    word = r"<\|mt_\d{4}\|>"
+    """The released repair: cut long spans to two codes, complete spans of one code, close a lone start + code.
+
+    It takes words of any number of digits, while reading takes four; that decides some answers.
+    """
+    word = r"<\|mt_\d+\|>"
     text = re.sub(rf"(<\|mt_start\|>{word}{word})(?:{word})+(<\|mt_end\|>)", r"\1\2", text)
     text = re.sub(rf"(<\|mt_start\|>{word})(<\|mt_end\|>)", rf"\1<|mt_{_FILLER}|>\2", text)
     return re.sub(rf"(<\|mt_start\|>{word})(?!<\|mt_)", rf"\1<|mt_{_FILLER}|><|mt_end|>", text)
@@ -230,27 +241,41 @@ def _first_code(answer: str) -> list[Codes]:
     return [Codes(codes.first, MISSING) for codes in _default(answer)]
 
 
-def _ref_gres(answer: str, most_pairs: int | None = None) -> list[Codes]:
+def _final(answer: str) -> list[Codes]:
+    return _default(final_part(answer))
+
+
+def _ref_pairs(answer: str) -> list[tuple[int, int]]:
+    """Numbers two by two, however they lie in spans; after a repair only those of whole spans."""
     numbers = _numbers(answer)
-    if not numbers:
-        return []
     if len(numbers) % 2:
-        pairs = [(int(m[1]), int(m[2])) for m in _PAIR.finditer(_repair(answer))]
-        if not pairs:
-            raise PolicyCrashError("repair left no complete span; the script stacks an empty list")
-    else:
-        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-    if most_pairs is not None and len(pairs) > most_pairs:
-        pairs = pairs[:1]
+        return [(int(match[1]), int(match[2])) for match in _PAIR.finditer(_repair(answer))]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _ref_codes(pairs: Sequence[tuple[int, int]]) -> list[Codes]:
     kept = [Codes(first, _second(second)) for first, second in pairs if first < CODEBOOK_SIZE]
     if not kept:
-        raise PolicyCrashError("every first code is out of range; the script stacks an empty list")
+        raise PolicyCrashError("no complete span with a first code in range; the script stacks an empty list")
     return kept
+
+
+def _ref_gres(answer: str) -> list[Codes]:
+    return _ref_codes(_ref_pairs(answer)) if _numbers(answer) else []
 
 
 def _ref_rl_gres(answer: str) -> list[Codes]:
     final = split_thinking(answer)[1]
-    return _ref_gres(answer if final is None else final, most_pairs=10)
+    text = answer if final is None else final
+    pairs = _ref_pairs(text)
+    # With an answer part the script repairs before it asks whether anything is left; without one it asks first.
+    if not (_numbers(text) if final is None else pairs):
+        return []
+    return _ref_codes(pairs[:1] if len(pairs) > _RL_MOST_PAIRS else pairs)
+
+
+_RL_MOST_PAIRS = 10
+"""Of a longer answer the script keeps the first pair alone."""
 
 
 def _ref_gcg(answer: str) -> list[Codes]:
@@ -279,10 +304,12 @@ def _ref_last(answer: str) -> list[Codes]:
 POLICIES: dict[str, Callable[[str], list[Codes]]] = {
     "default": _default,
     "first_code": _first_code,
+    "final": _final,
     "ref_gres": _ref_gres,
     "ref_rl_gres": _ref_rl_gres,
     "ref_gcg": _ref_gcg,
     "ref_last": _ref_last,
 }
-"""Ways to read an answer. `default` repairs per span; `first_code` drops every second code; the others follow the
-released scripts for GRES and GroundingSuite, RL-trained GRES, GCG, and RefCOCO with the multi-round sets."""
+"""Ways to read an answer. `default` repairs per span; `first_code` drops every second code; `final` reads the
+final answer of a think/answer reply alone; the others follow the released scripts for GRES and GroundingSuite,
+RL-trained GRES, GCG, and RefCOCO with the multi-round sets."""

@@ -142,16 +142,24 @@ def test_rl_policy_reads_only_the_answer_part_and_at_most_ten_pairs():
 
 
 @pytest.mark.parametrize(
-    ("text", "final"),
+    ("text", "parts"),
     [
-        ("<think>t</think><answer>a</answer>", "a"),
-        ("t<answer>a", "a"),
-        ("<think>t</think>a", "a"),
-        ("plain", None),
+        ("<think>t</think><answer>a</answer>", ("t", "a")),
+        ("t<answer>a", ("t", "a")),
+        ("<think>t</think>a", ("t", "a")),
+        ("<answer>a</answer> behind it", ("", "a")),
+        ("<answer>a</answer><think>t</think>", ("t", "a")),
+        ("plain", (None, None)),
     ],
 )
-def test_split_thinking(text, final):
-    assert split_thinking(text)[1] == final
+def test_each_part_is_looked_for_by_itself_and_only_the_missing_one_is_cut(text, parts):
+    assert split_thinking(text) == parts
+
+
+def test_the_final_policy_reads_the_final_answer_alone():
+    reply = f"<think>{spell('S b B E')}</think><answer>{spell('S a A E')}</answer>"
+    assert masks_of(reply, "final") == [Codes(5, 7)]
+    assert masks_of(spell("S b B E S a A E"), "final") == masks_of(spell("S b B E S a A E"))
 
 
 def test_number_above_511_stops_the_last_policy():

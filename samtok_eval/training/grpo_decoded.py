@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from samtok_eval import masks
-from samtok_eval.mask_tokens import Codes, masks_of, split_thinking
+from samtok_eval.mask_tokens import masks_of
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.gcg import iou_matrix
 from samtok_eval.metrics.scoring import region_counts
@@ -70,7 +70,7 @@ def decoded_rewards(
     found = [0.0] * len(answers)
     for members in by_picture.values():
         picture = np.asarray(images[members[0]].convert("RGB"))
-        pairs = {i: (_codes(answers[i]), _codes(references[i])) for i in members}
+        pairs = {i: (masks_of(answers[i], "final"), masks_of(references[i], "final")) for i in members}
         distinct = list(dict.fromkeys(codes for both in pairs.values() for side in both for codes in side))
         if distinct:
             decoded = tokenizer.decode(picture, torch.tensor(distinct), missing_second="skip")
@@ -81,8 +81,3 @@ def decoded_rewards(
             else:
                 found[i] = float(not said and not true)
     return found
-
-
-def _codes(text: str) -> list[Codes]:
-    final = split_thinking(text)[1]
-    return masks_of(text if final is None else final)

@@ -19,7 +19,7 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.demo.scenes import draw_scene
 from samtok_eval.images import read_image
-from samtok_eval.mask_tokens import masks_of, split_thinking
+from samtok_eval.mask_tokens import masks_of
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.gcg import ap50, detections, iou_matrix
 from samtok_eval.metrics.scoring import region_counts
@@ -220,8 +220,7 @@ def text_of(token_ids: Sequence[int], tokenizer: Any, generation: Any) -> str:
 
 
 def _compare(index: int, question: HeldOutQuestion, text: str, tokenizer: MaskTokenizer) -> Answered:
-    final = split_thinking(text)[1]
-    codes = masks_of(text if final is None else final)
+    codes = masks_of(text, "final")
     rles = []
     if codes:
         decoded = tokenizer.decode(question.image, torch.tensor(codes), missing_second="skip")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval.evaluation import read_samples
+from samtok_eval.mask_tokens import PolicyCrashError, masks_of
 from samtok_eval.prediction import Prediction
 from samtok_eval.score import score
 from samtok_eval.task import Task, load_tasks
@@ -20,6 +21,19 @@ def cases(name: str) -> list[dict[str, Any]]:
     """All cases of one golden file."""
     content = json.loads((ORIGINALS / f"{name}.json").read_text())
     return content if isinstance(content, list) else content["cases"]
+
+
+def codes_of(answer: str, policy: str) -> list[list[int]] | str:
+    """Codes of an answer as the decoder of the original looks them up (absent: entry 0), or `"crash"`."""
+    try:
+        return looked_up(masks_of(answer, policy))
+    except PolicyCrashError:
+        return "crash"
+
+
+def looked_up(codes: Sequence[Sequence[int]] | str) -> list[list[int]] | str:
+    """Codes with entry 0 for an absent one."""
+    return codes if isinstance(codes, str) else [[max(code, 0) for code in pair] for pair in codes]
 
 
 def task(name: str) -> Task:
