@@ -142,7 +142,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     backend = load_backend(chosen, tokenizer, task, samples)
     settings = PredictSettings(
         batch_size=options.batch_size,
-        max_new_tokens=options.max_new_tokens or task.metadata.max_new_tokens,
+        max_new_tokens=options.max_new_tokens or task.max_new_tokens,
         group_pictures=options.group_pictures,
         max_errors=options.max_errors,
         history=options.history,
@@ -423,6 +423,8 @@ def samples_sha256(samples: Sequence[Sample]) -> str:
         row += [
             value for value in (target.labels, target.texts, target.choice, target.triplets, target.questions) if value
         ]
+        # Only where a protocol sees other masks, so that the hash of everything else stays what it was.
+        row += [[name, rles and [m.counts for m in rles]] for name, rles in target.other_masks.items()]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

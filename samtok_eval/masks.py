@@ -74,7 +74,7 @@ def empty(height: int, width: int) -> Rle:
 
 
 def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-    """A COCO annotation's `segmentation`: a list of polygons, run lengths, or compressed run lengths.
+    """A COCO annotation's `segmentation`: a list of polygons or of RLEs, run lengths, or compressed run lengths.
 
     Polygons with fewer than six numbers or an odd count are dropped, as the released GRES loader does; if none is left
     the mask is empty.
@@ -94,10 +94,39 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
         return rle
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation must be polygons or an RLE, got {type(segmentation).__name__}")
-    usable = [p for p in segmentation if isinstance(p, list) and len(p) >= MIN_POLYGON_NUMBERS and len(p) % 2 == 0]
+    if segmentation and all(isinstance(part, dict) for part in segmentation):
+        return union([from_segmentation(part, height, width) for part in segmentation], height, width)
+    usable = usable_polygons(segmentation)
     if not usable:
         return empty(height, width)
     return _from_dict(coco.merge(coco.frPyObjects(usable, height, width)))
+
+
+def usable_polygons(segmentation: Sequence[Any]) -> list[list[float]]:
+    """The polygons of a list that have at least three points and an even count of numbers."""
+    return [p for p in segmentation if isinstance(p, list) and len(p) >= MIN_POLYGON_NUMBERS and len(p) % 2 == 0]
+
+
+def covered_once(segmentation: list[Any], height: int, width: int) -> Rle:
+    """Pixels that exactly one part of an annotation covers, as scorers see it that add its parts up.
+
+    Where two parts overlap the sum is 2, which is neither foreground nor background to them. Unlike in
+    `from_segmentation` no polygon is dropped.
+
+    Args:
+        segmentation: polygons, or RLEs of the picture's size; at least one.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+    """
+    polygons = isinstance(segmentation[0], list)
+    parts = (
+        coco.frPyObjects(segmentation, height, width)
+        if polygons
+        else [_to_dict(Rle.from_coco(p)) for p in segmentation]
+    )
+    if len(parts) == 1:
+        return _from_dict(parts[0])
+    return encode(np.asarray(coco.decode(parts)).sum(axis=2).astype(np.uint8) == 1)
 
 
 def area(rle: Rle) -> int:

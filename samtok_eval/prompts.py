@@ -37,6 +37,18 @@ SEGMENT_PHRASE = Prompt(
     "Please segment {phrase} in this image.",
     "SAMTok evaluation of GRES and RefCOCO, projects/samtok/evaluation/qwen3vl/qwen3vl_gres_eval.py:366",
 )
+_THINK_FIRST = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
+    "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
+    "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
+    "reasoning process here </think><answer> answer here </answer>"
+)
+"""What the released RL scripts put behind a question."""
+SEGMENT_PHRASE_THINKING = Prompt(
+    "segment-phrase-rl",
+    f"{SEGMENT_PHRASE.template} {_THINK_FIRST}",
+    "SAMTok evaluation of GRES after RL, projects/samtok/evaluation/qwen25vl_rl/qwen25vl_gres_eval.py:415",
+)
 NO_TARGET_ANSWER = "No target."
 """What SAMTok checkpoints are trained to say when nothing matches (projects/samtok/datasets/tokenize_2d_mask)."""
 DESCRIBE_WITH_MASKS = Prompt(
@@ -45,6 +57,11 @@ DESCRIBE_WITH_MASKS = Prompt(
     "Could you please give me a brief description of the image? Please respond with interleaved     segmentation masks "
     "for the corresponding parts of the answer.",
     "SAMTok evaluation of GCG, projects/samtok/evaluation/qwen3vl/qwen3vl_gcg_eval.py:80",
+)
+DESCRIBE_WITH_MASKS_ONE_BLANK = Prompt(
+    "gcg-brief-one-blank",
+    DESCRIBE_WITH_MASKS.template.replace("     ", " "),
+    "CycleGRPO evaluation of GCG, evaluation/gcg/qwen3vl_gcg_eval.py:80, which made that paper's SAMTok rows",
 )
 DETAIL_WITH_MASKS = Prompt(
     "gcg-detailed",
@@ -60,11 +77,7 @@ DETAIL_WITH_MASKS_DEMO = Prompt(
 )
 DESCRIBE_WITH_MASKS_RL = Prompt(
     "gcg-brief-rl",
-    DESCRIBE_WITH_MASKS.template.removesuffix(".") + " and highlight the phrases. A conversation between User and "
-    "Assistant. The user asks a question, and the Assistant solves it. The assistant first thinks about the reasoning "
-    "process in the mind and then provides the user with the answer. The reasoning process and answer are enclosed "
-    "within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think>"
-    "<answer> answer here </answer>",
+    f"{DESCRIBE_WITH_MASKS.template.removesuffix('.')} and highlight the phrases. {_THINK_FIRST}",
     "SAMTok evaluation of GCG after RL, projects/samtok/evaluation/qwen25vl/qwen25vl_gcg_eval.py:277",
 )
 CAPTION_REGION = Prompt(

@@ -97,11 +97,18 @@ class Target:
     """What a judge is asked about a description."""
     box: tuple[float, float, float, float] | None = None
     """x1 y1 x2 y2 in pixels, where the benchmark gives a box of its own."""
+    other_masks: Mapping[str, tuple[Rle, ...] | None] = field(default_factory=dict)
+    """By protocol: `masks` as the scorer that it copies makes them of the same annotations, where they differ; None
+    where that scorer stops at them."""
 
     @property
     def no_target(self) -> bool:
         """Whether nothing in the picture is meant."""
         return not self.masks
+
+    def masks_under(self, protocol: str) -> tuple[Rle, ...] | None:
+        """The masks that a protocol compares with; None where the scorer that it copies stops at the annotations."""
+        return self.other_masks.get(protocol, self.masks)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -102,9 +102,17 @@ class Task(ABC):
     """None for tasks that ask no language model."""
     prompts: tuple[Prompt, ...] = ()
     """Other published wordings of the same question."""
+    prompt_tokens: ClassVar[Mapping[str, int]] = {}
+    """Longest answers, in new tokens, by the id of a prompt that needs others than `metadata.max_new_tokens`."""
     needs_language_model: bool = True
     judged: bool = False
     """Whether a judge model can score its answers."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer to the task's current prompt."""
+        asked = self.prompt.id if self.prompt else ""
+        return self.prompt_tokens.get(asked, self.metadata.max_new_tokens)
 
     @abstractmethod
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -153,9 +161,15 @@ class Task(ABC):
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """The benchmark's metrics, as statistics per sample and a formula of their sums."""
 
+    def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
+        """Why the scorer that a protocol copies would stop on this set; None where it comes to its end."""
+        found = _stopping(records)
+        return None if found is None else f"the scorer that {protocol} copies stops at the annotations of {found.id}"
+
     def measured(self, records: Sequence[Record], protocol: str) -> dict[str, Metric]:
-        """`metrics`, and what scoring can add to the records of any task."""
-        return {**self.metrics(records, protocol), **token_match_metric(records)}
+        """`metrics`, none where the copied scorer cannot read the annotations, and what scoring adds for any task."""
+        own = {} if _stopping(records) else self.metrics(records, protocol)
+        return {**own, **token_match_metric(records)}
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one code pair each; the target's by default."""
@@ -236,6 +250,11 @@ class Task(ABC):
                 return protocol
         names = ", ".join(protocol.name for protocol in self.protocols)
         raise UsageError(f"{self.metadata.name} has no protocol {name!r}; choose from {names}")
+
+
+def _stopping(records: Sequence[Record]) -> Record | None:
+    """The first sample at whose annotations the scorer of its protocol stops."""
+    return next((record for record in records if record.values.get("stops")), None)
 
 
 def mask_status(text: str) -> AnswerStatus:

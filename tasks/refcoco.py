@@ -9,30 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from samtok_eval.datasets.refer import read_expressions
+from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.masks import Rle, covered_once
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
-from samtok_eval.metrics.referring import by_phrase, ciou, giou, precisions
-from samtok_eval.metrics.scoring import score_region
+from samtok_eval.metrics.referring import by_phrase, ciou, giou, giou_with_epsilon, precisions
+from samtok_eval.metrics.scoring import Combine, score_region
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.prompts import SEGMENT_PHRASE
+from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Protocol, Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
-"""LISA adds it to every union (and counts an empty union as 1, which cannot occur here)."""
-
+"""LISA adds it to every union, and counts an empty one as 1."""
+RELEASED = ("samtok", "samtok_rl")
+"""Protocols of SAMTok's scripts, without and after reinforcement."""
 BOX_THRESHOLD = 0.5
 
 
 class Referring(Task):
     """cIoU, gIoU and Pr@k over sentences."""
 
-    prompt = SEGMENT_PHRASE
+    prompt: Prompt = SEGMENT_PHRASE
+    prompts = (SEGMENT_PHRASE_THINKING,)
+    prompt_tokens: ClassVar[Mapping[str, int]] = {SEGMENT_PHRASE_THINKING.id: 2048}
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
+        Protocol("official", policy="final", missing_second="skip", errors_fail=False),
         Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
+        Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False),
     )
 
     def __init__(
@@ -52,7 +58,7 @@ class Referring(Task):
         self.metadata = TaskMetadata(
             name=name,
             title=title,
-            version=1,
+            version=2,
             paper=paper,
             data="https://github.com/lichengunc/refer",
             licence="Apache-2.0 (API and annotations); images: COCO terms",
@@ -74,22 +80,28 @@ class Referring(Task):
             slices = {"category": expression.category}
             if expression.kind:
                 slices["kind"] = expression.kind
-            turns = (Turn("user", (SEGMENT_PHRASE(phrase=expression.sentence),)),)
-            target = Target(expression.instances)
+            turns = (Turn("user", (self.prompt(phrase=expression.sentence),)),)
+            seen = _lisa_masks(expression)
+            target = Target(
+                expression.instances, other_masks={} if seen == expression.instances else {"official": seen}
+            )
             samples.append(Sample(expression.id, expression.image, turns, target, expression.sentence, slices))
         return samples
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
-        """`samtok` keeps one mask per answer, the others unite all; an empty answer counts 0 in all three."""
-        samtok = protocol.name == "samtok"
-        return score_region(sample, prediction, protocol, combine="last" if samtok else "union", box_iou=samtok)
+        """`samtok` keeps one mask per answer, the others unite all."""
+        combine: Combine = "last" if protocol.name == "samtok" else "union"
+        return score_region(sample, prediction, protocol, combine, box_iou=protocol.name in RELEASED)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """`samtok` reports its two own numbers; the others cIoU, gIoU and Pr@k."""
+        """The released scripts' own two numbers, LISA's two, or cIoU, gIoU and Pr@k."""
+        lisa = {"ciou": ciou(records), "giou": giou_with_epsilon(records, OFFICIAL_EPSILON)}
         if protocol == "samtok":
             return released_view(by_phrase(records))
-        epsilon = OFFICIAL_EPSILON if protocol == "official" else 0.0
-        return {"ciou": ciou(records), "giou": giou(records, epsilon), **precisions(records)}
+        if protocol == "samtok_rl":
+            # Two families of scripts read these answers, one with either pair of numbers.
+            return {**lisa, **released_view(by_phrase(records))}
+        return lisa if protocol == "official" else {"ciou": ciou(records), "giou": giou(records), **precisions(records)}
 
 
 def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None = None) -> dict[str, Ratio]:
@@ -108,6 +120,22 @@ def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None
         "giou_by_phrase": mean_of([record.iou if record else 0.0 for record in found], pictures),
         "box_acc@0.5": mean_of(boxes, pictures),
     }
+
+
+def _lisa_masks(expression: Expression) -> tuple[Rle, ...] | None:
+    """The target as LISA sees it, which adds the parts of an annotation up; None where its reader stops.
+
+    It takes lists only, and RLEs in them only as text.
+    """
+    image, (annotation, *_) = expression.image, expression.annotations
+    parts = annotation["segmentation"]
+    if not isinstance(parts, list) or any(
+        isinstance(part, dict) and isinstance(part["counts"], list) for part in parts
+    ):
+        return None
+    if not parts:
+        return expression.instances if expression.sentence else None
+    return (covered_once(parts, image.height, image.width),)
 
 
 UNC = "refs(unc).p"

@@ -76,7 +76,7 @@ class RegionCaption(Task):
         images = data_root / "coco" / "train2014"
         by_region: dict[int, list[Expression]] = {}
         for said in read_expressions(folder / "refs(umd).p", folder / "instances.json", images, "val"):
-            by_region.setdefault(said.annotations[0], []).append(said)
+            by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
         return [
             Sample(
                 str(annotation),

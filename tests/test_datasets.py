@@ -179,7 +179,10 @@ def damaged(root: Path, tmp_path: Path, change) -> Path:
         (lambda c: c["images"].clear(), "has no image"),
         (lambda c: c["annotations"].clear(), "has no annotation"),
         (lambda c: c.pop("images"), "not a COCO instances file"),
-        (lambda c: [i.update(height=64) for i in c["images"]], "RLE is 128x128 but its picture is 64x128"),
+        (
+            lambda c: [a.update(segmentation={"size": [64, 128], "counts": [64 * 128]}) for a in c["annotations"]],
+            "RLE is 64x128 but its picture is 128x128",
+        ),
         (lambda c: [a.update(segmentation="x") for a in c["annotations"]], "polygons or an RLE"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_gres_counts_a_false_alarm_in_the_union():
     assert metrics["ciou"]["value"] == 150 / 520
     assert metrics["giou"]["value"] == pytest.approx((1 + 0.5 + 0 + 0 + 1 + 0) / 6)
     assert metrics["n_acc"]["n"] == 2
-    assert metrics["pr@0.5"] == {**metrics["pr@0.5"], "value": 1 / 4, "n": 4}
+    # An IoU of exactly the threshold counts.
+    assert metrics["pr@0.5"] == {**metrics["pr@0.5"], "value": 2 / 4, "n": 4}
+    assert metrics["pr@0.6"]["value"] == 1 / 4
 
 
 def test_refcoco_golden_values_of_the_released_script():
@@ -116,7 +119,7 @@ def test_answers_that_stop_the_reference_script_are_empty_and_counted():
     metrics = score(TASKS["gres"], [sample("a", BOX)], [answer]).metrics
     assert metrics["strict"]["giou"]["value"] == 1.0
     assert metrics["samtok"]["giou"]["value"] == 0.0
-    assert metrics["counters"]["reference_crashes"] == {"samtok": 1}
+    assert metrics["counters"]["reference_crashes"] == {"samtok": 1, "samtok_rl": 1}
 
 
 def test_a_lone_first_code_decodes_differently_under_strict_and_samtok():
@@ -129,6 +132,42 @@ def test_a_lone_first_code_decodes_differently_under_strict_and_samtok():
     metrics = score(TASKS["gres"], [sample("a", BOX)], [answer]).metrics
     assert metrics["strict"]["giou"]["value"] == 1.0
     assert metrics["samtok"]["giou"]["value"] == pytest.approx(0.5)
+
+
+def test_masks_of_the_reasoning_do_not_count_after_reinforcement_nor_under_strict():
+    first, second = ("<|mt_start|><|mt_0005|><|mt_0263|><|mt_end|>", "<|mt_start|><|mt_0006|><|mt_0264|><|mt_end|>")
+    decoded = {
+        "5,7": CocoRle.model_validate(masks.encode(rectangle(15, 5, 25, 15)).to_coco()),
+        "6,8": CocoRle.model_validate(masks.encode(BOX).to_coco()),
+    }
+    text = f"<think>{first}</think><answer>{second}</answer>"
+    answer = Prediction(id="a", text=text, decoded=decoded, status="ok")
+    gres = score(TASKS["gres"], [sample("a", BOX)], [answer]).metrics
+    assert {name: gres[name]["giou"]["value"] for name in ("strict", "official", "samtok", "samtok_rl")} == (
+        pytest.approx({"strict": 1.0, "official": 1.0, "samtok": 0.5, "samtok_rl": 1.0})
+    )
+    refcoco = score(TASKS["refcoco"], [sample("a", BOX)], [answer]).metrics
+    assert refcoco["samtok_rl"]["giou_by_phrase"]["value"] == refcoco["samtok_rl"]["box_acc@0.5"]["value"] == 1.0
+    assert refcoco["samtok_rl"]["giou"]["value"] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("gres", 1024), ("refcoco", 2048), ("refcoco+", 2048), ("refcocog", 2048)]
+)
+def test_the_prompt_of_thinking_checkpoints_asks_for_reasoning_and_leaves_room_for_it(name, tokens, demo_root):
+    task = TASKS[name].asked_with("segment-phrase-rl")
+    turn = task.read(demo_root, "val")[0].turns[0].text
+    assert turn.startswith("Please segment ")
+    assert turn.endswith("</think><answer> answer here </answer>")
+    assert (task.max_new_tokens, TASKS[name].max_new_tokens) == (tokens, 128)
+
+
+def test_a_target_of_no_pixel_is_a_target_to_relas_scorer_alone():
+    meant = replace(sample("a", NOTHING), target=Target((masks.encode(NOTHING),)))
+    metrics = score(TASKS["gres"], [meant, sample("b", BOX)], [foreign("a", NOTHING), foreign("b", BOX)]).metrics
+    assert metrics["official"]["giou"]["value"] == 0.5
+    assert metrics["official"]["t_acc"]["value"] == 0.0
+    assert (metrics["strict"]["giou"]["value"], metrics["strict"]["n_acc"]["value"]) == (1.0, 1.0)
 
 
 def test_order_of_predictions_does_not_matter_and_duplicated_data_keeps_values():

@@ -6,7 +6,7 @@ per sentence, in file order. A gRefCOCO reference names a list of annotations, `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ class Expression:
     sentence: str
     """As the file has it, outer blanks removed."""
     instances: tuple[Rle, ...]
-    annotations: tuple[int, ...]
-    """Ids of the instances."""
+    annotations: tuple[Mapping[str, Any], ...]
+    """Of the instances, as `instances.json` has them."""
+    no_target: bool
+    """Whether the reference says that nothing is meant; one that lists no annotation at all says neither."""
     category: str
     kind: str | None
     """Kind of expression where the file names one; only the demo benchmark does."""
@@ -81,6 +83,13 @@ class _Instances:
             raise DataError(f"{path} is not a COCO instances file: {error} is missing or malformed") from error
         self._masks: dict[int, Rle] = {}
 
+    def annotation(self, annotation_id: int) -> dict[str, Any]:
+        if annotation_id not in self.annotations:
+            raise DataError(
+                f"{self.path} has no annotation {annotation_id}; refs and instances are of different releases"
+            )
+        return self.annotations[annotation_id]
+
     def image(self, image_id: int) -> ImageRef:
         if image_id not in self.images:
             raise DataError(f"{self.path} has no image {image_id}; refs and instances are of different releases")
@@ -88,11 +97,7 @@ class _Instances:
 
     def mask(self, annotation_id: int, image: ImageRef) -> Rle:
         if annotation_id not in self._masks:
-            if annotation_id not in self.annotations:
-                raise DataError(
-                    f"{self.path} has no annotation {annotation_id}; refs and instances are of different releases"
-                )
-            segmentation = self.annotations[annotation_id]["segmentation"]
+            segmentation = self.annotation(annotation_id)["segmentation"]
             try:
                 self._masks[annotation_id] = masks.from_segmentation(segmentation, image.height, image.width)
             except ValueError as error:
@@ -113,7 +118,8 @@ def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expressio
             image=image,
             sentence=str(sentence["sent"]).strip(),
             instances=wanted,
-            annotations=meant,
+            annotations=tuple(instances.annotation(i) for i in meant),
+            no_target=ids == [NO_TARGET],
             category=instances.categories.get(int(first), "none"),
             kind=sentence.get("kind"),
         )

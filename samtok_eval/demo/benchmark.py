@@ -1,7 +1,7 @@
 """Writes the demo benchmark in the benchmarks' own file formats.
 
 Out: a data root with gRefCOCO (`grefcoco/`), RefCOCO, RefCOCO+ and RefCOCOg, each with its own refs file and an
-`instances.json` that holds polygons and run lengths side by side, as COCO's does; `formats.py` adds the other
+`instances.json` that holds polygons and, for crowds, run lengths, as COCO's does; `formats.py` adds the other
 benchmarks. Training scenes have seeds from 0, held-out scenes from `HELD_OUT`; the two never meet.
 """
 
@@ -24,13 +24,15 @@ from samtok_eval import masks
 from samtok_eval.demo import formats
 from samtok_eval.demo.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
 """Expressions asked per scene and benchmark."""
 SPLIT_SCENES = {"train": 40, "val": 100, "testA": 50, "testB": 50, "test": 50}
 """Scenes per split. The refs files' `train` split is a sample for format tests; training draws its own scenes."""
+CROWD = -1
+"""Stands for all objects of a scene together among their indices."""
 MULTI_ROUND_SCENES = 50
 """Scenes of each multi-round file."""
 GRES_SHARES = {"attribute": 2, "relation": 1, "superlative": 1, "multi": 1, "none": 1}
@@ -167,19 +169,18 @@ def _instances(scenes: list[Scene]) -> dict[str, Any]:
         for i, o in enumerate(scene.objects):
             rle = masks.encode(o.mask)
             x1, y1, x2, y2 = masks.box(rle) or (0, 0, 0, 0)
-            # Crowd annotations carry run lengths in COCO; here every second object does, and exactly so.
-            segmentation = rle.to_coco() if i % 2 else _runs(o.mask)
             annotations.append(
                 {
                     "id": annotation_id(scene.seed, i),
                     "image_id": scene.seed,
                     "category_id": SHAPES.index(o.shape) + 1,
-                    "segmentation": segmentation,
+                    "segmentation": _runs(o.mask),
                     "area": masks.area(rle),
                     "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
-                    "iscrowd": i % 2,
+                    "iscrowd": 0,
                 }
             )
+        annotations.append(_crowd(scene))
     categories = [{"id": i + 1, "name": shape, "supercategory": "shape"} for i, shape in enumerate(SHAPES)]
     return {
         "info": {"description": f"samtok-eval demo {VERSION}"},
@@ -190,8 +191,26 @@ def _instances(scenes: list[Scene]) -> dict[str, Any]:
     }
 
 
+def _crowd(scene: Scene) -> dict[str, Any]:
+    """All objects of a scene as one crowd, in run lengths as COCO writes them; no reference names it."""
+    united = np.any([o.mask for o in scene.objects], axis=0)
+    x1, y1, x2, y2 = masks.box(masks.encode(united)) or (0, 0, 0, 0)
+    line = united.ravel(order="F")
+    edges = np.flatnonzero(np.diff(line.view(np.int8))) + 1
+    runs = np.diff([0, *([0] if line[0] else []), *edges, line.size]).tolist()
+    return {
+        "id": annotation_id(scene.seed, CROWD),
+        "image_id": scene.seed,
+        "category_id": SHAPES.index(scene.objects[0].shape) + 1,
+        "segmentation": {"size": [SIDE, SIDE], "counts": runs},
+        "area": int(united.sum()),
+        "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
+        "iscrowd": 1,
+    }
+
+
 def annotation_id(seed: int, index: int) -> int:
-    """Id of an object, unique over all scenes."""
+    """Id of an object, or of the scene's `CROWD`, unique over all scenes."""
     return seed * 10 + index + 1
 
 

@@ -5,7 +5,6 @@ Shared by every task whose answer is one region of a picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -51,7 +50,9 @@ def score_region(
     combine: Combine = "union",
     box_iou: bool = False,
 ) -> Record:
-    """Count the pixels of one answer against the union of the target's masks.
+    """Count the pixels of one answer against the union of the target's masks, as the protocol sees them.
+
+    `values["stops"]` marks a sample at whose annotations the scorer that the protocol copies stops.
 
     Args:
         sample: the question.
@@ -72,12 +73,15 @@ def score_region(
         crashed, answered = found is None, found or []
     if combine == "last":
         answered = answered[-1:]
+    target = sample.target.masks_under(protocol.name)
     try:
-        counts = region_counts(tuple(answered), sample.target.masks, height, width)
+        counts = region_counts(tuple(answered), sample.target.masks if target is None else target, height, width)
     except ValueError as error:
         raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
     status = "missing" if prediction is None else prediction.status
-    values: Mapping[str, float] = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
+    values: dict[str, float] = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
+    if target is None:
+        values["stops"] = 1.0
     return Record(
         id=sample.id,
         image_id=sample.image.id,
