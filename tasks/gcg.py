@@ -9,25 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from samtok_eval.datasets.gcg import read_gcg
+from samtok_eval.datasets.gcg import Grounded, read_gcg
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.gcg import (
+    GLAMM_MARKS,
     IOU_THRESHOLD,
+    QWEN_MARKS,
     SIMILARITY_THRESHOLD,
     Matrix,
     ap50,
-    detections,
+    covered_shares,
     iou_matrix,
     pairs,
-    read_loosely,
+    ranked_detections,
     read_paired,
+    read_released,
     recalled,
 )
 from samtok_eval.metrics.judges import Judges
@@ -38,6 +41,7 @@ from samtok_eval.metrics.text_similarity import TextSimilarity
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import (
     DESCRIBE_WITH_MASKS,
+    DESCRIBE_WITH_MASKS_ONE_BLANK,
     DESCRIBE_WITH_MASKS_RL,
     DETAIL_WITH_MASKS,
     DETAIL_WITH_MASKS_DEMO,
@@ -45,6 +49,9 @@ from samtok_eval.prompts import (
 )
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Protocol, Task, TaskMetadata, random_codes
+
+RANKED_CATEGORY = 1
+"""The category that the official scorer's average precision looks at; its other metrics look at all."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class Compared:
     phrases: list[str]
     matrix: Matrix
     """IoU, (true masks, answered masks)."""
+    hits: list[bool]
+    """Per answered mask that counts for average precision whether it is right."""
+    truths: int
+    """True masks that count for average precision."""
     crashed: bool
 
     def close_phrases(self) -> list[str]:
@@ -66,13 +77,25 @@ class Compared:
         return true + [self.phrases[j] for j in columns if j < len(self.phrases)]
 
 
+@dataclass(frozen=True)
+class GroundedTarget(Target):
+    """Captions with masks; what the official scorer knows of each mask beside its pixels."""
+
+    crowds: tuple[bool, ...] = ()
+    """COCO's `iscrowd`: an answer that fits only such a mask is neither right nor wrong to average precision."""
+    ranked: tuple[bool, ...] = ()
+    """Whether average precision looks at the mask: category 1 alone."""
+    credited: tuple[bool, ...] = ()
+    """Whether an answer that takes the mask is right: COCO's code takes annotation 0 for none."""
+
+
 class Gcg(Task):
     """Masks by AP50, IoU and recall of phrases; the caption by METEOR and CIDEr."""
 
     metadata = TaskMetadata(
         name="gcg",
         title="Grounded conversation generation (GranD-f)",
-        version=1,
+        version=2,
         paper="arXiv 2311.03356",
         data="https://huggingface.co/datasets/MBZUAI/GranD-f",
         licence="annotations: see the GranD-f card; images: SA-1B terms",
@@ -87,22 +110,18 @@ class Gcg(Task):
         notes="CIDEr weighs words by the references of the pictures that are scored; a --limit changes it.",
     )  # fmt: skip
     prompt: Prompt = DESCRIBE_WITH_MASKS
-    prompts = (DETAIL_WITH_MASKS, DETAIL_WITH_MASKS_DEMO, DESCRIBE_WITH_MASKS_RL)
+    prompts = (DESCRIBE_WITH_MASKS_ONE_BLANK, DETAIL_WITH_MASKS, DETAIL_WITH_MASKS_DEMO, DESCRIBE_WITH_MASKS_RL)
+    prompt_tokens: ClassVar[Mapping[str, int]] = {DESCRIBE_WITH_MASKS_RL.id: 2048}
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
         Protocol("official", policy="default", missing_second="skip", errors_fail=False),
         Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
-        """One sample per picture, ids in the order of their text, as average precision without scores needs."""
+        """One sample per picture, in the official scorer's order, as average precision without scores needs."""
         turns = (Turn("user", (self.prompt(),)),)
-        return [
-            Sample(
-                item.image.id, item.image, turns, Target(masks=item.regions, labels=item.phrases, texts=item.captions)
-            )
-            for item in read_gcg(data_root / "gcg", split)
-        ]
+        return [Sample(item.image.id, item.image, turns, _target(item)) for item in read_gcg(data_root / "gcg", split)]
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """The first reference with its phrases marked, each followed by its mask words."""
@@ -142,11 +161,13 @@ class Gcg(Task):
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`strict`: IoU over all masks, with or without partner; the others: mean over pairs, then over pictures."""
+        if self.stopped(records, protocol):
+            return {}
         names = clusters(records)
         found: dict[str, Metric] = {"ap50": ap50(records, ties=protocol == "strict")}
         paired, counts = ([record.values[name] for record in records] for name in ("paired_iou", "pairs"))
         if protocol == "strict":
-            masks = [max(record.values["truths"], record.values["answers"]) for record in records]
+            masks = [max(record.values["true_masks"], record.values["answers"]) for record in records]
             found["miou_gcg"] = Ratio(paired, masks, names)
         else:
             found["miou_gcg"] = mean_of([p / max(n, 1) for p, n in zip(paired, counts, strict=True)], names)
@@ -158,6 +179,12 @@ class Gcg(Task):
         if any(told):
             found["cider"] = mean_of([record.values.get("cider", 0.0) for record in records], names, told)
         return found | meteor_of(records)
+
+    def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
+        """COCO's reader of results stops at an empty list, that is where no picture has a mask."""
+        if protocol != "strict" and not any(record.values["answers"] for record in records):
+            return "the official scorer stops where no answer has a mask"
+        return super().stopped(records, protocol)
 
     def foreign(self, content: Any) -> list[Prediction] | None:
         """GLaMM's own files, one per picture or a list of them: `{"image_id", "caption", "phrases", "pred_masks"}`."""
@@ -202,10 +229,29 @@ def _answered(
     if masks is None:
         return "", [], [], True
     text = prediction.text or ""
-    caption, phrases = read_paired(text) if protocol.name == "strict" else read_loosely(text)
+    if protocol.name == "strict":
+        caption, phrases = read_paired(text)
+    elif prediction.phrases is None:
+        marks = (QWEN_MARKS, GLAMM_MARKS) if protocol.name == "official" else (QWEN_MARKS,)
+        caption, phrases = read_released(text, marks)
+    else:
+        # A prediction file is past the script that cleans captions.
+        caption, phrases = text, []
     if prediction.phrases is not None:
         phrases = list(prediction.phrases)
     return caption, phrases, masks, False
+
+
+def _target(item: Grounded) -> GroundedTarget:
+    rows = item.annotations
+    return GroundedTarget(
+        masks=item.regions,
+        labels=item.phrases,
+        texts=item.captions,
+        crowds=tuple(bool(row.get("iscrowd")) for row in rows),
+        ranked=tuple(row.get("category_id") == RANKED_CATEGORY for row in rows),
+        credited=tuple(row.get("id") != 0 for row in rows),
+    )
 
 
 def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Compared:
@@ -217,8 +263,21 @@ def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol) 
                 f"prediction {sample.id}: a mask is {mask.height}x{mask.width}, the picture {size[0]}x{size[1]}; "
                 "it was made for other pictures"
             )
-    empty = 0.0 if protocol.name == "strict" else float("nan")
-    return Compared(sample, prediction, caption, phrases, iou_matrix(sample.target.masks, masks, empty), crashed)
+    strict = protocol.name == "strict"
+    matrix = iou_matrix(sample.target.masks, masks, 0.0 if strict else float("nan"))
+    hits, truths = _ranked(sample.target, masks, matrix, strict)
+    return Compared(sample, prediction, caption, phrases, matrix, hits, truths, crashed)
+
+
+def _ranked(target: Target, answered: Sequence[Rle], matrix: Matrix, strict: bool) -> tuple[list[bool], int]:
+    """Which answers are right to average precision, those that do not count left out; and how many masks there are."""
+    flags = target if isinstance(target, GroundedTarget) else GroundedTarget()
+    if strict or not flags.crowds:
+        return ranked_detections(matrix, matrix[:0], [True] * len(matrix)), len(matrix)
+    single = [i for i, crowd in enumerate(flags.crowds) if flags.ranked[i] and not crowd]
+    crowds = [target.masks[i] for i, crowd in enumerate(flags.crowds) if flags.ranked[i] and crowd]
+    shares = covered_shares(crowds, answered) if crowds and answered else np.zeros((0, len(answered)))
+    return ranked_detections(matrix[single], shares, [flags.credited[i] for i in single]), len(single)
 
 
 def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity | None) -> Record:
@@ -226,7 +285,8 @@ def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity |
     status = "missing" if prediction is None else prediction.status
     paired = pairs(matrix)
     values = {
-        "truths": float(matrix.shape[0]),
+        "truths": float(compared.truths),
+        "true_masks": float(matrix.shape[0]),
         "answers": float(matrix.shape[1]),
         "phrases": float(len(sample.target.labels)),
         "paired_iou": float(sum(paired)),
@@ -243,7 +303,7 @@ def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity |
         failed=protocol.errors_fail and status in ("missing", "error"),
         crashed=compared.crashed,
         values=values,
-        series={"hits": [int(hit) for hit in detections(matrix)]},
+        series={"hits": [int(hit) for hit in compared.hits]},
         slices=sample.slices,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from samtok_eval.datasets.gcg import read_gcg
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.mask_tokens import Codes, render
-from samtok_eval.metrics.gcg import read_loosely, read_paired
+from samtok_eval.metrics.gcg import GLAMM_MARKS, QWEN_MARKS, read_paired, read_released
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import Prediction
 from samtok_eval.sample import ImageRef, Sample, Target
@@ -140,19 +141,56 @@ def test_two_empty_masks_are_nan_officially(task):
 def test_no_answer_at_all_scores_zero_and_is_counted(task):
     samples = [sample("a", [RIGHT], "a"), sample("b", [RIGHT], "b")]
     found = score(task, samples, [Prediction(id="b", status="error", error="out of memory")])
-    for protocol in ("strict", "official", "samtok"):
-        assert value(found, protocol, "ap50") == 0
-        assert value(found, protocol, "miou_gcg") == 0
+    assert value(found, "strict", "ap50") == value(found, "strict", "miou_gcg") == 0
+    # COCO's reader of results stops at an empty list.
+    assert not found.metrics["official"]
+    assert not found.metrics["samtok"]
     assert found.metrics["counters"]["missing"] == 1
     assert [record.failed for record in found.records[:2]] == [True, True]
     assert found.metrics["counters"]["reference_crashes"]["official"] == 1
 
 
-def test_the_loose_reading_loses_text_between_angle_brackets():
+def test_the_released_cleaning_loses_line_breaks_and_text_between_angle_brackets():
     said = f"a < b and <p> c </p> {render([Codes(1, 2)])} d >\nend  <|object_ref_start|> e <|object_ref_end|>"
-    caption, phrases = read_loosely(said)
-    assert (caption, phrases) == ("a c d > end e", ["c", "e"])
+    assert read_released(said) == ("a c d >end e", ["e"])
+    assert read_released(said, (QWEN_MARKS, GLAMM_MARKS)).phrases == ["c", "e"]
     assert read_paired(said).caption == "a < b and c d > end e"
+
+
+def test_the_caption_of_a_prediction_file_is_scored_as_it_stands_by_the_official_scorer(task):
+    found = task.export([sample("a", [RIGHT], ["x"])], {"a": answer("a", [RIGHT], ["x"], "if a < b\nthen c > d")})
+    assert found["a.json"]["caption"] == "if a < b\nthen c > d"
+
+
+def test_an_answer_of_hundreds_of_masks_is_scored(task):
+    samples = [sample("a", [RIGHT], ["x"])]
+    found = score(task, samples, [answer("a", [RIGHT] * 300, ["x"] * 300)])
+    assert value(found, "official", "ap50") == pytest.approx(1.0)
+    assert value(found, "strict", "miou_gcg") == pytest.approx(1 / 300)
+
+
+@pytest.mark.parametrize("read", [read_paired, read_released])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<|object_ref_start|>",
+        "<p>",
+        "<",
+        "<|object_ref_start|> a <|object_ref_end|>",
+        "a</p>",
+        "<|mt_start|><|mt_0001|>",
+    ],
+)
+def test_reading_takes_time_in_proportion_to_the_length_of_an_answer(read, piece):
+    def seconds(count):
+        started = time.process_time()
+        read(piece * count)
+        return time.process_time() - started
+
+    read(piece)
+    short, long = (min(seconds(count) for _ in range(3)) for count in (8_000, 64_000))
+    # Quadratic time would be 64 times as much; 8 is what it should be.
+    assert long < 24 * max(short, 1e-3)
 
 
 def test_the_strict_reading_gives_each_mask_the_phrase_before_it():
@@ -160,13 +198,13 @@ def test_the_strict_reading_gives_each_mask_the_phrase_before_it():
     one, two = (f"<|object_ref_start|> {name} <|object_ref_end|>" for name in ("one", "two"))
     text = f"{words} {one} {two} {words}{words}"
     assert read_paired(text).phrases == ["", "two", "two"]
-    assert read_loosely(text).phrases == ["one", "two"]
+    assert read_released(text).phrases == ["one", "two"]
 
 
 def test_reasoning_stays_out_of_the_strict_caption_alone():
     text = "<think>Is it a cat?</think><answer>A dog.</answer>"
     assert read_paired(text).caption == "A dog."
-    assert read_loosely(text).caption == "Is it a cat?A dog."
+    assert read_released(text).caption == "Is it a cat?A dog."
 
 
 def test_answers_say_what_the_demo_teaches(task, demo_root):

@@ -6,6 +6,7 @@ per picture. Annotations are indexed by picture once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,14 @@ class Grounded:
     regions: tuple[Rle, ...]
     phrases: tuple[str, ...]
     """The file's labels, by the benchmark's own assumption in the order of the masks."""
+    annotations: tuple[Mapping[str, Any], ...]
+    """Of the regions, as the file has them."""
 
 
 def read_gcg(folder: Path, split: str) -> list[Grounded]:
-    """All pictures of a split, in the order of their ids as text, which is the official scorer's.
+    """All pictures of a split, in the order of their ids: numeric where all of them are numbers, else as text.
+
+    That is the official scorer's order, and part of its average precision.
 
     Args:
         folder: holds both files and `images/`.
@@ -49,12 +54,20 @@ def read_gcg(folder: Path, split: str) -> list[Grounded]:
         said = _by_image(captions["annotations"])
         path = mask_path
         return [
-            _grounded(name, images[name], by_image.get(name, []), said.get(name, []), folder) for name in sorted(images)
+            _grounded(name, images[name], by_image.get(name, []), said.get(name, []), folder)
+            for name in _in_order(image["id"] for image in regions["images"])
         ]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} is not a GCG annotation file: {type(error).__name__} {error}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _in_order(ids: Iterable[Any]) -> list[str]:
+    """Distinct ids as numpy sorts them."""
+    distinct = set(ids)
+    numeric = all(isinstance(one, int) for one in distinct)
+    return [str(one) for one in (sorted(distinct) if numeric else sorted(map(str, distinct)))]
 
 
 def _by_image(annotations: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -73,4 +86,5 @@ def _grounded(
         tuple(str(caption["caption"]) for caption in said),
         tuple(masks.from_segmentation(region["segmentation"], height, width) for region in regions),
         tuple(str(label) for label in (said[0]["labels"] if said else ())),
+        tuple(regions),
     )

@@ -7,14 +7,15 @@ on IoU matrices and records; nothing scans all annotations.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samtok_eval.mask_tokens import parse, split_thinking
+from samtok_eval.mask_tokens import final_part, parse
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ranked, Sums
 from samtok_eval.metrics.referring import clusters
@@ -38,30 +39,77 @@ class Answer(NamedTuple):
     """Under `read_paired` one per mask, empty for a mask that follows no phrase."""
 
 
-def read_loosely(text: str) -> Answer:
-    """Caption and phrases as the released scripts take them: any text between `<` and `>` goes, phrases stand alone."""
-    caption = _plain(re.sub(r"<.*?>", "", text.replace("\n", " ")))
-    return Answer(caption, [phrase.strip() for phrase in _phrases(text)])
+class Marked(NamedTuple):
+    """A phrase between its marks."""
+
+    phrase: str
+    end: int
+    """Position after its closing mark."""
 
 
-def read_paired(text: str) -> Answer:
-    """Caption of the final answer without marks, and for every decodable mask the phrase that stands before it."""
-    final = split_thinking(text)[1]
-    ends = [(match.end(), match[match.lastindex or 0].strip()) for match in _PHRASE.finditer(text)]
-    phrases = []
-    for span in parse(text):
-        if span.codes is not None:
-            phrases.append(next((phrase for end, phrase in reversed(ends) if end <= span.start), ""))
-    return Answer(_plain(_MARK.sub(" ", text if final is None else final)), phrases)
-
-
-_PHRASE = re.compile(r"<\|object_ref_start\|>(.*?)<\|object_ref_end\|>|<p>(.*?)</p>", re.DOTALL)
-"""The phrase marks of Qwen's models and of GLaMM."""
+QWEN_MARKS = ("<|object_ref_start|>", "<|object_ref_end|>")
+GLAMM_MARKS = ("<p>", "</p>")
+_EMPTY_THINKING = "<think>\n\n</think>\n\n"
 _MARK = re.compile(r"<\|[^|<>]*\|>|</?(?:p|s|think|answer)>")
 
 
-def _phrases(text: str) -> list[str]:
-    return [match[match.lastindex or 0] for match in _PHRASE.finditer(text)]
+def read_released(text: str, marks: Sequence[tuple[str, str]] = (QWEN_MARKS,)) -> Answer:
+    """Caption and phrases as SAMTok's script writes them for GLaMM's scorer.
+
+    In its order: line breaks go without leaving a blank, two blanks become one in a single pass, all but what stands
+    behind the last `ASSISTANT: ` goes. Phrases are read here and stand alone, whatever masks follow them. What stands
+    between `<` and the next `>` leaves the caption, and so do outer apostrophes.
+
+    Args:
+        text: the whole answer.
+        marks: opening and closing marks of phrases.
+    """
+    text = text.replace(_EMPTY_THINKING, "").replace("<s>", "").replace("\n", "").replace("  ", " ")
+    text = text.rpartition("ASSISTANT: ")[2]
+    caption = _plain(_without_angles(text)).strip("'").strip()
+    return Answer(caption, [marked.phrase.strip() for marked in marked_phrases(text, marks)])
+
+
+def read_paired(text: str) -> Answer:
+    """Caption of the final answer without marks, and for each decodable mask in it the phrase that stands before it."""
+    final = final_part(text)
+    marked = marked_phrases(final, (QWEN_MARKS, GLAMM_MARKS))
+    ends = [one.end for one in marked]
+    before = [bisect_right(ends, span.start) for span in parse(final) if span.codes is not None]
+    phrases = [marked[count - 1].phrase.strip() if count else "" for count in before]
+    return Answer(_plain(_MARK.sub(" ", final)), phrases)
+
+
+def marked_phrases(text: str, marks: Sequence[tuple[str, str]]) -> list[Marked]:
+    """What stands between an opening mark and the next closing one of its kind, from left to right.
+
+    A phrase may run over further marks; a mark that is never closed is passed over. Time is linear in the text.
+
+    Args:
+        text: any text.
+        marks: opening and closing mark of each kind.
+    """
+    closing = dict(marks)
+    last = {close: text.rfind(close) for close in closing.values()}
+    every_mark = re.compile("|".join(re.escape(mark) for pair in marks for mark in pair))
+    found: list[Marked] = []
+    opened: re.Match[str] | None = None
+    for mark in every_mark.finditer(text):
+        if opened is not None and mark[0] == closing[opened[0]]:
+            found.append(Marked(text[opened.end() : mark.start()], mark.end()))
+            opened = None
+        elif opened is None and mark[0] in closing and mark.end() <= last[closing[mark[0]]]:
+            opened = mark
+    return found
+
+
+def _without_angles(text: str) -> str:
+    """The text without what stands between `<` and the next `>`."""
+    kept, position = [], 0
+    while (start := text.find("<", position)) >= 0 and (end := text.find(">", start)) >= 0:
+        kept.append(text[position:start])
+        position = end + 1
+    return "".join([*kept, text[position:]])
 
 
 def _plain(text: str) -> str:
@@ -80,8 +128,15 @@ def iou_matrix(truth: Sequence[Rle], answered: Sequence[Rle], both_empty: float 
         return np.zeros((len(truth), len(answered)))
     one, other = ([rle.to_coco() for rle in rles] for rles in (truth, answered))
     matrix = np.asarray(coco.iou(other, one, [0] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
-    empty = np.logical_and.outer(coco.area(one) == 0, coco.area(other) == 0)
+    # One by one: pycocotools counts the areas of a list in a byte.
+    empty = np.logical_and.outer(*([coco.area(rle) == 0 for rle in rles] for rles in (one, other)))
     return np.where(empty, both_empty, matrix)
+
+
+def covered_shares(truth: Sequence[Rle], answered: Sequence[Rle]) -> Matrix:
+    """Share of every answered mask that lies in every true one, float64 (truths, answers): COCO's IoU with a crowd."""
+    one, other = ([rle.to_coco() for rle in rles] for rles in (truth, answered))
+    return np.asarray(coco.iou(other, one, [1] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
 
 
 def detections(matrix: Matrix) -> list[bool]:
@@ -89,17 +144,36 @@ def detections(matrix: Matrix) -> list[bool]:
 
     Every answer takes the free true mask that it overlaps most, the last of equals (`COCOeval.evaluateImg`).
     """
+    return [found is not None for found in _taken(matrix)]
+
+
+def ranked_detections(matrix: Matrix, crowd_shares: Matrix, counted: Sequence[bool]) -> list[bool]:
+    """`detections` where some true masks are crowds: an answer that only a crowd fits is neither hit nor miss.
+
+    Args:
+        matrix: IoU with the true masks that are no crowds, (truths, answers).
+        crowd_shares: `covered_shares` of the crowds, (crowds, answers).
+        counted: per true mask whether an answer that takes it is a hit.
+
+    Returns:
+        One flag per answer that counts, in order.
+    """
+    in_crowd: list[bool] = np.any(crowd_shares >= IOU_THRESHOLD, axis=0).tolist()
+    pairs = zip(_taken(matrix), in_crowd, strict=False)
+    return [row is not None and counted[row] for row, inside in pairs if row is not None or not inside]
+
+
+def _taken(matrix: Matrix) -> Iterator[int | None]:
+    """The true mask that each of the first answers takes, None for an answer that none fits."""
     free = np.ones(len(matrix), dtype=bool)
-    hits = []
     for column in matrix.T[:MAX_DETECTIONS]:
-        best, threshold = -1, min(IOU_THRESHOLD, 1 - 1e-10)
+        best, threshold = None, min(IOU_THRESHOLD, 1 - 1e-10)
         for row in np.flatnonzero(free):
             if column[row] >= threshold:
                 best, threshold = int(row), float(column[row])
-        if best >= 0:
+        if best is not None:
             free[best] = False
-        hits.append(best >= 0)
-    return hits
+        yield best
 
 
 def average_precision(hits: Sequence[float], truths: int) -> float:
@@ -124,7 +198,7 @@ def ap50(records: Sequence[Record], ties: bool) -> Sums | Ranked:
     """Average precision at IoU 0.5 over all masks of all pictures.
 
     Args:
-        records: with `hits`, one flag per answered mask, and `truths`.
+        records: with `hits`, one flag per answered mask that counts, and `truths`, the number of true masks that count.
         ties: take all detections at once, as one score for all asks for: no order, no luck. It is the precision of all
             detections up to the recall that they reach, 0 beyond. Otherwise as COCO's evaluation ranks them.
     """
