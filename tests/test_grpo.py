@@ -150,7 +150,7 @@ def test_rewards_see_phrase_marks_although_the_checkpoint_flags_them_as_special(
     assert "object_ref" not in processor.tokenizer.decode(ids, skip_special_tokens=True)
     functions = {f.__name__: f for f in reward_functions(TINY, processor, GenerationConfig(eos_token_id=[1]), None)}
     inputs = {"completion_ids": [ids, ids], "reference": [caption, span], "source": [GCG, GRES], "images": [[], []]}
-    assert functions["grounded_phrases"](**inputs) == [0.3, None]
+    assert functions["closed_phrases"](**inputs) == [0.3, None]
     assert functions["matched_answer"](**inputs) == [1.0, 1.0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from samtok_eval.training.rewards import (
     REWARDS,
     SOURCES,
     answer_matching_reward,
+    closed_phrases_reward,
     combined_reward,
     format_reward,
     grounded_masks_reward,
@@ -34,6 +36,7 @@ def span(first, second):
 
 
 ONE, TWO = span(1, 300), span(2, 301)
+PHRASE_START, PHRASE_END = "<|object_ref_start|>", "<|object_ref_end|>"
 BOTH = ONE + TWO
 # ---- values of the released reward, measured; right answer (1, 300), (2, 301) unless another is given ----
 RELEASED = [
@@ -221,6 +224,44 @@ def test_order_never_matters_and_equal_answers_earn_1(codes, data):
     assert matched_answer_reward(render(codes), render(shuffled)) == 1
     if len(set(codes)) == len(codes):
         assert answer_matching_reward(render(codes), render(shuffled)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        # Over the marks of the next phrase, and into it.
+        (f"{PHRASE_START} a {PHRASE_END} and {PHRASE_START} b {PHRASE_END} {ONE}", ["a <|object_ref_end|> and "
+         "<|object_ref_start|> b"]),
+        # Not over a line break, which does no harm right before the end mark.
+        (f"{PHRASE_START} a\n{PHRASE_START} b \n {PHRASE_END} {ONE}", ["b"]),
+        # An end mark that nothing opened, behind one that was.
+        (f"\n{PHRASE_START}{PHRASE_END}{ONE}{PHRASE_END}{ONE}", []),
+        (f"{PHRASE_START} A  \tDog {PHRASE_END}\n{ONE}", ["a dog"]),
+    ],
+)  # fmt: skip
+def test_released_phrases_run_over_marks_but_not_over_line_breaks(text, phrases):
+    reference = "".join(f"{PHRASE_START}{phrase}{PHRASE_END}{ONE}" for phrase in phrases)
+    assert grounded_phrases_reward(text, reference) == 1
+    assert grounded_phrases_reward(reference, text) == 1
+    assert closed_phrases_reward(f"{PHRASE_START} a {PHRASE_END} and {PHRASE_START} b {PHRASE_END} {ONE}",
+                                 f"{PHRASE_START}b{PHRASE_END}{ONE}") == 1  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in REWARDS if name != "constant"])
+@pytest.mark.parametrize(
+    "piece",
+    [PHRASE_START, PHRASE_END, f"{PHRASE_START}\n", f"{PHRASE_START}a{PHRASE_END}{ONE}", f"{PHRASE_END} ", "\n", ONE],
+)
+def test_time_is_in_proportion_to_the_length_of_the_texts(name, piece):
+    def seconds(count):
+        text = piece * count
+        started = time.process_time()
+        REWARDS[name](text, text)
+        return time.process_time() - started
+
+    short, long = (min(seconds(count) for _ in range(3)) for count in (2_000, 16_000))
+    # 8 times the text: quadratic time would be 64 times as much.
+    assert long < 24 * max(short, 1e-3)
 
 
 @pytest.mark.parametrize(

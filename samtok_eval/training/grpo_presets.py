@@ -74,7 +74,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "glamm_gcg": {
                 "matched_answer": 1.0,
                 "decoded_matched_iou": 1.0,
-                "grounded_phrases": 0.3,
+                "closed_phrases": 0.3,
                 "non_repetition": 0.2,
             }
         },

@@ -1,19 +1,21 @@
 """Rewards of reinforcement learning on mask words, as pure functions of two texts.
 
 In: an answer and the right answer. Out: a share 0..1. No picture, mask or model takes part, so nothing here imports
-torch. The rules are those of SAMTok (arXiv 2601.16093, `rl/reward_function/text2mask.py`); `matched_answer_reward` is a
-corrected variant under a name of its own.
+torch. The rules are those of SAMTok (arXiv 2601.16093, `rl/reward_function/text2mask.py`), quirks included;
+`matched_answer_reward` and the rewards of closed phrases are corrected variants under names of their own.
 
-Every function takes any text and never raises. The released code stops with a division by zero where neither text has
-a grounded phrase or a triplet; here such an answer earns 1, as it does where neither text has a mask. An answer that
-is None, as the released code hands on when it finds no answer part, earns 0.
+Every function takes any text and never raises, in time linear in its length. The released code stops with a division by
+zero where neither text has a grounded phrase or a triplet; here such an answer earns 1, as it does where neither text
+has a mask. An answer that is None, as the released code hands on when it finds no answer part, earns 0.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import split_thinking
@@ -27,15 +29,17 @@ MOST_REPEATS, MOST_TRIPLET_REPEATS = 3, 2
 LABELS_SHARE, NODE_SHARE = 0.5, 0.25
 """What a triplet with the right three names earns, and what each of its two masks adds at most."""
 
-_SPAN = re.compile(r"<\|mt_start\|><\|mt_[0-9]{4}\|><\|mt_[0-9]{4}\|><\|mt_end\|>")
+# Digits of any script count in the released patterns, and words of any length behind a phrase.
+_SPAN = re.compile(r"<\|mt_start\|><\|mt_\d{4}\|><\|mt_\d{4}\|><\|mt_end\|>")
 _WORD = re.compile(r"<\|[^|]*\|>")
-_PHRASE = re.compile(
+_PHRASE_START = "<|object_ref_start|>"
+_PHRASE_END = re.compile(r"<\|object_ref_end\|>\s*(<\|mt_start\|><\|mt_\d+\|><\|mt_\d+\|><\|mt_end\|>)")
+_CLOSED_PHRASE = re.compile(
     rf"<\|object_ref_start\|>((?:(?!<\|object_ref_).)*)<\|object_ref_end\|>\s*({_SPAN.pattern})", re.DOTALL
 )
-_NODE = r'\{{\s*"mask_2d"\s*:\s*"(?P<{0}_mask>[^"]*)"\s*,\s*"label"\s*:\s*"(?P<{0}_label>[^"]*)"\s*\}}'
+_NODE = r'\{\s*"mask_2d"\s*:\s*"[^"]*"\s*,\s*"label"\s*:\s*"[^"]*"\s*\}'
 _TRIPLET = re.compile(
-    r'\{\s*"subject"\s*:\s*' + _NODE.format("subject") + r'\s*,\s*"predicate"\s*:\s*"(?P<predicate>[^"]*)"\s*,\s*'
-    r'"object"\s*:\s*' + _NODE.format("object") + r"\s*\}"
+    rf'\{{\s*"subject"\s*:\s*{_NODE}\s*,\s*"predicate"\s*:\s*"[^"]*"\s*,\s*"object"\s*:\s*{_NODE}\s*\}}'
 )
 _TURN_OF_THOUGHT = re.compile(r"</think>\s*<answer>")
 
@@ -76,52 +80,65 @@ def matched_answer_reward(prediction: str | None, reference: str) -> float:
 
 
 def grounded_masks_reward(prediction: str | None, reference: str) -> float:
-    """`answer_matching_reward` over the spans that follow a marked phrase; the words of the phrase do not matter."""
+    """`answer_matching_reward` over the spans that follow a marked phrase, as released.
+
+    The words of the phrase do not matter. `_grounded` says what counts as one.
+    """
     if prediction is None:
         return 0.0
-    said, true = ([span for _, span in _PHRASE.findall(text)] for text in (prediction, reference))
-    return _best_grades(said, true)
+    return _best_grades(*([span for _, span in _grounded(text)] for text in (prediction, reference)))
 
 
 def grounded_phrases_reward(prediction: str | None, reference: str) -> float:
-    """Distinct phrases of the answer that the reference has too / larger number of phrases.
+    """Distinct phrases of the answer that the reference has too / larger number of phrases, as released.
 
-    A phrase counts where a complete span follows it; case and blanks do not matter.
+    `_grounded` says what counts as a phrase. Case and further blanks do not matter; a phrase without a word is none.
 
     Returns:
         0..1; 1 where the reference has none, whatever the answer says.
     """
     if prediction is None:
         return 0.0
-    said, true = (
-        [" ".join(phrase.lower().split()) for phrase, _ in _PHRASE.findall(text)] for text in (prediction, reference)
-    )
-    if not true:
-        return 1.0
-    return len(set(said) & set(true)) / max(len(said), len(true))
+    return _shared_phrases(*([words for words, _ in _grounded(text) if words] for text in (prediction, reference)))
+
+
+def closed_masks_reward(prediction: str | None, reference: str) -> float:
+    """`grounded_masks_reward` where a phrase ends at its own end mark and a complete span follows it."""
+    if prediction is None:
+        return 0.0
+    return _best_grades(*([span for _, span in _CLOSED_PHRASE.findall(text)] for text in (prediction, reference)))
+
+
+def closed_phrases_reward(prediction: str | None, reference: str) -> float:
+    """`grounded_phrases_reward` where a phrase ends at its own end mark and a complete span follows it."""
+    if prediction is None:
+        return 0.0
+    both = (_CLOSED_PHRASE.findall(text) for text in (prediction, reference))
+    return _shared_phrases(*([" ".join(phrase.lower().split()) for phrase, _ in found] for found in both))
 
 
 def scene_graph_reward(prediction: str | None, reference: str) -> float:
-    """Graded agreement of triplets written as JSON objects with the keys in the released order.
+    """Graded agreement of triplets written as JSON objects with the keys in the released order, as released.
 
     A triplet earns 1 when its text is the same as one of the reference, else, when its three names are those of a true
     triplet, 0.5 + 0.25 x `span_grade` of each node, the best of all such; else 0. Distinct triplets are summed and
-    divided by the larger number of triplets.
+    divided by the larger number of triplets. What is no valid JSON, such as a raw line break in a name, is no triplet;
+    names are compared unescaped and joined by `#`.
 
     Returns:
         0..1; 1 when neither text has a triplet.
     """
     if prediction is None:
         return 0.0
-    said, true = list(_TRIPLET.finditer(prediction)), list(_TRIPLET.finditer(reference))
+    said, true = _triplets(prediction), _triplets(reference)
     if not said and not true:
         return 1.0
-    by_names: dict[tuple[str, str, str], list[re.Match[str]]] = {}
+    by_names: dict[str, dict[str, _Triplet]] = {}
     for triplet in true:
-        by_names.setdefault(_names(triplet), []).append(triplet)
-    distinct = {triplet[0]: triplet for triplet in said}
+        by_names.setdefault(triplet.names, {})[triplet.text] = triplet
+    distinct = {triplet.text: triplet for triplet in said}
     earned = sum(
-        max((_triplet_grade(triplet, other) for other in by_names.get(_names(triplet), ())), default=OTHER)
+        max((_triplet_grade(triplet, other) for other in by_names.get(triplet.names, {}).values()), default=OTHER)
         for triplet in distinct.values()
     )
     return earned / max(len(said), len(true))
@@ -138,7 +155,7 @@ def triplet_non_repetition_reward(prediction: str | None, reference: str = "") -
     del reference
     if prediction is None:
         return 0.0
-    return _few_repeats([triplet[0] for triplet in _TRIPLET.finditer(prediction)], MOST_TRIPLET_REPEATS)
+    return _few_repeats([triplet.text for triplet in _triplets(prediction)], MOST_TRIPLET_REPEATS)
 
 
 def format_reward(prediction: str | None, reference: str = "") -> float:
@@ -175,6 +192,8 @@ REWARDS: dict[str, Reward] = {
     "matched_answer": matched_answer_reward,
     "grounded_masks": grounded_masks_reward,
     "grounded_phrases": grounded_phrases_reward,
+    "closed_masks": closed_masks_reward,
+    "closed_phrases": closed_phrases_reward,
     "scene_graph": scene_graph_reward,
     "non_repetition": non_repetition_reward,
     "triplet_non_repetition": triplet_non_repetition_reward,
@@ -261,15 +280,60 @@ def _best_grades(said: Sequence[str], true: Sequence[str]) -> float:
     return earned / max(len(said), len(true))
 
 
-def _triplet_grade(triplet: re.Match[str], truth: re.Match[str]) -> float:
-    if triplet[0] == truth[0]:
+def _grounded(text: str) -> list[tuple[str, str]]:
+    """Words and span of every marked phrase, as the released pattern finds them.
+
+    From a start mark a phrase reaches to the next end mark that a span follows, over whatever marks lie between, but
+    not over a line break; blanks and line breaks right before the end mark do no harm. Words are what blanks part.
+    """
+    found = []
+    start, last_break, floor = text.find(_PHRASE_START), -1, 0
+    for end in _PHRASE_END.finditer(text):
+        stop = floor + len(text[floor : end.start()].rstrip())
+        last_break = max(last_break, text.rfind("\n", floor, stop))
+        floor = end.end()
+        if 0 <= start < last_break:
+            start = text.find(_PHRASE_START, last_break)
+        if start < 0:
+            break
+        begin = start + len(_PHRASE_START)
+        if begin <= end.start():
+            words = (word.strip().lower() for word in text[begin:stop].split(" "))
+            found.append((" ".join(filter(None, words)), end[1]))
+            start = text.find(_PHRASE_START, floor)
+    return found
+
+
+def _shared_phrases(said: Sequence[str], true: Sequence[str]) -> float:
+    return len(set(said) & set(true)) / max(len(said), len(true)) if true else 1.0
+
+
+class _Triplet(NamedTuple):
+    text: str
+    names: str
+    subject_mask: str
+    object_mask: str
+
+
+def _triplets(text: str) -> list[_Triplet]:
+    """Triplets in their order, those that a JSON parser refuses left out."""
+    found = []
+    for match in _TRIPLET.finditer(text):
+        try:
+            row = json.loads(match[0])
+        except json.JSONDecodeError:
+            continue
+        subject, other = row["subject"], row["object"]
+        names = "#".join((subject["label"], row["predicate"], other["label"]))
+        found.append(_Triplet(match[0], names, subject["mask_2d"], other["mask_2d"]))
+    return found
+
+
+def _triplet_grade(triplet: _Triplet, truth: _Triplet) -> float:
+    if triplet.text == truth.text:
         return SAME
-    grades = (span_grade(triplet[group], truth[group]) for group in ("subject_mask", "object_mask"))
-    return LABELS_SHARE + NODE_SHARE * sum(grades)
-
-
-def _names(triplet: re.Match[str]) -> tuple[str, str, str]:
-    return triplet["subject_label"], triplet["predicate"], triplet["object_label"]
+    masks = ((triplet.subject_mask, truth.subject_mask), (triplet.object_mask, truth.object_mask))
+    return LABELS_SHARE + NODE_SHARE * sum(span_grade(answered, true) for answered, true in masks)
 
 
 def _few_repeats(found: Sequence[str], most: int) -> float:
@@ -281,7 +345,4 @@ def _few_repeats(found: Sequence[str], most: int) -> float:
 
 def _parts(prediction: str | None) -> tuple[str | None, str | None]:
     """Reasoning and answer; both None where no answer part can be told apart."""
-    if prediction is None:
-        return None, None
-    thinking, final = split_thinking(prediction)
-    return (None, None) if final is None else (thinking, final)
+    return (None, None) if prediction is None else split_thinking(prediction)
