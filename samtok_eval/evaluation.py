@@ -20,11 +20,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
 import samtok_eval
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import read_json, read_json_lines
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
@@ -181,8 +181,7 @@ def score_into(
     predictions: Sequence[Path] | None = None,
 ) -> Run:
     """Score a run folder's predictions, or given files, and write records, metrics and manifest there."""
-    paths = folder.parts() if predictions is None else predictions
-    answers = [p for path in paths for p in _foreign_predictions(task, path) or read_predictions([path])]
+    answers = _read_answers(task, folder.parts() if predictions is None else predictions)
     settings = manifest["settings"]
     scored = score(
         task,
@@ -230,7 +229,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     split = task.check_split(split)
     task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)
-    manifest = origin or _foreign_manifest(task, split, samples, options, predictions)
+    manifest = origin or _foreign_manifest(task, split, samples, options, predictions.stem, paths)
     manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}
     manifest["settings"] |= options.model_dump(mode="json", include={"judge", "reference_codes"})
     return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, paths)
@@ -243,14 +242,46 @@ def _references(settings: Mapping[str, Any], manifest: Mapping[str, Any]) -> dic
     return reference_texts(given, *_prediction_paths(given, "--reference-codes"), manifest)
 
 
+def _read_answers(task: Task, paths: Sequence[Path]) -> list[Prediction]:
+    """Predictions of all files.
+
+    Raises:
+        DataError: a file is missing, broken or in no known format, or nothing in the files can be scored.
+    """
+    answers: list[Prediction] = []
+    for path in paths:
+        found = _foreign_predictions(task, path)
+        answers += read_predictions([path]) if found is None else found
+    if not any(task.answered(prediction) for prediction in answers):
+        names = paths[0] if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
+        raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
+    return answers
+
+
 def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
-    """Predictions of a `.json` file in the benchmark's own result format; None for any other file."""
-    if path.suffix != ".json":
+    """Predictions of a file in the benchmark's own result format; None for lines that are to be read as ours."""
+    whole = path.suffix == ".json"
+    if not whole and _has_our_lines(path):
         return None
-    found = task.foreign(read_json(path))
-    if found is None:
+    try:
+        found = task.foreign(read_json(path) if whole else read_json_lines(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {where}: {first['msg']}; see docs/run_folder.md for the format") from error
+    if found is None and whole:
         raise DataError(f"{path} is not in the result format of {task.metadata.name}; see docs/run_folder.md")
     return found
+
+
+def _has_our_lines(path: Path) -> bool:
+    """Whether a file of lines is ours, by its first one; a broken one is left to our reader, which names it."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(next((line for line in file if line.strip()), b"{}"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(first, dict) and "id" in first
 
 
 def data_root(name: str) -> Path:
@@ -372,14 +403,14 @@ def _manifest(
 
 
 def _foreign_manifest(
-    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, predictions: Path
+    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, name: str, paths: Sequence[Path]
 ) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "task": task.metadata.name,
         "task_version": task.metadata.version,
         "split": split,
-        "model": {"name": predictions.stem, "identity": {"predictions_sha256": _file_sha256(predictions)}},
+        "model": {"name": name, "identity": {"predictions_sha256": _files_sha256(paths)}},
         "tokenizer_sha256": None,
         "prompt": "foreign",
         "dataset": {"root": options.data_root, "samples": len(samples), "sha256": samples_sha256(samples)},
@@ -396,22 +427,24 @@ def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[
     if not given.exists():
         raise DataError(f"{option} {given} does not exist; give a predictions file or a run folder")
     if given.is_file():
-        paths, candidates = (
-            [given],
-            [given.parent.parent / "manifest.json"] if given.parent.name == "predictions" else [],
-        )
-    else:
-        folder = given / "predictions" if (given / "predictions").is_dir() else given
-        paths, candidates = (
-            sorted(folder.glob("part-*.jsonl")) or sorted(folder.glob("*.json")),
-            [given / "manifest.json", given.parent / "manifest.json"],
-        )
-        if not paths:
-            raise DataError(f"{option} {given} holds neither part-*.jsonl nor *.json; give predictions or a run folder")
-    for candidate in candidates:
-        if candidate.is_file():
-            return paths, dict(json.loads(candidate.read_text()))
-    return paths, None
+        return [given], _run_manifest([given.parent.parent] if given.parent.name == "predictions" else [])
+    folder = given / "predictions" if (given / "predictions").is_dir() else given
+    for pattern in ("part-*.jsonl", "*.json", "*.jsonl"):
+        # A copied folder may hold a Mac's `._x.json` beside every file.
+        paths = [p for p in sorted(folder.glob(pattern)) if p.name != "manifest.json" and not p.name.startswith(".")]
+        if paths:
+            return paths, _run_manifest([given, given.parent])
+    raise DataError(f"{option} {given} holds neither *.jsonl nor *.json; give predictions or a run folder")
+
+
+def _run_manifest(folders: Sequence[Path]) -> dict[str, Any] | None:
+    """The first manifest of a run; a file of another program that has the name is none."""
+    for path in (folder / "manifest.json" for folder in folders):
+        if path.is_file():
+            content = read_json(path)
+            if isinstance(content, dict) and {"task", "split", "settings"} <= set(content):
+                return content
+    return None
 
 
 def samples_sha256(samples: Sequence[Sample]) -> str:
@@ -441,8 +474,11 @@ def _save_manifest(folder: RunFolder, manifest: dict[str, Any], state: str) -> N
     write_json(folder.manifest, manifest | {"state": state})
 
 
-def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _files_sha256(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -51,6 +51,12 @@ class Prediction(BaseModel):
     error: str | None = None
     seconds: dict[str, float] = {}
 
+    @field_validator("id", mode="before")
+    @classmethod
+    def _numbers_are_ids(cls, value: Any) -> Any:
+        # Annotation and picture ids are numbers in most benchmarks' files.
+        return str(value) if type(value) is int else value
+
     @field_validator("decoded")
     @classmethod
     def _keys_are_codes(cls, value: dict[str, CocoRle]) -> dict[str, CocoRle]:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +153,7 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
             text = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); give a predictions file") from error
-        lines = text.split(b"\n")
+        lines = text.removeprefix(BOM_UTF8).split(b"\n")
         if torn_tail:
             lines = lines[:-1]
         for number, line in enumerate(lines, start=1):

@@ -126,13 +126,20 @@ class Task(ABC):
         """Predictions in the benchmark's own result format.
 
         Args:
-            content: a parsed JSON file.
+            content: a parsed `.json` file, or the list of the values of a file with one JSON value a line.
 
         Returns:
             None when this is not that format, or the benchmark has none.
+
+        Raises:
+            DataError: it is that format, but a row is broken.
         """
         del content
         return None
+
+    def answered(self, prediction: Prediction) -> bool:
+        """Whether a prediction holds what this task scores; an error counts, since it is scored as one."""
+        return prediction.status == "error" or prediction.text is not None or prediction.masks is not None
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
         """Answers in the format that the benchmark's own scorer reads: file name -> JSON content; none by default."""

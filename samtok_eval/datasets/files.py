@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def read_json(path: Path) -> Any:
         return json.loads(read_bytes(path))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); download it again") from error
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a file with one JSON value a line; blank lines do not count.
+
+    Raises:
+        DataError: missing, unreadable, or a line is not JSON; the message names it.
+    """
+    found = []
+    for number, line in enumerate(read_bytes(path).removeprefix(BOM_UTF8).splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"{path}:{number} is not valid JSON ({error}); correct or remove the line") from error
+    return found
 
 
 def read_plain_pickle(path: Path) -> Any:
