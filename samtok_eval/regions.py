@@ -28,7 +28,7 @@ class ZoomRule:
     largest_share: float
     """Regions whose box covers less than this share of the picture are shown again; 0 never does."""
     least_side: int = 140
-    """The box is grown to this many pixels on both axes before it is clipped to the picture."""
+    """The box is grown to this many pixels on both axes, or one less, before it is clipped to the picture."""
     short_side: int = 280
     """A view whose longer side is below this is enlarged until its shorter side reaches it."""
     inclusive: bool = False
@@ -48,18 +48,22 @@ class ZoomRule:
             return None
         x1, x2 = self._grown(x1, x2, region.width)
         y1, y2 = self._grown(y1, y2, region.height)
-        height, width = y2 - y1, x2 - x1
-        if max(height, width) < self.short_side:
-            scale = self.short_side / min(height, width)
-            height, width = int(height * scale), int(width * scale)
-        return Crop((x1, y1, x2, y2), height, width)
+        return Crop((x1, y1, x2, y2), *self._enlarged(y2 - y1, x2 - x1))
 
     def _grown(self, first: int, last: int, limit: int) -> tuple[int, int]:
         end = last + 1 if self.inclusive else last
-        missing = max(self.least_side - (end - first), 0)
-        start, stop = max(first - missing // 2, 0), min(end + missing - missing // 2, limit)
-        # A region one pixel thin would otherwise lose everything at the exclusive end.
+        # Both sides grow alike, as in the released scripts: an odd lack leaves the view one pixel short.
+        margin = max(self.least_side - (end - first), 0) // 2
+        start, stop = max(first - margin, 0), min(end + margin, limit)
+        # The scripts have no pixel left, and stop, where a region one pixel thin does not grow.
         return start, max(stop, start + 1)
+
+    def _enlarged(self, height: int, width: int) -> tuple[int, int]:
+        if max(height, width) >= self.short_side:
+            return height, width
+        if width >= height:
+            return self.short_side, int(width * (self.short_side / height))
+        return int(height * (self.short_side / width)), self.short_side
 
 
 def cut_picture(image: NDArray[np.uint8], view: Crop) -> NDArray[np.uint8]:

@@ -40,7 +40,7 @@ class RegionCaption(Task):
     metadata = TaskMetadata(
         name="region_caption",
         title="Region captioning (RefCOCOg, DLC-Bench)",
-        version=1,
+        version=2,
         paper="arXiv 2504.16072",
         data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer",
         licence="RefCOCOg: COCO terms for images; DLC-Bench: see its card",

@@ -55,8 +55,22 @@ def test_small_boxes_grow_to_140_pixels_around_their_middle():
 
 
 def test_boxes_grow_only_inside_the_picture():
-    found = view(mask(1000, 1000, 0, 10, 990, 1000))
-    assert found.box == (925, 0, 1000, 75)
+    found = view(mask(1000, 1000, 0, 11, 989, 1000))
+    assert found.box == (924, 0, 1000, 75)
+
+
+def test_both_sides_grow_alike_so_that_an_odd_lack_leaves_139_pixels():
+    """The box of an 18 x 17 region is 17 x 16 by the scripts' measure: it lacks 123 and 124 pixels."""
+    found = view(mask(1000, 1000, 500, 517, 600, 618))
+    assert found.box == (600 - 61, 500 - 62, 617 + 61, 516 + 62)
+    assert (found.height, found.width) == (282, 280)
+
+
+def test_the_shorter_side_of_an_enlarged_view_is_280_exactly_and_the_longer_one_is_cut_off():
+    """275 * (280 / 275) is less than 280 in floating point."""
+    for side in range(140, 280):
+        found = view(mask(2000, 2000, 0, side + 1, 0, 280))
+        assert (found.height, found.width) == (280, int(279 * (280 / side)))
 
 
 def test_only_views_whose_longer_side_is_short_are_enlarged():
@@ -67,8 +81,12 @@ def test_only_views_whose_longer_side_is_short_are_enlarged():
 
 
 def test_a_picture_smaller_than_the_window_is_shown_whole_and_enlarged():
-    found = view(mask(100, 120, 40, 60, 40, 60))
+    found = view(mask(100, 120, 40, 61, 40, 61))
     assert found == Crop((0, 0, 120, 100), 280, 336)
+
+
+def test_a_region_one_pixel_thin_that_does_not_grow_keeps_its_pixel():
+    assert view(mask(100, 100, 40, 41, 20, 81), ZoomRule(0.3, least_side=1)).box == (20, 40, 80, 41)
 
 
 @pytest.mark.parametrize("region", [np.zeros((50, 60), dtype=bool), np.ones((50, 60), dtype=bool)])
