@@ -263,8 +263,11 @@ def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
     whole = path.suffix == ".json"
     if not whole and _has_our_lines(path):
         return None
+    content = read_json(path) if whole else read_json_lines(path)
     try:
-        found = task.foreign(read_json(path) if whole else read_json_lines(path))
+        found = task.foreign(content)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 
@@ -63,6 +64,29 @@ class Prediction(BaseModel):
         for key in value:
             Codes.from_key(key)
         return value
+
+
+def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:
+    """Predictions of a result file in which others wrote one text per sample.
+
+    Args:
+        rows: sample id and text; None, where the file holds no answer, is left out.
+        name: what the file calls the text.
+
+    Raises:
+        DataError: a text is something else, or there is none at all.
+    """
+    rows = list(rows)
+    found = [Prediction(id=sample, text=_text(sample, value, name)) for sample, value in rows if value is not None]
+    if not found:
+        raise DataError(f"expected one {name} per sample, got none in {len(rows)} rows; give a file of answers")
+    return found
+
+
+def _text(sample: str, value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"sample {sample}: {name} must be text or null, got {value!r:.80}")
+    return value
 
 
 @dataclass(frozen=True)

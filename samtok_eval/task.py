@@ -105,6 +105,8 @@ class Task(ABC):
     prompt_tokens: ClassVar[Mapping[str, int]] = {}
     """Longest answers, in new tokens, by the id of a prompt that needs others than `metadata.max_new_tokens`."""
     needs_language_model: bool = True
+    answered_in_words: bool = False
+    """Whether only the text of an answer is scored; masks that others bring without text then answer nothing."""
     judged: bool = False
     """Whether a judge model can score its answers."""
 
@@ -139,7 +141,8 @@ class Task(ABC):
 
     def answered(self, prediction: Prediction) -> bool:
         """Whether a prediction holds what this task scores; an error counts, since it is scored as one."""
-        return prediction.status == "error" or prediction.text is not None or prediction.masks is not None
+        has_masks = prediction.masks is not None and not self.answered_in_words
+        return prediction.status == "error" or prediction.text is not None or has_masks
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
         """Answers in the format that the benchmark's own scorer reads: file name -> JSON content; none by default."""

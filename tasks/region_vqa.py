@@ -21,7 +21,7 @@ from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.choices import exact, lenient_letter, official
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
-from samtok_eval.prediction import AnswerStatus, Prediction, Record
+from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_OPTION
 from samtok_eval.sample import Part, Region, Sample, Target, Turn
 from samtok_eval.task import Protocol, Task, TaskMetadata
@@ -36,7 +36,7 @@ class RegionVqa(Task):
     metadata = TaskMetadata(
         name="region_vqa",
         title="Region VQA (GAR-Bench-VQA)",
-        version=1,
+        version=2,
         paper="arXiv 2510.18876",
         data="https://github.com/Haochen-Wang409/Grasp-Any-Region",
         licence="annotations Apache-2.0; pictures keep the terms of their sources",
@@ -49,6 +49,7 @@ class RegionVqa(Task):
         max_new_tokens=16,
     )
     prompt = CHOOSE_OPTION
+    answered_in_words = True
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
         Protocol("lenient", policy="default", missing_second="skip", errors_fail=True),
@@ -110,12 +111,10 @@ class RegionVqa(Task):
         }
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """GAR-Bench's own outputs: a list of `{"image", "model_output"}`."""
-        if not isinstance(content, list) or not all(
-            isinstance(row, dict) and {"image", "model_output"} <= set(row) for row in content
-        ):
+        """GAR-Bench's own outputs: rows with `image` and `model_output`; a row whose output is null has no answer."""
+        if not isinstance(content, list) or not all(isinstance(row, dict) and "image" in row for row in content):
             return None
-        return [Prediction(id=str(row["image"]), text=str(row["model_output"])) for row in content]
+        return text_predictions([(str(row["image"]), row.get("model_output")) for row in content], "model_output")
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
         """The same format, `outputs.json`."""

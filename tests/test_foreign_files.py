@@ -67,8 +67,16 @@ def test_numbers_are_ids(tmp_path):
         ("x.jsonl", '{"text": "A"}\n', r"x\.jsonl:1: id: Field required"),
         ("x.jsonl", '["A"]\n', r"x\.jsonl:1: line"),
         ("x.json", '{"A": 1}', "not in the result format of region_vqa"),
-        ("x.jsonl", "", "holds no answer that region_vqa could score"),
-        ("x.json", "[]", "holds no answer that region_vqa could score"),
+        ("x.jsonl", "", r"x\.jsonl: expected one model_output per sample, got none in 0 rows"),
+        ("x.json", "[]", r"x\.json: expected one model_output per sample, got none in 0 rows"),
+        ("x.json", '[{"image": "a.png", "answer": "A"}]', "got none in 1 rows"),
+        ("x.json", '[{"image": "a.png", "model_output": null}]', "got none in 1 rows"),
+        (
+            "x.json",
+            '[{"image": "a.png", "model_output": 3}]',
+            r"sample a\.png: model_output must be text or null, got 3",
+        ),
+        ("x.jsonl", '{"id": "images/vqa_0.png", "masks": []}', "holds no answer that region_vqa could score"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(scored, tmp_path, name, content, message):
@@ -76,6 +84,14 @@ def test_a_file_that_cannot_be_read_says_why(scored, tmp_path, name, content, me
     with pytest.raises(DataError, match=message) as error:
         scored("region_vqa", tmp_path / name)
     assert error.value.exit_code == 2
+
+
+def test_an_output_that_is_null_is_a_missing_answer(scored, questions, tmp_path):
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps([{**questions[0], "model_output": None}, *questions[1:]]))
+    run = scored("region_vqa", path)
+    assert run.metrics["counters"]["missing"] == 1
+    assert run.values("official")["accuracy"]["value"] == pytest.approx(1 - 1 / len(questions))
 
 
 def test_lines_without_an_answer_are_no_answers(scored, tmp_path):

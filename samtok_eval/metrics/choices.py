@@ -1,7 +1,7 @@
 """Reading the letter out of an answer to a choice question.
 
 `exact` and `official` compare whole texts; `lenient` looks for the letter that a person would see. Official rule:
-GAR-Bench's `inference.py`, which lower-cases both sides after removing one end word.
+`evaluation/GAR-Bench/inference.py` of Grasp-Any-Region (arXiv 2510.18876).
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ def exact(text: str, letter: str) -> bool:
 
 
 def official(text: str, letter: str) -> bool:
-    """Whether GAR-Bench's scorer counts the answer."""
-    return text.replace(END_WORD, "", 1).lower() == letter.lower()
+    """Whether GAR-Bench's scorer counts the answer.
+
+    Outer blanks go first; then, of a text that ends in the end word, every end word. Blanks before it stay.
+    """
+    said = text.strip()
+    if said.endswith(END_WORD):
+        said = said.replace(END_WORD, "")
+    return said.lower() == letter.lower()
 
 
 def lenient_letter(text: str, options: Sequence[str]) -> str | None:
