@@ -19,12 +19,13 @@ from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
-from samtok_eval.metrics.dlc import asked, mean_of_both, points
+from samtok_eval.metrics.dlc import ERROR_MARK, Points, asked, mean_of_both, no_points, official_points, points
 from samtok_eval.metrics.gcg import read_paired
+from samtok_eval.metrics.judge import Judge
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
-from samtok_eval.prediction import AnswerStatus, Prediction, Record
+from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
 from samtok_eval.regions import ZoomRule
 from samtok_eval.sample import Part, Region, Sample, Target, Turn
@@ -32,6 +33,8 @@ from samtok_eval.task import Protocol, Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
 DLC = "dlc"
+DAM_QUESTION = "query"
+"""The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 
 
 class RegionCaption(Task):
@@ -61,6 +64,7 @@ class RegionCaption(Task):
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
         Protocol("official", policy="default", missing_second="skip", errors_fail=False),
     )
+    answered_in_words = True
     judged = True
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -109,7 +113,7 @@ class RegionCaption(Task):
 
     def status(self, text: str) -> AnswerStatus:
         """`invalid` for an empty caption."""
-        return "ok" if _caption(text, loosely=False) else "invalid"
+        return "ok" if read_paired(text).caption else "invalid"
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """What can be said without references or a judge: whether there is a caption."""
@@ -120,10 +124,9 @@ class RegionCaption(Task):
             protocol=protocol.name,
             status=status,
             failed=protocol.errors_fail and status in ("missing", "error"),
-            # The official scorers look every region up and stop where one is missing.
-            crashed=not protocol.errors_fail and prediction is None,
+            crashed=_is_official(protocol) and _stops(sample, prediction),
             phrase=sample.phrase,
-            values={"empty": float(not _said(prediction, protocol))},
+            values={"empty": float(not _said(prediction, protocol).strip())},
             slices=sample.slices,
         )
 
@@ -138,13 +141,18 @@ class RegionCaption(Task):
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
-            records = _judged(samples, captions, records, protocol, judges)
+            records = _judged(samples, captions, records, judges.judge, _is_official(protocol))
         return records
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """Means over regions; a region that the judge left unanswered does not count."""
+        """Means over regions; a region that the judge left unanswered does not count.
+
+        Where the official scorer stops at one region it gives no points at all.
+        """
         names = clusters(records)
-        keys = ["cider", *sorted({key for record in records for key in record.values if key.startswith("dlc_")})]
+        keys = ["cider"]
+        if not any(record.crashed for record in records):
+            keys += sorted({key for record in records for key in record.values if key.startswith("dlc_")})
         means: dict[str, Ratio] = {"empty": mean_of([record.values["empty"] for record in records], names)}
         for key in keys:
             has = [key in record.values for record in records]
@@ -157,56 +165,74 @@ class RegionCaption(Task):
                 found[f"dlc_avg|{judge}"] = mean_of_both(positive, means[f"dlc_neg|{judge}"])
         return found | meteor_of(records)
 
+    def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
+        """Why the official scorer gives no points."""
+        stops = [record.id for record in records if record.crashed]
+        if not stops:
+            return super().stopped(records, protocol)
+        return f"the scorer that {protocol} copies stops at {len(stops)} of {len(records)} regions, {stops[0]} first"
+
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """DLC-Bench's own format: `{annotation id: caption}`."""
-        if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+        """DLC-Bench's own format, `{annotation id: caption}`, in which DAM also keeps its question."""
+        if not isinstance(content, dict):
             return None
-        return [Prediction(id=name, text=text) for name, text in content.items()]
+        return text_predictions([(name, text) for name, text in content.items() if name != DAM_QUESTION], "caption")
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
-        """The same format, `captions.json`."""
-        official = self.protocol("official")
-        return {"captions.json": {s.id: _said(answers[s.id], official) for s in samples if s.id in answers}}
+        """The same format, `captions.json`; regions without an answer are left out."""
+        found = [(sample.id, answers[sample.id]) for sample in samples if sample.id in answers]
+        return {"captions.json": {name: p.text for name, p in found if p.text is not None and p.status != "error"}}
+
+
+def _is_official(protocol: Protocol) -> bool:
+    return protocol.name == "official"
+
+
+def _stops(sample: Sample, prediction: Prediction | None) -> bool:
+    """Whether the official scorers stop at an answer: they look every region up, and DLC-Bench's wants a caption."""
+    if prediction is None:
+        return True
+    without = prediction.status == "error" or prediction.text is None or prediction.text.startswith(ERROR_MARK)
+    return without and bool(sample.target.questions)
 
 
 def _said(prediction: Prediction | None, protocol: Protocol) -> str:
+    """The caption: `official` takes the answer as it came, `strict` takes reasoning, mask words and other marks out."""
     text = "" if prediction is None or prediction.status == "error" else prediction.text or ""
-    return _caption(text, loosely=protocol.name == "official")
-
-
-def _caption(text: str, loosely: bool) -> str:
-    """`official`: the answer as it came; `strict`: without reasoning, mask words and other marks."""
-    return text.removesuffix("<|im_end|>").strip() if loosely else read_paired(text).caption
+    return text if _is_official(protocol) else read_paired(text).caption
 
 
 def _judged(
-    samples: Sequence[Sample], captions: Sequence[str], records: list[Record], protocol: Protocol, judges: Judges
+    samples: Sequence[Sample], captions: Sequence[str], records: Sequence[Record], judge: Judge, official: bool
 ) -> list[Record]:
-    """Points of every region; under `strict` an empty caption is worth nothing and no question."""
-    judge = judges.judge
-    if judge is None:
-        return records
+    """Records with points; under `strict` an empty caption is worth nothing and no question."""
     prompts = {
         i: asked(caption, sample.target.labels[0], sample.target.questions)
-        for i, (sample, caption) in enumerate(zip(samples, captions, strict=True))
-        if sample.target.questions and (caption or protocol.name == "official")
+        for i, (sample, caption, record) in enumerate(zip(samples, captions, records, strict=True))
+        if sample.target.questions and (not record.crashed if official else caption)
     }
     replies = judge.replies([prompt for several in prompts.values() for prompt in several])
     found = []
     for i, (sample, record) in enumerate(zip(samples, records, strict=True)):
-        values = dict(record.values)
         questions = sample.target.questions
-        if questions and i not in prompts:
-            values |= {f"dlc_pos|{judge.name}": 0.0, f"dlc_neg|{judge.name}": 0.0}
-        elif questions and all(prompt in replies for prompt in prompts[i]):
-            worth = points([replies[prompt] for prompt in prompts[i]], questions)
-            values |= {f"dlc_pos|{judge.name}": worth.positive, "judge_unread": float(worth.unread)}
-            if worth.negative is not None:
-                values[f"dlc_neg|{judge.name}"] = worth.negative
-        elif questions:
-            values["judge_failed"] = 1.0
-        found.append(replace(record, values=values))
+        if not questions or record.crashed:
+            found.append(record)
+        elif i not in prompts:
+            found.append(_with_points(record, no_points(questions), judge))
+        elif any(prompt not in replies for prompt in prompts[i]):
+            found.append(replace(record, crashed=official, values={**record.values, "judge_failed": 1.0}))
+        else:
+            said = [replies[prompt] for prompt in prompts[i]]
+            found.append(_with_points(record, (official_points if official else points)(said, questions), judge))
     return found
+
+
+def _with_points(record: Record, worth: Points | None, judge: Judge) -> Record:
+    if worth is None:
+        return replace(record, crashed=True)
+    by_name = {f"dlc_pos|{judge.name}": worth.positive, f"dlc_neg|{judge.name}": worth.negative}
+    values = {name: value for name, value in by_name.items() if value is not None}
+    return replace(record, values={**record.values, **values, "judge_unread": float(worth.unread)})
 
 
 TASKS = (RegionCaption(),)

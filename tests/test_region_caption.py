@@ -13,7 +13,15 @@ from samtok_eval.datasets.dlc import read_dlc
 from samtok_eval.datasets.files import read_json
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import Codes, render
-from samtok_eval.metrics.dlc import asked, points, read_choice
+from samtok_eval.metrics.dlc import (
+    asked,
+    meant_choice,
+    official_points,
+    points,
+    read_choice,
+    recognition,
+    stops_at,
+)
 from samtok_eval.metrics.judge import JudgeError, OpenAIJudge, Replayed, open_judge
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import Prediction
@@ -100,7 +108,8 @@ def test_every_published_question_is_asked_word_for_word():
     for region in read_dlc(folder):
         row = recorded[region.id]
         assert asked(row["pred"], region.name, region.questions) == row["prompt"]
-        worth = points(row["response"], region.questions)
+        worth = official_points(row["response"], region.questions)
+        assert worth == points(row["response"], region.questions)
         assert worth.recognised == row["recognition_result"]
         assert worth.positive == pytest.approx(row["score_pos"])
         assert worth.negative == pytest.approx(row["score_neg"])
@@ -109,31 +118,65 @@ def test_every_published_question_is_asked_word_for_word():
 # ---- reading replies ----
 
 
+COLORS = ("It is not mentioned.", "It is red.", "Other.")
+
+
 @pytest.mark.parametrize(
-    ("reply", "expected"),
+    ("reply", "choices", "official", "meant"),
     [
-        ("B. It is red.", 1),
-        ("it is red.", 1),
-        ("b", 1),
-        ("B.", 1),
-        ("I think that it is red. Clearly.", 1),
-        ("B. none of them", 1),
-        ("Not: other. But it is red. Yes", 1),
-        ("mentioned", 0),
-        ("C) perhaps", 2),
-        ("", None),
-        ("   ", None),
-        ("Z", None),
-        ("because", None),
-        ("?!", None),
+        # A choice, with or without its letter.
+        ("B. It is red.", COLORS, 1, 1),
+        (" it is red.\n", COLORS, 1, 1),
+        ("b", COLORS, 1, 1),
+        ("B.", COLORS, 1, 1),
+        # The only choice that occurs goes before the letter.
+        ("A. It is red.", COLORS, 1, 1),
+        ("I think that it is red. Clearly.", COLORS, 1, 1),
+        ("B. none of them", COLORS, 1, 1),
+        ("Not: other. But it is red. Yes", COLORS, 1, 1),
+        # Of several choices the last: to the scorer the one whose first occurrence begins last.
+        ("I say yes and no", ("Yes", "No"), 1, 1),
+        ("no, yes, no", ("Yes", "No"), 0, 1),
+        ("so: large red ball", ("red ball", "large red ball", "blue"), 0, 1),
+        ("red ball it is", ("red", "red ball"), 1, 1),
+        # Part of a choice: to the scorer of the longest.
+        ("mentioned", COLORS, 0, 0),
+        ("is mentioned", ("It is mentioned.", "It is mentioned and red."), 1, None),
+        ("Ye", ("Yes", "No"), 0, None),
+        # A letter before something else.
+        ("B\nbecause", COLORS, 1, 1),
+        ("C) perhaps", COLORS, None, 2),
+        ("(c)", COLORS, None, 2),
+        ("b probably", COLORS, None, 1),
+        ("A dark ladder", COLORS, None, None),
+        ("a-frame", COLORS, None, None),
+        # Words inside words.
+        ("A noticeable ladder", ("Yes", "No"), 1, None),
+        ("because", COLORS, None, None),
+        ("The answer is D.", COLORS, None, None),
+        ("?!", COLORS, None, None),
+        ("Z", COLORS, None, None),
+        ("f. it", COLORS, None, None),
     ],
 )
-def test_replies_are_read_as_the_official_parser_reads_them(reply, expected):
-    assert read_choice(reply, [text for text, _ in QUESTIONS[0].choices]) == expected
+def test_a_reply_is_read_as_the_official_scorer_does_or_as_it_is_meant(reply, choices, official, meant):
+    assert read_choice(reply, choices) == official
+    assert not stops_at(reply, choices)
+    assert meant_choice(reply, choices) == meant
 
 
-def test_of_choices_inside_each_other_the_longest_at_the_end_counts():
-    assert read_choice("so: large red ball", ["red ball", "large red ball", "blue"]) == 1
+@pytest.mark.parametrize("reply", ["", " \n", "E", "e.", "D. something", "d\nsomething"])
+def test_the_official_scorer_stops_at_an_empty_reply_and_at_a_letter_of_no_choice(reply):
+    assert stops_at(reply, COLORS)
+    assert read_choice(reply, COLORS) is None
+    assert meant_choice(reply, COLORS) is None
+
+
+def test_the_official_scorer_has_letters_for_five_choices():
+    six = tuple(f"It is {color}." for color in ("red", "blue", "green", "white", "black", "grey"))
+    assert not stops_at("E", six[:5])
+    assert stops_at("It is red.", six)
+    assert meant_choice("F", six) == 5
 
 
 def test_an_unrecognised_description_earns_nothing_but_loses():
@@ -142,6 +185,20 @@ def test_an_unrecognised_description_earns_nothing_but_loses():
     assert points(["B. No", "C", "A"], QUESTIONS)[:3] == (-1, -1, False)
     assert points(["what?", "B", "hm"], QUESTIONS) == (0, 0, False, 2)
     assert points(["A", "B"], QUESTIONS[:1]).negative is None
+    assert points(["A", "B"], QUESTIONS[1:]).positive is None
+
+
+def test_the_official_scorer_gives_0_for_an_unread_reply_but_stops_without_a_recognition():
+    assert official_points(["A", "hm", "B"], QUESTIONS) == (0, 1, True, 1)
+    assert official_points(["A dark ladder", "B", "B"], QUESTIONS) is None
+    assert official_points(["A", "", "B"], QUESTIONS) is None
+    assert official_points(["A", "B"], QUESTIONS[1:]) is None
+
+
+def test_a_class_that_ends_in_s_is_asked_about_as_several_but_for_a_bus():
+    assert "objects in the description are scissors" in recognition("scissors").question
+    assert "object in the description is a bus" in recognition("bus").question
+    assert "object in the description is an owl" in recognition("owl").question
 
 
 # ---- judges ----
@@ -196,14 +253,63 @@ def test_a_judge_that_is_down_or_too_slow_is_a_clear_error(endpoint):
 
 
 def test_empty_captions_are_worth_nothing_and_only_official_asks_about_them(task, demo_root, endpoint):
-    samples = described(task, demo_root, 2)
+    samples = described(task, demo_root, 1)
     endpoint.behave = honest
-    answers = [Prediction(id=samples[0].id, text=" "), Prediction(id=samples[1].id, status="error", error="x")]
+    answers = [Prediction(id=samples[0].id, text=" ")]
     strict = score(task, samples, answers, protocols=["strict"], judge=f"openai:{endpoint.url}#j")
     assert endpoint.seen == []
     assert [strict.metrics["strict"][m]["value"] for m in ("dlc_pos|j", "dlc_neg|j", "empty")] == [0, 0, 1]
-    score(task, samples, answers, protocols=["official"], judge=f"openai:{endpoint.url}#j")
-    assert endpoint.seen
+    official = score(task, samples, answers, protocols=["official"], judge=f"openai:{endpoint.url}#j")
+    assert "description is:\n \n" in endpoint.seen[0]["messages"][0]["content"]
+    assert official.metrics["official"]["empty"]["value"] == 1
+
+
+def test_official_asks_about_the_caption_as_it_came(task, demo_root, endpoint):
+    samples = described(task, demo_root, 1)
+    endpoint.behave = honest
+    caption = "  A <b>red</b>  thing.\n<|im_end|> "
+    score(task, samples, [Prediction(id=samples[0].id, text=caption)], protocols=["official"],
+          judge=f"openai:{endpoint.url}#j")  # fmt: skip
+    assert f"description is:\n{caption}\n" in endpoint.seen[0]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {"text": "Error: the server is busy"},
+        {"status": "error", "error": "out of memory"},
+        {"text": "a thing to which no reply is read"},
+        {"text": "a thing to which no reply comes"},
+    ],
+)
+def test_official_gives_no_points_where_the_scorer_stops_at_one_region(task, demo_root, endpoint, answer):
+    samples = described(task, demo_root, 3)
+
+    def behave(prompt):
+        if "no reply is read" in prompt:
+            return "Maybe."
+        return 400 if "no reply comes" in prompt else "A"
+
+    endpoint.behave = behave
+    answers = [Prediction(id=s.id, text="a thing") for s in samples[:2]]
+    answers += [Prediction(id=samples[2].id, **answer)] if answer else []
+    found = score(task, samples, answers, judge=f"openai:{endpoint.url}#j")
+    assert found.metrics["counters"]["reference_crashes"] == {"official": 1}
+    assert set(found.metrics["official"]) == {"empty"}
+    assert "dlc_avg|j" in found.metrics["strict"]
+    records = [record for record in found.records if record.protocol == "official"]
+    assert [record.crashed for record in records] == [False, False, True]
+    assert task.stopped(records, "official").endswith(f"stops at 1 of 3 regions, {samples[2].id} first")
+
+
+def test_a_scorer_that_comes_to_its_end_stops_nowhere(task, demo_root, endpoint):
+    samples = described(task, demo_root, 2)
+    found = score(task, samples, [Prediction(id=s.id, text="a thing") for s in samples], protocols=["official"],
+                  judge=f"openai:{endpoint.url}#j")  # fmt: skip
+    assert found.metrics["counters"]["reference_crashes"] == {}
+    assert "dlc_avg|j" in found.metrics["official"]
+    assert task.stopped(found.records, "official") is None
 
 
 @pytest.mark.parametrize("judge", ["openai:http://x", "llama", "replay:", "openai:#x"])
@@ -268,7 +374,24 @@ def test_captions_are_cleaned_only_under_strict(task, demo_root, monkeypatch):
     assert found.metrics["strict"]["empty"]["value"] == 0.5
     assert found.exports["captions.json"] == {samples[0].id: text}
     assert [p.id for p in task.foreign(found.exports["captions.json"])] == [samples[0].id]
+
+
+def test_captions_of_others_are_read_but_for_the_question_that_dam_keeps_among_them(task):
+    found = task.foreign({"7": "a dog", "8": None, "query": "<image>\nDescribe the masked region in detail."})
+    assert found == [Prediction(id="7", text="a dog")]
     assert task.foreign([1]) is None
+    for content in ({}, {"query": "Describe."}, {"7": None}):
+        with pytest.raises(DataError, match="expected one caption per sample, got none"):
+            task.foreign(content)
+    with pytest.raises(DataError, match=r"sample 7: caption must be text or null, got \['a'\]"):
+        task.foreign({"7": ["a"]})
+
+
+def test_errors_are_no_captions_to_hand_on(task, demo_root):
+    samples = described(task, demo_root, 2)
+    answers = {samples[0].id: Prediction(id=samples[0].id, status="error", error="boom", text=""),
+               samples[1].id: Prediction(id=samples[1].id, text=" a dog ")}  # fmt: skip
+    assert task.export(samples, answers) == {"captions.json": {samples[1].id: " a dog "}}
 
 
 def test_broken_dlc_files_are_named(tmp_path, demo_root):
