@@ -218,5 +218,6 @@ def _plain(text: str) -> str:
 
 def _last_end(part: str, text: str) -> int:
     """Where the last occurrence of a text in another ends, in whole words; 0 without one."""
-    found = re.finditer(rf"(?<!\w){re.escape(part)}(?!\w)", text) if part else ()
-    return max((match.end() for match in found), default=0)
+    if not part or part not in text:
+        return 0
+    return max((match.end() for match in re.finditer(rf"(?<!\w){re.escape(part)}(?!\w)", text)), default=0)
