@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes
@@ -48,6 +48,8 @@ class Prediction(BaseModel):
     """Foreign lines: masks in order of mention."""
     phrases: list[str] | None = None
     """Foreign lines: the phrase of each mask, where the benchmark's own result format keeps them out of the text."""
+    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+    """Foreign lines: x1 y1 x2 y2 in pixels, where the answer is a box, or has one beside its mask."""
     status: AnswerStatus = "foreign"
     error: str | None = None
     seconds: dict[str, float] = {}
@@ -64,6 +66,10 @@ class Prediction(BaseModel):
         for key in value:
             Codes.from_key(key)
         return value
+
+
+class OfficialLine(Prediction):
+    """A line of a benchmark's own result file, under the name that it has there; `Task.assigned` gives it a sample."""
 
 
 def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:

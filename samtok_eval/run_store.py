@@ -125,7 +125,7 @@ class PredictionLog:
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""
-        line = prediction.model_dump(mode="json", exclude={"masks", "phrases"})
+        line = prediction.model_dump(mode="json", exclude={"masks", "phrases", "box"})
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()
 

@@ -60,7 +60,7 @@ def score(
     Raises:
         DataError: an id is unknown or occurs twice, masks do not fit the pictures, or references are missing.
     """
-    answers = by_id(predictions, {sample.id for sample in samples})
+    answers = by_id(task.assigned(list(predictions), samples), {sample.id for sample in samples})
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
     with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}

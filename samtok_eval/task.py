@@ -144,6 +144,17 @@ class Task(ABC):
         has_masks = prediction.masks is not None and not self.answered_in_words
         return prediction.status == "error" or prediction.text is not None or has_masks
 
+    def assigned(self, predictions: Sequence[Prediction], samples: Sequence[Sample]) -> Sequence[Prediction]:
+        """Predictions under the ids of the samples that they answer; as they are by default.
+
+        Args:
+            predictions: of a predictions file, or what `foreign` made of the benchmark's own result format, whose lines
+                the benchmark's scorer may find by something else than an id, or ignore.
+            samples: everything that was to be answered.
+        """
+        del samples
+        return predictions
+
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
         """Answers in the format that the benchmark's own scorer reads: file name -> JSON content; none by default."""
         del samples, answers
