@@ -8,6 +8,7 @@ than `max_errors` have failed.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -168,11 +169,11 @@ def _with_answer(request: Request, turn: int, answer: str) -> Request:
     own = [answer[span.start : span.end] for span in parse(answer)]
     swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right))}
 
+    # All at once: own words may be those of another right mask.
+    known = re.compile("|".join(map(re.escape, swaps)) or "(?!)")
+
     def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
-        if isinstance(part, str):
-            for before, after in swaps.items():
-                part = part.replace(before, after)
-        return part
+        return known.sub(lambda match: swaps[match[0]], part) if isinstance(part, str) else part
 
     # Later right answers stay as they are until their own turn, since their mask words are looked up by place.
     later = [

@@ -129,6 +129,15 @@ def test_own_history_replaces_answers_and_the_mask_words_that_later_turns_repeat
     assert backend.asked == [[["a"]], [["a", f"It is {own}.", f"left of {own}"]]]
 
 
+def test_own_words_that_are_those_of_another_right_mask_are_not_replaced_again():
+    image = np.zeros((4, 4, 3), np.uint8)
+    first, second = render([(1, 2)]), render([(3, 4)])
+    backend = Scripted(f"{second}, {first}")
+    conversation = request("1-0", image, "a", f"{first}, {second}", f"{first} or {second}?")
+    (found,) = with_own_history([conversation], backend, PredictSettings())
+    assert found.messages[-1].parts == (f"{second} or {first}?",)
+
+
 def test_mask_words_without_a_counterpart_are_left_out():
     image = np.zeros((4, 4, 3), np.uint8)
     true = render([(1, 2)])
