@@ -8,6 +8,7 @@ feed the model's earlier masks back (`--history pred`); the two must not be comp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from samtok_eval.datasets.segllm import read_conversations
@@ -15,7 +16,7 @@ from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import ciou, clusters, giou
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.sample import Sample, Target
 from samtok_eval.task import Protocol, Task, TaskMetadata
 
 MEAN_EPSILON, SUM_EPSILON = 1e-5, 1e-10
@@ -28,14 +29,20 @@ class Interactive(Task):
     metadata = TaskMetadata(
         name="interactive",
         title="Multi-round interactive segmentation (MR-RefCOCO/+/g, MR-PACO)",
-        version=1,
+        version=2,
         paper="arXiv 2410.18923",
-        data="https://huggingface.co/datasets/Marlo-Z/SegLLM_dataset, re-packed by the SAMTok evaluation",
+        data="https://huggingface.co/datasets/Marlo-Z/SegLLM_dataset, as it is or as the SAMTok evaluation re-packs it",
         licence="no licence file at the source; images: COCO terms",
         splits=("refcoco", "refcoco+", "refcocog", "paco"),
         default_split="refcoco",
         sizes={"refcoco": "6,678", "refcoco+": "6,655", "refcocog": "3,746", "paco": "9,281 questions, all rounds"},
-        files=tuple(f"segllm/mr_{name}_val_sampled.json" for name in ("refcoco", "refcoco+", "refcocog", "paco")),
+        files=(
+            *(f"segllm/mr_{name}_val_sampled.json" for name in ("refcoco", "refcoco+", "refcocog", "paco")),
+            "segllm/conversation_folder",
+            "segllm/annotation_folder",
+            "coco/train2014",
+            "coco/train2017",
+        ),
         main_metric="giou",
         metrics=("ciou", "giou"),
         notes="`--history gt` shows the right masks of earlier rounds, `pred` the model's own.",
@@ -47,22 +54,25 @@ class Interactive(Task):
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
-        """One sample per entry of a round; texts verbatim, the picture's mark removed."""
+        """One sample per round of a conversation; texts verbatim but for the picture's mark and blanks around it."""
         return [
             Sample(
                 id=f"{row.round}-{row.index}",
                 image=row.image,
-                turns=tuple(Turn(role, (text,)) for role, text in row.turns),
-                target=Target((row.region,)),
-                phrase=row.turns[-1][1],
+                turns=row.turns,
+                target=Target(row.targets),
+                phrase=row.turns[-1].text,
                 slices={"round": row.round},
             )
             for row in read_conversations(data_root, f"mr_{split}")
         ]
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
-        """`samtok` keeps one mask per answer, `strict` unites all."""
-        return score_region(sample, prediction, protocol, combine="last" if protocol.name == "samtok" else "union")
+        """`samtok` compares the last mask of an answer with the first target, `strict` unites all of both."""
+        if protocol.name == "strict":
+            return score_region(sample, prediction, protocol)
+        first = replace(sample, target=Target(sample.target.masks[:1]))
+        return score_region(first, prediction, protocol, combine="last")
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """`samtok` counts an empty union as 1 and has epsilons of its own."""

@@ -77,12 +77,47 @@ def test_only_the_last_mask_of_an_answer_counts_under_samtok(tmp_path, task):
     assert found.metrics["strict"]["giou"]["value"] == pytest.approx(16 / 48)
 
 
+def test_an_answer_with_several_masks_is_united_in_strict_and_counts_for_the_first_target_in_samtok(tmp_path, task):
+    left, right = rle(0, 0, 4, 4), rle(10, 0, 4, 4)
+    write(tmp_path, {"1": [{**entry({}, "<image>\na"), "target_masks": [left.to_coco(), right.to_coco()]}]})
+    samples = task.read(tmp_path, "refcoco")
+    found = score(task, samples, [Prediction(id="1-0", masks=[left.to_coco(), right.to_coco()])])
+    assert found.metrics["strict"]["giou"]["value"] == 1.0
+    # The released scripts keep the last mask of an answer, so that a right one is counted wrong.
+    assert found.metrics["samtok"]["giou"]["value"] == pytest.approx(0.0, abs=1e-5)
+    found = score(task, samples, [Prediction(id="1-0", masks=[left.to_coco()])])
+    assert found.metrics["strict"]["giou"]["value"] == 0.5
+    assert found.metrics["samtok"]["giou"]["value"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_first_turn_is_stripped_of_marks_and_outer_blanks_and_no_other(tmp_path, task):
+    target = rle(0, 0, 4, 4).to_coco()
+    write(tmp_path, {"1": [entry(target, " <image>\n a  b <image>\n", " c ", " <image>\nd ")]})
+    (sample,) = task.read(tmp_path, "refcoco")
+    assert [turn.text for turn in sample.turns] == ["a  b", " c ", " <image>\nd "]
+
+
+@pytest.mark.parametrize("place", ["coco/train2014", "segllm/data/coco/train2014", "data/coco/train2014"])
+def test_pictures_are_found_where_the_documentation_puts_them_or_where_the_file_says(tmp_path, task, place):
+    target = rle(0, 0, 4, 4).to_coco()
+    write(tmp_path, {"1": [{**entry(target, "<image>\na"), "image": "./data/coco/train2014/x.jpg"}]})
+    assert task.read(tmp_path, "refcoco")[0].image.path == tmp_path / "coco" / "train2014" / "x.jpg"
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "x.jpg").touch()
+    assert task.read(tmp_path, "refcoco")[0].image.path == tmp_path / place / "x.jpg"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "must map each round"),
+        (3, "must map each round"),
+        ([], "holds no conversation that can be used"),
         ({"0": [{"image": "x"}]}, "not {image, history, target_masks}"),
-        ({"0": [{**entry({}, "a"), "target_masks": []}]}, "IndexError"),
+        ({"0": [{**entry({}, "a"), "target_masks": []}]}, "0-0 must have target masks of one size, got none"),
+        (
+            {"0": [{**entry({}, "a"), "target_masks": [rle(0, 0, 1, 1).to_coco(), {"size": [2, 2], "counts": [4]}]}]},
+            r"0-0 must have target masks of one size, got \[\(2, 2\), \(20, 30\)\]",
+        ),
         ({"0": [entry({"size": [2, 2], "counts": [1]}, "a")]}, "0-0: the runs of an RLE"),
         ({"0": [entry([[0, 0, 4, 0, 4, 4]], "a")]}, "cannot be read for its size"),
         ({"0": [entry({"size": [2, 2], "counts": [4]}, "a", "b")]}, "must end with a human turn"),

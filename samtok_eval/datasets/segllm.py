@@ -1,111 +1,164 @@
-"""Reader of multi-round referring segmentation (SegLLM's MRSeg sets, as the released SAMTok evaluation re-packed them).
+"""Reader of multi-round referring segmentation, SegLLM's MRSeg sets.
 
-In: `mr_<set>_val_sampled.json` (or `mr_<set>_val.json` of the same structure): `{"<round>": [{"image", "history":
-[{"from": "human" | "gpt", "value"}], "target_masks": [...]}]}`. Out: one `Conversation` per entry. Earlier answers in a
-history already hold mask words as text.
+In: `mr_<set>_val_sampled.json`, as the released SAMTok evaluation re-packed them: `{"<round>": [{"image", "history":
+[{"from": "human" | "gpt", "value"}], "target_masks": [...]}]}`, with mask words as text; or SegLLM's own
+`mr_<set>_val.json` with annotations (`segllm_own`), whose masks stay masks. Out: one `Conversation` per round of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
 from samtok_eval import masks
 from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.segllm_own import IMAGE_MARK, Dialogue, read_dialogues
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
-from samtok_eval.sample import ImageRef
+from samtok_eval.sample import ImageRef, Part, Turn
 
-IMAGE_MARK = "<image>\n"
+logger = logging.getLogger(__name__)
+
+CONVERSATION_FOLDERS = ("conversation_folder/all_data_mix_val", "conversations_folder/all_data_mix_val")
+"""As the re-packing and as SegLLM's own instructions call it."""
+MOST_ROUNDS = 10
+"""Rounds of a conversation that the re-packing keeps."""
 ROLES = {"human": "user", "gpt": "assistant"}
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One entry of one round."""
+    """A conversation up to the question of one round."""
 
     round: str
     index: int
+    """Within the round."""
     image: ImageRef
-    turns: tuple[tuple[str, str], ...]
-    """(`user` | `assistant`, text); the last is the question."""
-    region: Rle
-    """The first target mask, the only one that the released script scores."""
+    turns: tuple[Turn, ...]
+    """The last is the question."""
+    targets: tuple[Rle, ...]
+    """The masks of the right answer in order, at least one; the released script scores the first alone."""
 
 
 def read_conversations(data_root: Path, name: str) -> list[Conversation]:
-    """All rounds of one set, in file order.
+    """All rounds of one set, in file order, or by round for SegLLM's own files.
 
     Args:
-        data_root: holds `segllm/`; pictures are looked for under it, under the root and under `coco/`.
+        data_root: holds `segllm/` and `coco/`. A re-packed file is preferred, wherever it lies.
         name: e.g. `mr_refcoco`.
 
     Raises:
-        DataError: no such file, another structure, or a polygon target whose picture is not there to give its size.
+        DataError: no such file, another structure, or a polygon target of a re-packed file whose picture is not there
+            to give its size.
     """
     folder = data_root / "segllm"
-    candidates = [folder / f"{name}_val_sampled.json", folder / f"{name}_val.json"]
+    homes = [folder, *(folder / below for below in CONVERSATION_FOLDERS)]
+    candidates = [home / f"{name}_{end}.json" for end in ("val_sampled", "val") for home in homes]
     path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
     content = read_json(path)
+    if isinstance(content, list):
+        return _rounds(read_dialogues(content, path, folder), data_root, path)
     if not isinstance(content, dict):
         raise DataError(
-            f"{path} must map each round to a list of {{image, history, target_masks}}, "
-            f"got a {type(content).__name__}; use the files of the SAMTok evaluation"
+            f"{path} must map each round to a list of {{image, history, target_masks}}, or be a list of conversations, "
+            f"got a {type(content).__name__}; use SegLLM's files or those of the SAMTok evaluation"
         )
     try:
         return [
-            _conversation(str(number), i, entry, folder, path)
+            _repacked(str(number), i, entry, data_root, path)
             for number, entries in content.items()
             for i, entry in enumerate(entries)
         ]
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(
             f"{path}: an entry is not {{image, history, target_masks}}: {type(error).__name__} {error}"
         ) from error
 
 
-def _conversation(number: str, index: int, entry: dict[str, Any], folder: Path, path: Path) -> Conversation:
+def _rounds(dialogues: Sequence[Dialogue], data_root: Path, path: Path) -> list[Conversation]:
+    """Round after round, as the re-packing sorts them."""
+    late = sum(max(0, len(dialogue.targets) - MOST_ROUNDS) for dialogue in dialogues)
+    if late:
+        logger.warning("%s: %d rounds beyond the %dth of a conversation left out", path, late, MOST_ROUNDS)
+    images = {dialogue.picture: _image(data_root, dialogue) for dialogue in dialogues}
+    return [
+        Conversation(str(number), i, images[dialogue.picture], _asked(dialogue, number), dialogue.targets[number - 1])
+        for number in range(1, MOST_ROUNDS + 1)
+        for i, dialogue in enumerate(d for d in dialogues if len(d.targets) >= number)
+    ]
+
+
+def _asked(dialogue: Dialogue, number: int) -> tuple[Turn, ...]:
+    """The turns up to the question of a round, the first being 1."""
+    first, *later = dialogue.turns[: 2 * number - 1]
+    parts = [_first_question(first), *later]
+    return tuple(Turn("assistant" if i % 2 else "user", turn) for i, turn in enumerate(parts))
+
+
+def _image(data_root: Path, dialogue: Dialogue) -> ImageRef:
+    mask = dialogue.targets[0][0]
+    return ImageRef(dialogue.picture, _picture(data_root, dialogue.picture), mask.height, mask.width)
+
+
+def _repacked(number: str, index: int, entry: dict[str, Any], data_root: Path, path: Path) -> Conversation:
     where = f"{path}: entry {number}-{index}"
     turns = tuple(_turns(entry["history"], where))
-    if not turns or turns[-1][0] != "user":
+    if not turns or turns[-1].role != "user":
         raise DataError(f"{where} must end with a human turn; it has nothing to answer")
     name = str(entry["image"])
+    picture = _picture(data_root, name)
     try:
-        region = _region(entry["target_masks"][0], folder, name)
+        targets = tuple(_region(value, picture) for value in entry["target_masks"])
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
-    image = ImageRef(name, _picture(folder, name), region.height, region.width)
-    return Conversation(number, index, image, turns, region)
+    sizes = {(rle.height, rle.width) for rle in targets}
+    if len(sizes) != 1:
+        raise DataError(f"{where} must have target masks of one size, got {sorted(sizes) or 'none'}")
+    return Conversation(number, index, ImageRef(name, picture, *sizes.pop()), turns, targets)
 
 
-def _turns(history: list[dict[str, Any]], where: str) -> Iterator[tuple[str, str]]:
+def _turns(history: list[dict[str, Any]], where: str) -> Iterator[Turn]:
     for i, turn in enumerate(history):
         if turn["from"] not in ROLES:
             raise DataError(f"{where}: a turn is from human or gpt, got {turn['from']!r}")
         text = str(turn["value"])
-        yield ROLES[turn["from"]], text.replace(IMAGE_MARK, "", 1) if i == 0 else text
+        yield Turn(ROLES[turn["from"]], (text,) if i else _first_question((text,)))
 
 
-def _region(value: Any, folder: Path, name: str) -> Rle:
+def _first_question(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The first turn without the picture's mark and outer blanks; the released script strips no other turn."""
+    found = [part.replace(IMAGE_MARK, "") if isinstance(part, str) else part for part in parts]
+    if isinstance(found[0], str):
+        found[0] = found[0].lstrip()
+    if isinstance(found[-1], str):
+        found[-1] = found[-1].rstrip()
+    return tuple(part for part in found if part)
+
+
+def _region(value: Any, picture: Path) -> Rle:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         rles = [Rle.from_coco(rle) for rle in value]
         return masks.union(rles, rles[0].height, rles[0].width)
     if isinstance(value, dict):
         return Rle.from_coco(value)
-    path = _picture(folder, name)
     try:
         # Polygons carry no size; only the header is read.
-        with Image.open(path) as file:
+        with Image.open(picture) as file:
             width, height = file.size
     except OSError as error:
-        raise ValueError(f"polygon target, and its picture {path} cannot be read for its size ({error})") from error
+        raise ValueError(f"polygon target, and its picture {picture} cannot be read for its size ({error})") from error
     return masks.from_segmentation(value, height, width)
 
 
-def _picture(folder: Path, name: str) -> Path:
-    places = [folder / name, folder.parent / name, folder.parent / "coco" / name]
+def _picture(data_root: Path, name: str) -> Path:
+    """A picture by the path in a file, which starts anywhere above `coco/` or in the folder of the conversations."""
+    parts = PurePosixPath(name).parts
+    places = [data_root / "segllm" / name, data_root / name, data_root / "coco" / name]
+    if "coco" in parts:
+        places.insert(0, data_root.joinpath(*parts[parts.index("coco") :]))
     return next((place for place in places if place.is_file()), places[0])
