@@ -60,8 +60,8 @@ class GroundingSuite(Task):
     )
     prompt = FIND_DESCRIBED
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
+        Protocol("official", policy="final", missing_second="skip", errors_fail=False),
         Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False),
     )
 

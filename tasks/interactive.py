@@ -49,7 +49,7 @@ class Interactive(Task):
     )
     prompt = None
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
         Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
     )
 
@@ -62,7 +62,7 @@ class Interactive(Task):
                 turns=row.turns,
                 target=Target(row.targets),
                 phrase=row.turns[-1].text,
-                slices={"round": row.round},
+                slices={"round": row.round, "mask_round": str(row.first_mask)},
             )
             for row in read_conversations(data_root, f"mr_{split}")
         ]

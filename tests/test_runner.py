@@ -41,11 +41,11 @@ def test_a_run_writes_the_whole_folder(oracle):
     assert manifest["dataset"]["samples"] == 40
     assert manifest["passed"] == ["data_root", "limit", "model", "out", "task"]
     assert manifest["settings"]["batch_size"] == 32
-    assert set(manifest["signature"]) == {"strict", "official", "samtok"}
+    assert set(manifest["signature"]) == {"strict", "official", "samtok", "samtok_rl"}
     lines = folder.part().read_text().splitlines()
     assert len(lines) == 40
     assert set(json.loads(lines[0])) == {"id", "text", "decoded", "status", "error", "seconds"}
-    assert len(folder.records.read_text().splitlines()) == 3 * 40
+    assert len(folder.records.read_text().splitlines()) == 4 * 40
     assert oracle.path.parent.name == "oracle"
     assert oracle.path.parent.parent.name == "val"
 

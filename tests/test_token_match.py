@@ -158,9 +158,9 @@ def test_only_the_oracle_of_the_same_task_gives_reference_codes(make_run, oracle
 
 
 def predictions_of(folder):
-    """An empty foreign predictions file."""
+    """A foreign predictions file, whose content does not matter."""
     path = folder / "foreign.jsonl"
-    path.write_text("")
+    path.write_text('{"id": "1", "text": ""}\n')
     return path
 
 

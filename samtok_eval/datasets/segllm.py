@@ -19,6 +19,7 @@ from samtok_eval import masks
 from samtok_eval.datasets.files import read_json
 from samtok_eval.datasets.segllm_own import IMAGE_MARK, Dialogue, read_dialogues
 from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import START
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef, Part, Turn
 
@@ -43,6 +44,8 @@ class Conversation:
     """The last is the question."""
     targets: tuple[Rle, ...]
     """The masks of the right answer in order, at least one; the released script scores the first alone."""
+    first_mask: int
+    """Number of its first mask among all that the conversation decodes, from 1: the round as SegLLM counts."""
 
 
 def read_conversations(data_root: Path, name: str) -> list[Conversation]:
@@ -87,7 +90,14 @@ def _rounds(dialogues: Sequence[Dialogue], data_root: Path, path: Path) -> list[
         logger.warning("%s: %d rounds beyond the %dth of a conversation left out", path, late, MOST_ROUNDS)
     images = {dialogue.picture: _image(data_root, dialogue) for dialogue in dialogues}
     return [
-        Conversation(str(number), i, images[dialogue.picture], _asked(dialogue, number), dialogue.targets[number - 1])
+        Conversation(
+            str(number),
+            i,
+            images[dialogue.picture],
+            _asked(dialogue, number),
+            dialogue.targets[number - 1],
+            1 + sum(map(len, dialogue.targets[: number - 1])),
+        )
         for number in range(1, MOST_ROUNDS + 1)
         for i, dialogue in enumerate(d for d in dialogues if len(d.targets) >= number)
     ]
@@ -119,7 +129,8 @@ def _repacked(number: str, index: int, entry: dict[str, Any], data_root: Path, p
     sizes = {(rle.height, rle.width) for rle in targets}
     if len(sizes) != 1:
         raise DataError(f"{where} must have target masks of one size, got {sorted(sizes) or 'none'}")
-    return Conversation(number, index, ImageRef(name, picture, *sizes.pop()), turns, targets)
+    before = sum(turn.text.count(START) for turn in turns if turn.role == "assistant")
+    return Conversation(number, index, ImageRef(name, picture, *sizes.pop()), turns, targets, before + 1)
 
 
 def _turns(history: list[dict[str, Any]], where: str) -> Iterator[Turn]:

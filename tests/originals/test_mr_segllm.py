@@ -89,6 +89,13 @@ def test_conversations_without_a_mask_are_left_out_and_counted_by_reason(own_roo
     ]
 
 
+def test_rounds_are_also_counted_by_the_masks_that_were_decoded_before(root):
+    samples = {sample.id: sample for sample in read_samples(task("interactive"), "refcoco", str(root), None)}
+    # The first of its answers has two masks.
+    assert samples["3-2"].slices == {"round": "3", "mask_round": "4"}
+    assert samples["3-0"].slices == {"round": "3", "mask_round": "3"}
+
+
 SAMTOK = [case for case in METRICS if case["scorer"] == "samtok"]
 SEGLLM = [case for case in METRICS if case["scorer"] == "segllm"]
 
@@ -113,14 +120,15 @@ def test_strict_gives_each_round_the_numbers_of_segllm(tmp_path, case):
         for number, pair in enumerate(conversation, start=1):
             entries = rounds.setdefault(str(number), [])
             answers.append(Prediction(id=f"{number}-{len(entries)}", masks=[pair["prediction"]]))
-            history = [{"from": "human", "value": "<image>\nq"}]
+            asked_before = [{"from": "human", "value": "q"}, {"from": "gpt", "value": render([(1, 2)])}] * (number - 1)
+            history = [*asked_before, {"from": "human", "value": "<image>\nq"}]
             entries.append({"image": "x.jpg", "history": history, "target_masks": [pair["target"]]})
     write_json(tmp_path / "segllm" / "mr_refcoco_val_sampled.json", rounds)
     samples = read_samples(task("interactive"), "refcoco", str(tmp_path), None)
     scored = score(task("interactive"), samples, answers, protocols=["strict"])
     # A slice with one value only is left out.
     whole = {"1": scored.metrics["strict"]}
-    found = scored.metrics["slices"]["strict"].get("round", whole)
+    found = scored.metrics["slices"]["strict"].get("mask_round", whole)
     assert found.keys() == case["rounds"].keys()
     for number, expected in case["rounds"].items():
         assert found[number]["giou"]["value"] == pytest.approx(expected["mIoU"], abs=2e-4)
