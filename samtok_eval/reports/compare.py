@@ -11,10 +11,11 @@ from typing import Any
 
 from samtok_eval.errors import UsageError
 from samtok_eval.evaluation import DEMO
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.reports.leaderboard import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
-from samtok_eval.reports.table import header, metric_order
+from samtok_eval.reports.table import metric_order
 from samtok_eval.score import entries
 from samtok_eval.signature import differences
 from samtok_eval.slices import sliced
@@ -191,7 +192,7 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
     task, split = run.task.metadata.name, run.split
     if manifest["dataset"]["root"] == DEMO:
         raise UsageError("published numbers are about the benchmark, these runs about the demo; compare real runs")
-    titles = {header(metric).casefold(): metric for metric in metrics}
+    titles = {card(metric).title.casefold(): metric for metric in metrics}
     rows = [row for row in published_for(task, split, method) if row.metric.casefold() in titles]
     if not rows:
         raise UsageError(

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from samtok_eval.metrics.cards import card
 from samtok_eval.reports.compare import Cell, Comparison, PublishedCell, SliceCell
 from samtok_eval.reports.leaderboard_table import PUBLISHED
 from samtok_eval.reports.published_file import DAGGER, SECONDARY
 from samtok_eval.reports.runs import ScoredRun
-from samtok_eval.reports.table import ABSENT, header, is_count
+from samtok_eval.reports.table import ABSENT, number
 
 
 def points(value: float | None) -> str:
@@ -61,7 +62,7 @@ def comparison_table(comparison: Comparison, style: str = "simple") -> str:
     if comparison.slices:
         rows = [_slice_row(cell, runs) for cell in comparison.slices]
         columns = ["model", "slice", "n", "first", "this", "difference", "95 % interval", "p"]
-        title = f"{header(comparison.sample_metric or '')} by slice, largest loss first:"
+        title = f"{card(comparison.sample_metric or '').title} by slice, largest loss first:"
         parts += ["", title, "", tabulate(rows, columns, tablefmt=style, disable_numparse=True)]
     if comparison.changes:
         rows = [
@@ -76,13 +77,11 @@ def comparison_table(comparison: Comparison, style: str = "simple") -> str:
 
 def _published_row(cell: PublishedCell) -> list[str]:
     method = f"{cell.method}{DAGGER if cell.trust == SECONDARY else ''}"
-    return [PUBLISHED, header(cell.metric), method, cell.value, *[ABSENT] * 6]
+    return [PUBLISHED, card(cell.metric).title, method, cell.value, *[ABSENT] * 6]
 
 
 def _row(cell: Cell, name: str) -> list[str]:
-    count = is_count(cell.metric)
-    value = ABSENT if cell.value is None else f"{cell.value:.0f}" if count else points(cell.value)
-    row = [header(cell.metric), name, value, interval_text(cell.low, cell.high)]
+    row = [card(cell.metric).title, name, number(cell.value, cell.metric), interval_text(cell.low, cell.high)]
     found = cell.difference
     if found is None:
         return [*row, ABSENT, ABSENT, ABSENT, ABSENT, str(cell.n)]

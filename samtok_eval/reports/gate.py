@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import norm
 
 from samtok_eval.errors import DataError, IncompleteRunError, SamtokError, UsageError
+from samtok_eval.metrics.cards import card
 from samtok_eval.prediction import Prediction
 from samtok_eval.reports.compare import sample_metric, sample_values
 from samtok_eval.reports.result_file import ResultFile, read_result, result_of
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
-from samtok_eval.reports.table import is_count, metric_order
+from samtok_eval.reports.table import metric_order
 from samtok_eval.signature import differences
 from samtok_eval.statistics import CONFIDENCE, compare_metrics, holm
 from samtok_eval.task import Protocol, Task, find_task, load_tasks
@@ -272,7 +273,7 @@ def _unpaired(
     one, other = first.protocols[name], second.protocols[name]
     _check_metrics(set(one), set(other), names[1])
     order = [m for m in metric_order(task, one) if one[m].value is not None and other[m].value is not None]
-    order = [metric for metric in order if not is_count(metric)]
+    order = [metric for metric in order if not card(metric).is_count]
     steps = {m: (other[m].value or 0.0) - (one[m].value or 0.0) for m in order}
     errors: dict[str, float | None] = {}
     for metric in order:

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 from tabulate import tabulate
 
+from samtok_eval.metrics.cards import card
 from samtok_eval.reports.compare_text import interval_text, p_text, points, signed
 from samtok_eval.reports.gate import GateResult, Verdict
-from samtok_eval.reports.table import ABSENT, header
+from samtok_eval.reports.table import ABSENT
 
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, which a model's name or a sample's id might."""
@@ -50,14 +51,14 @@ def failure_line(results: Sequence[GateResult]) -> str:
     """All regressions in one line."""
     failed = [result for result in results if result.regressed]
     return "; ".join(
-        f"{r.task}:{r.split} " + ", ".join(f"{header(v.metric)} {signed(v.difference)}" for v in r.regressed)
+        f"{r.task}:{r.split} " + ", ".join(f"{card(v.metric).title} {signed(v.difference)}" for v in r.regressed)
         for r in failed
     )
 
 
 def _sentence(verdict: Verdict) -> str:
     return (
-        f"{header(verdict.metric)} {points(verdict.baseline)} -> {points(verdict.candidate)} "
+        f"{card(verdict.metric).title} {points(verdict.baseline)} -> {points(verdict.candidate)} "
         f"({signed(verdict.difference)}, tolerance {points(verdict.tolerance)}, p {p_text(verdict.p)})"
     )
 
@@ -71,7 +72,7 @@ def _block(result: GateResult, style: str) -> str:
         "",
     ]
     rows = [
-        [header(v.metric), points(v.baseline), points(v.candidate), signed(v.difference),
+        [card(v.metric).title, points(v.baseline), points(v.candidate), signed(v.difference),
          interval_text(v.low, v.high, signed), points(v.tolerance), p_text(v.p),
          "REGRESSED" if v.regressed else "ok" if v.p is not None else "not tested"]
         for v in result.verdicts
@@ -85,7 +86,7 @@ def _block(result: GateResult, style: str) -> str:
         lines.append("The answers themselves are not at hand, so how many changed is not known.")
     if result.falls and result.regressed:
         rows = [[fall.id, points(fall.baseline), points(fall.candidate)] for fall in result.falls]
-        title = f"Samples that lost most in {header(result.sample_metric or ABSENT)}:"
+        title = f"Samples that lost most in {card(result.sample_metric or ABSENT).title}:"
         lines += [
             "",
             title,

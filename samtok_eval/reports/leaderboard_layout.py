@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from samtok_eval.reports.table import COUNTS
+from samtok_eval.metrics.cards import card
 
-UNRANKED = ("#tuples", "empty", "majority", "parse_failure")
-"""Columns without a best: neither more nor less is better, or the value is not the model's."""
+UNRANKED = ("#tuples",)
+"""Published columns of which neither more nor less is better."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def grid(splits: Sequence[str], metrics: Sequence[str], title: str = "") -> Grou
 
 def ranked(metric: str) -> bool:
     """Whether the highest value of a column is the best one."""
-    return metric not in UNRANKED and not metric.startswith(COUNTS)
+    return metric not in UNRANKED and card(metric).better == "higher"
 
 
 VAL_AND_TESTS = ("val", "testA", "testB")

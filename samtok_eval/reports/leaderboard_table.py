@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from samtok_eval.metrics.cards import JUDGED, card
 from samtok_eval.reports.leaderboard_layout import Group, Layout, layouts_for, ranked
 from samtok_eval.reports.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
-from samtok_eval.reports.table import COUNTS, JUDGED, cell, header
+from samtok_eval.reports.table import cell
 from samtok_eval.task import Task
 
 PUBLISHED = "published"
@@ -216,7 +217,7 @@ def _result_columns(layout: Layout, results: Sequence[ResultFile], protocol: str
     for variant in variants:
         for metric in _metrics(layout, results, protocol):
             if any(_variant(r) == variant and _cell(r, protocol, metric) for r in results):
-                columns[variant, metric] = Column(_split_title(variant, variants), header(metric), ranked(metric))
+                columns[variant, metric] = Column(_split_title(variant, variants), card(metric).title, ranked(metric))
     return columns
 
 
@@ -247,7 +248,7 @@ def _cell(result: ResultFile, protocol: str, metric: str) -> Cell | None:
     found = result.protocols[protocol].get(metric)
     if found is None or found.value is None:
         return None
-    scale = 1 if metric.startswith(COUNTS) else 100
+    scale = card(metric).scale
     low, high = (None if bound is None else scale * bound for bound in (found.low, found.high))
     text = cell(found.model_dump(), metric)
     return Cell(scale * found.value, text, result.signature[protocol], low, high, found.n)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import UsageError
+from samtok_eval.metrics.cards import JUDGED, card
 from samtok_eval.reports.result_file import HUB_ID, MetricValue, ResultFile
-from samtok_eval.reports.table import JUDGED, header
 from samtok_eval.run_store import write_text
 from samtok_eval.task import Task, load_tasks
 
@@ -191,7 +191,7 @@ def _eval_results(results: Sequence[ResultFile], tasks: Mapping[str, Task] | Non
                                 "samples": result.dataset.samples,
                             },
                             metric_type=name,
-                            metric_name=f"{header(name)} ({protocol})",
+                            metric_name=f"{card(name).title} ({protocol})",
                             metric_config=protocol,
                             metric_value=value.value,
                             metric_args={
@@ -212,13 +212,13 @@ def _card(results: Sequence[ResultFile], path: Path, tasks: Mapping[str, Task] |
     from huggingface_hub import ModelCard
 
     name = _one_model(results)
-    card = ModelCard(path.read_text(encoding="utf-8"))
+    page = ModelCard(path.read_text(encoding="utf-8"))
     new = _eval_results(results, tasks)
     ours = {_identity(result) for result in new}
-    old = [result for result in card.data.eval_results or [] if _identity(result) not in ours]
-    card.data.model_name = card.data.model_name or name
-    card.data.eval_results = old + new
-    return str(card)
+    old = [result for result in page.data.eval_results or [] if _identity(result) not in ours]
+    page.data.model_name = page.data.model_name or name
+    page.data.eval_results = old + new
+    return str(page)
 
 
 def _identity(result: Any) -> tuple[Any, ...]:

@@ -1,17 +1,16 @@
 """What a report says about a run, gathered from the run folder before any page is written.
 
 In: checked runs, optionally a ceiling and a floor, and the samples. Out: a `Report` of plain values, which
-`report_page` lays out. Values are shares 0..1 until the page shows them.
+`report_page` lays out. Shares are 0..1 until the page shows them.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,11 @@ from samtok_eval.errors import DataError, SamtokError
 from samtok_eval.evaluation import read_samples, samples_sha256
 from samtok_eval.mask_tokens import CODEBOOK_SIZE
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
-from samtok_eval.reports.table import is_count
 from samtok_eval.sample import Region, Sample
 from samtok_eval.slices import sliced
 
@@ -51,18 +50,22 @@ class Bound:
 
     @property
     def lost_to_tokenizer(self) -> float | None:
-        """Points that even the right codes do not give."""
-        return None if self.ceiling is None or self.is_count else 1 - self.ceiling
+        """Points that neither the right codes give nor the model's; None where a tokenizer can lose none."""
+        reached = self._reached
+        return None if reached is None else 1 - reached
 
     @property
     def lost_to_model(self) -> float | None:
-        """Points between the right codes and the model's."""
-        return None if self.ceiling is None or self.value is None or self.is_count else self.ceiling - self.value
+        """Points that the right codes give and the model's do not; with value and tokenizer's loss they make 1."""
+        reached = self._reached
+        return None if reached is None or self.value is None else reached - self.value
 
     @property
-    def is_count(self) -> bool:
-        """Whether it is no share."""
-        return is_count(self.metric)
+    def _reached(self) -> float | None:
+        """The ceiling, or what the model reached above it: the codes of the encoder are not always the best ones."""
+        if self.value is None or self.ceiling is None or not card(self.metric).splits_into_losses:
+            return None
+        return max(self.ceiling, self.value)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class SliceRow:
     value: str
     n: int
     score: float
-    lost: float
-    """Points of the whole benchmark's score that this slice's errors cost, x 1/100."""
+    lost: float | None
+    """What this slice's errors cost the whole benchmark's score, 0..1; None where the metric is no share."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class Report:
     metric: str | None
     bounds: Sequence[Bound]
     histogram: Sequence[int]
+    """Samples by score, `BINS` bins from 0 to the highest value that the metric can have."""
     ceiling_histogram: Sequence[int]
     slices: Sequence[SliceRow]
     galleries: Sequence[Gallery]
@@ -201,8 +205,8 @@ def gather(
         protocol=protocol,
         metric=metric,
         bounds=_bounds(run, ceiling, floor),
-        histogram=_histogram(scores.values()),
-        ceiling_histogram=_histogram(top.values()),
+        histogram=_histogram(scores.values(), metric),
+        ceiling_histogram=_histogram(top.values(), metric),
         slices=_slices(run, protocol, metric),
         galleries=_galleries(records, scores, before, predictions, show),
         books=_books(run, protocol, predictions),
@@ -295,13 +299,19 @@ def _bounds(run: ScoredRun, ceiling: ScoredRun | None, floor: ScoredRun | None) 
     ]
 
 
-def _histogram(scores: Any) -> list[int]:
-    values = np.clip(np.fromiter(scores, dtype=np.float64), 0, 1)
-    return [int(count) for count in np.histogram(values, bins=BINS, range=(0, 1))[0]]
+def _histogram(scores: Collection[float], metric: str | None) -> list[int]:
+    highest = highest_of(metric)
+    values = np.clip(np.fromiter(scores, dtype=np.float64), 0, highest)
+    return [int(count) for count in np.histogram(values, bins=BINS, range=(0, highest))[0]]
+
+
+def highest_of(metric: str | None) -> float:
+    """Where the scale of a metric's samples ends."""
+    return (card(metric).highest if metric else None) or 1.0
 
 
 def _slices(run: ScoredRun, protocol: str, metric: str | None) -> list[SliceRow]:
-    """Slices by the points that they cost, dearest first."""
+    """Slices by the points that they cost, largest loss first; those of a metric that is no share by their score."""
     if metric is None:
         return []
     whole = run.metrics(protocol)[metric].n
@@ -311,8 +321,9 @@ def _slices(run: ScoredRun, protocol: str, metric: str | None) -> list[SliceRow]
         for value, members in values.items():
             found = run.task.measured(members, protocol)[metric]
             if found.value is not None and found.n:
-                rows.append(SliceRow(name, value, found.n, found.value, abs(best - found.value) * found.n / whole))
-    return sorted(rows, key=lambda row: (-row.lost, row.name, row.value))
+                lost = abs(best - found.value) * found.n / whole if card(metric).is_share else None
+                rows.append(SliceRow(name, value, found.n, found.value, lost))
+    return sorted(rows, key=lambda row: (row.score if row.lost is None else -row.lost, row.name, row.value))
 
 
 def _shower(

@@ -18,12 +18,13 @@ from typing import Any
 
 from samtok_eval.errors import DataError
 from samtok_eval.images import read_image
+from samtok_eval.metrics.cards import card
 from samtok_eval.reports.compare_text import interval_text, p_text, points, signed
 from samtok_eval.reports.page import render
 from samtok_eval.reports.pictures import difference_layer, fitted, instances_layer, photograph
-from samtok_eval.reports.report import BINS, CEILING, FLOOR, ROWS, Bound, Item, Report, bounds_of, gather
+from samtok_eval.reports.report import BINS, CEILING, FLOOR, ROWS, Bound, Item, Report, bounds_of, gather, highest_of
 from samtok_eval.reports.runs import ScoredRun, read_scored
-from samtok_eval.reports.table import ABSENT, header, subject
+from samtok_eval.reports.table import ABSENT, number, subject
 from samtok_eval.run_store import write_text
 from samtok_eval.sample import ImageRef, Region, Sample
 from samtok_eval.signature import short_signature
@@ -119,12 +120,13 @@ def page(report: Report) -> str:
         samples=report.samples,
         protocol=report.protocol,
         protocols=run.protocols,
-        metric=header(report.metric) if report.metric else None,
+        metric=card(report.metric).title if report.metric else None,
         bounds=[_bound(bound) for bound in report.bounds],
         has_ceiling=report.ceiling is not None,
         has_floor=report.floor is not None,
         losses=[_loss(b) for b in report.bounds if b.protocol == report.protocol and b.lost_to_model is not None],
-        histogram=_bars(report.histogram, report.ceiling_histogram),
+        histogram=_bars(report.histogram, report.ceiling_histogram, highest_of(report.metric)),
+        ticks=[f"{100 * highest_of(report.metric) * share:g}" for share in (0, 0.25, 0.5, 0.75, 1)],
         bins=BINS,
         slices=report.slices,
         comparison=comparison,
@@ -146,7 +148,8 @@ def page(report: Report) -> str:
         signed=signed,
         p_text=p_text,
         absent=ABSENT,
-        header=header,
+        number=number,
+        change_title=card(report.comparison.sample_metric or "").title,
     )  # fmt: skip
 
 
@@ -165,19 +168,19 @@ def _title(report: Report) -> str:
 
 def _bound(bound: Bound) -> dict[str, Any]:
     """A row of scores, with the places of its bar."""
-    shown = str(round(bound.value)) if bound.is_count and bound.value is not None else points(bound.value)
+    known = card(bound.metric)
     bar = None
-    if bound.value is not None and not bound.is_count:
+    if bound.value is not None and known.is_share:
         low, high = (bound.value if end is None else end for end in (bound.low, bound.high))
         at = [
             _at(x)
             for x in (bound.floor or 0.0, 1.0 if bound.ceiling is None else bound.ceiling, bound.value, low, high)
         ]
         bar = dict(zip(("floor", "ceiling", "value", "low", "high"), at, strict=True))
-    return {"row": bound, "title": header(bound.metric), "value": shown, "bar": bar,
+    ceiling, floor = (None, None) if known.is_count else (bound.ceiling, bound.floor)
+    return {"row": bound, "title": known.title, "value": number(bound.value, bound.metric), "bar": bar,
             "interval": interval_text(bound.low, bound.high),
-            "ceiling": ABSENT if bound.is_count else points(bound.ceiling),
-            "floor": ABSENT if bound.is_count else points(bound.floor)}  # fmt: skip
+            "ceiling": number(ceiling, bound.metric), "floor": number(floor, bound.metric)}  # fmt: skip
 
 
 def _at(share: float) -> float:
@@ -187,15 +190,16 @@ def _at(share: float) -> float:
 def _loss(bound: Bound) -> dict[str, Any]:
     """Scored, lost by the language model and lost by the tokenizer, in points and as parts of a bar."""
     value, model, tokenizer = bound.value or 0.0, bound.lost_to_model or 0.0, bound.lost_to_tokenizer or 0.0
-    return {"title": header(bound.metric), "value": value, "model": model, "tokenizer": tokenizer,
-            "parts": (_at(value), _at(max(model, 0.0)), _at(max(tokenizer, 0.0)))}  # fmt: skip
+    return {"title": card(bound.metric).title, "value": value, "model": model, "tokenizer": tokenizer,
+            "parts": (_at(value), _at(model), _at(tokenizer))}  # fmt: skip
 
 
-def _bars(counts: Sequence[int], ceiling: Sequence[int]) -> list[dict[str, Any]]:
+def _bars(counts: Sequence[int], ceiling: Sequence[int], highest: float) -> list[dict[str, Any]]:
     """Heights 0..100 of each bin; the ceiling's beside, scaled alike."""
     top = max([*counts, *ceiling, 1])
+    width = highest / BINS
     return [
-        {"low": round(i / BINS, 2), "high": round((i + 1) / BINS, 2), "n": n, "height": round(100 * n / top, 1),
+        {"low": round(width * i, 2), "high": round(width * (i + 1), 2), "n": n, "height": round(100 * n / top, 1),
          "ceiling": round(100 * ceiling[i] / top, 1) if sum(ceiling) else None, "ceiling_n": ceiling[i]}
         for i, n in enumerate(counts)
     ]  # fmt: skip
@@ -204,7 +208,7 @@ def _bars(counts: Sequence[int], ceiling: Sequence[int]) -> list[dict[str, Any]]
 def _cell(cell: Any, runs: Sequence[Any]) -> dict[str, Any]:
     found = cell.difference
     record = ABSENT if found is None or found.wins is None else f"{found.wins}/{found.ties}/{found.losses}"
-    return {"cell": cell, "model": visible(runs[cell.run].name, PHRASE_SHOWN), "title": header(cell.metric),
+    return {"cell": cell, "model": visible(runs[cell.run].name, PHRASE_SHOWN), "title": card(cell.metric).title,
             "interval": interval_text(cell.low, cell.high), "record": record,
             "between": interval_text(found.low, found.high, signed) if found else ABSENT}  # fmt: skip
 
@@ -243,7 +247,7 @@ def _card(item: Item, report: Report, pictures: Pictures) -> dict[str, Any]:
     facts = [
         ("sample", item.id),
         ("status", item.record.status),
-        *([(header(report.metric), points(item.score))] if report.metric and item.score is not None else []),
+        *([(card(report.metric).title, points(item.score))] if report.metric and item.score is not None else []),
         *([("before", points(item.before))] if item.before is not None else []),
         *([("right codes", points(item.ceiling))] if item.ceiling is not None else []),
         *([("codes", " ".join(f"({codes})" for codes in item.codes))] if item.codes else []),

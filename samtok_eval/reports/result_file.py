@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from samtok_eval.errors import DataError
 from samtok_eval.evaluation import DEMO, Run
-from samtok_eval.reports.table import JUDGED
+from samtok_eval.metrics.cards import JUDGED
 from samtok_eval.run_store import slug
 from samtok_eval.score import NOT_PROTOCOLS
 from samtok_eval.task import Task

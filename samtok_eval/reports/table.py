@@ -8,45 +8,11 @@ from typing import Any
 from tabulate import tabulate
 
 from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.metrics.cards import JUDGED, card
 from samtok_eval.signature import short_signature
 from samtok_eval.task import Task
 
-COUNTS = ("used_", "perplexity_")
-"""Metrics that are counts, not shares."""
-HEADERS = {
-    "ciou": "cIoU",
-    "giou": "gIoU",
-    "n_acc": "N-acc",
-    "t_acc": "T-acc",
-    "giou_by_phrase": "gIoU by phrase",
-    "box_acc@0.5": "box acc@0.5",
-    "boundary_iou": "boundary IoU",
-    "giou_stuff": "gIoU stuff",
-    "giou_part": "gIoU part",
-    "giou_multi": "gIoU multi",
-    "giou_single": "gIoU single",
-    "ap50": "AP50",
-    "miou_gcg": "mIoU",
-    "recall_gcg": "recall",
-    "recall_gcg_minilm": "recall (MiniLM)",
-    "meteor": "METEOR",
-    "cider": "CIDEr",
-}
 ABSENT = "-"
-JUDGED = "|"
-"""Stands between a metric and the judge that gave it, so that two judges never share a column."""
-
-
-def header(metric: str) -> str:
-    """A metric's column title, its judge in brackets."""
-    base, _, judge = metric.partition(JUDGED)
-    title = HEADERS.get(base, base.replace("pr@", "Pr@").replace("_", " "))
-    return f"{title} ({judge})" if judge else title
-
-
-def is_count(metric: str) -> bool:
-    """Whether a metric is a count rather than a share."""
-    return metric.startswith(COUNTS)
 
 
 def metric_order(task: Task, present: Iterable[str]) -> list[str]:
@@ -73,7 +39,7 @@ def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
                 values = run.values(protocol)
                 n = max((int(value["n"]) for value in values.values()), default=0)
                 rows.append([protocol, run.manifest["model"]["name"], *(cell(values.get(m), m) for m in shown), n])
-    columns = ["protocol", "model", *map(header, shown), "n"]
+    columns = ["protocol", "model", *(card(metric).title for metric in shown), "n"]
     text = tabulate(rows, columns, tablefmt=style, disable_numparse=True, stralign="right")
     return "\n".join([caption(task, runs), "", text, "", *footer(runs)])
 
@@ -90,7 +56,7 @@ def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], style: str = "si
         metric, protocol = task.metadata.main_metric, task.protocols[0].name
         values = [cell(run.metrics.get(protocol, {}).get(metric), metric) for run in runs]
         name = f"{task.metadata.name}:{runs[0].manifest['split']}"
-        rows.append([name, protocol, header(metric), *values, runs[0].manifest["dataset"]["samples"]])
+        rows.append([name, protocol, card(metric).title, *values, runs[0].manifest["dataset"]["samples"]])
     models = [run.manifest["model"]["name"] for run in pairs[0][1]]
     text = tabulate(rows, ["task", "protocol", "metric", *models, "n"], tablefmt=style, disable_numparse=True)
     return f"All tasks, main metric of each. Values x 100, ± half of the 95 % interval over pictures.\n\n{text}"
@@ -133,7 +99,14 @@ def cell(value: dict[str, Any] | None, metric: str) -> str:
     """A value with its half width, e.g. `61.2 ±2.1`."""
     if value is None or value["value"] is None:
         return ABSENT
-    if is_count(metric):
-        return f"{value['value']:.0f}"
-    text = f"{100 * value['value']:.1f}"
-    return text if value["low"] is None else f"{text} ±{50 * (value['high'] - value['low']):.1f}"
+    text = number(value["value"], metric)
+    if value["low"] is None or card(metric).is_count:
+        return text
+    return f"{text} ±{card(metric).scale / 2 * (value['high'] - value['low']):.1f}"
+
+
+def number(value: float | None, metric: str) -> str:
+    """A value in the unit of tables: shares and scores x 100, counts as they are."""
+    if value is None:
+        return ABSENT
+    return f"{value:.0f}" if card(metric).is_count else f"{card(metric).scale * value:.1f}"

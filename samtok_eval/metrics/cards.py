@@ -1,0 +1,122 @@
+"""What is known of a metric, once: title, unit, direction, bounds, and whether a mask tokenizer can lose it.
+
+In: a metric's name as it stands in `metrics.json`, e.g. `pr@0.5`, `giou_stuff` or `dlc_pos|llama`. Out: its card, which
+tables, reports, gates and leaderboards read. A name that no card knows, of a task file of somebody's own, is a share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+JUDGED = "|"
+"""Stands between a metric and the judge that gave it, so that two judges never share a column."""
+AT = "@"
+"""Stands between a metric and its threshold or rank."""
+Unit = Literal["share", "score", "count"]
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """What is known of one metric."""
+
+    title: str
+    """Head of its column."""
+    unit: Unit = "share"
+    """`share` lies in 0..1; `score` has other bounds but is written x 100 like a share; `count` is written as it is."""
+    better: Direction = "higher"
+    """`none` where the value is not the model's, or neither more nor less of it is better."""
+    highest: float | None = 1.0
+    """The value that cannot be exceeded; None without one."""
+    masks: bool = False
+    """Whether decoded masks enter it, so that a mask tokenizer can lose some of it."""
+    judged: bool = False
+    """Whether it needs a judge model."""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies in 0..1."""
+        return self.unit == "share"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is written as it is."""
+        return self.unit == "count"
+
+    @property
+    def scale(self) -> int:
+        """By what it is multiplied in tables."""
+        return 1 if self.is_count else 100
+
+    @property
+    def splits_into_losses(self) -> bool:
+        """Whether what is missing to 1 divides into the tokenizer's loss and the language model's."""
+        return self.is_share and self.better == "higher" and self.masks
+
+
+def _masks(title: str) -> MetricCard:
+    return MetricCard(title, masks=True)
+
+
+CARDS = {
+    "ciou": _masks("cIoU"),
+    "giou": _masks("gIoU"),
+    "n_acc": _masks("N-acc"),
+    "t_acc": _masks("T-acc"),
+    "pr@": _masks("Pr"),
+    "box_acc@": _masks("box acc"),
+    "boundary_iou": _masks("boundary IoU"),
+    "ap50": _masks("AP50"),
+    "miou_gcg": _masks("mIoU"),
+    "recall_gcg": _masks("recall"),
+    "recall_gcg_minilm": _masks("recall (MiniLM)"),
+    "recall@": _masks("recall"),
+    "mean_recall@": _masks("mean recall"),
+    "triplet_precision": _masks("triplet precision"),
+    "triplet_recall": _masks("triplet recall"),
+    "triplet_f1": _masks("triplet f1"),
+    "label_recall": MetricCard("label recall"),
+    "parse_failure": MetricCard("parse failure", better="lower"),
+    "meteor": MetricCard("METEOR"),
+    "cider": MetricCard("CIDEr", unit="score", highest=10.0),
+    "empty": MetricCard("empty", better="lower"),
+    "accuracy": MetricCard("accuracy"),
+    "majority": MetricCard("majority", better="none"),
+    "token_match": MetricCard("token match"),
+}
+"""By name; a name that ends in `@` is followed by a threshold or rank."""
+FAMILIES = {
+    "giou_": _masks("gIoU "),
+    "dlc_": MetricCard("dlc ", unit="score", judged=True),
+    "used_": MetricCard("used ", unit="count", better="none", highest=None),
+    "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),
+}
+"""By beginning; what follows is added to the title."""
+
+
+def card(metric: str) -> MetricCard:
+    """The card of a metric; of an unknown one, that of a share about which nothing else is known.
+
+    Args:
+        metric: as in `metrics.json`; what follows `@` and the judge after `|` become part of the title.
+    """
+    name, _, judge = metric.partition(JUDGED)
+    found = _known(name) or MetricCard(name.replace("_", " "))
+    return replace(found, title=f"{found.title} ({judge})") if judge else found
+
+
+def has_card(metric: str) -> bool:
+    """Whether anything is known of a metric."""
+    return _known(metric.partition(JUDGED)[0]) is not None
+
+
+def _known(name: str) -> MetricCard | None:
+    base, at, detail = name.partition(AT)
+    if base + at in CARDS:
+        found = CARDS[base + at]
+        return replace(found, title=f"{found.title}{at}{detail}")
+    for beginning, family in FAMILIES.items():
+        if name.startswith(beginning):
+            return replace(family, title=family.title + name.removeprefix(beginning).replace("_", " "))
+    return None
