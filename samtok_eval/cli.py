@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -16,6 +17,9 @@ from rich.console import Console
 
 from samtok_eval import cli_finetune, cli_grpo, cli_reports, cli_tokenize, cli_train_tokenizer
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
+
+if TYPE_CHECKING:
+    from samtok_eval.evaluation import Run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Evaluate models that read and write masks as words."
@@ -61,6 +65,10 @@ JudgeOption = Annotated[
 CodesOption = Annotated[
     Path | None,
     typer.Option("--reference-codes", help="Run folder of --model oracle: gives the metric token_match."),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
 ]
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
@@ -139,6 +147,7 @@ def run_command(
     prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
     report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
+    strict_metrics: StrictOption = False,
     tasks_dir: TasksDirOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
 ) -> None:
@@ -173,6 +182,7 @@ def run_command(
             "tasks_dirs": tuple(tasks_dir or ()),
         },
         report,
+        strict_metrics,
     )
 
 
@@ -224,6 +234,7 @@ def score_command(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     judge: JudgeOption = None,
     reference_codes: CodesOption = None,
+    strict_metrics: StrictOption = False,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
@@ -246,6 +257,8 @@ def score_command(
         raise IncompleteRunError(
             f"{missing} samples have no prediction and were scored by rule; complete {predictions}, or give --limit"
         )
+    if strict_metrics:
+        _check_absent([done])
 
 
 @app.command("tasks")
@@ -338,7 +351,7 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
         raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
 
 
-def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool) -> None:
+def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool, strict_metrics: bool) -> None:
     from samtok_eval.evaluation import RunOptions, run
     from samtok_eval.reports.report_page import write_reports
     from samtok_eval.reports.table import overview_table, runs_table
@@ -363,6 +376,17 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report
     for _, runs in pairs if report else ():
         for page in write_reports([done.path for done in runs], options["tasks_dirs"], options["seed"]):
             typer.echo(f"report {page}")
+    if strict_metrics:
+        _check_absent([done for _, runs in pairs for done in runs])
+
+
+def _check_absent(runs: Sequence[Run]) -> None:
+    """Raise `IncompleteRunError` when a metric could not be computed."""
+    from samtok_eval.reports.table import absences
+
+    lacking = list(dict.fromkeys(f"{run.manifest['task']} without {line}" for run in runs for line in absences(run)))
+    if lacking:
+        raise IncompleteRunError(f"--strict-metrics: {'; '.join(lacking)}; then `score` the run folders")
 
 
 def _tasks(text: str) -> list[tuple[str, str | None]]:

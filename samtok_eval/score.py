@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import DataError
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import with_token_match
@@ -18,7 +19,7 @@ from samtok_eval.slices import sliced
 from samtok_eval.statistics import intervals
 from samtok_eval.task import Task
 
-NOT_PROTOCOLS = ("slices", "counters")
+NOT_PROTOCOLS = ("slices", "counters", "absent")
 """What `metrics.json` holds beside protocols."""
 
 
@@ -32,6 +33,8 @@ class Scored:
     """The content of `metrics.json`."""
     exports: dict[str, Any]
     """Answers in the benchmark's own result format: file name -> JSON content."""
+    absent: dict[str, str]
+    """Metrics that could not be computed: name -> reason; `metrics.json` holds them, too."""
 
 
 def score(
@@ -64,6 +67,7 @@ def score(
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
     with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
+    absent = _unjudged(task, samples, judge) | judges.absent
     if references is not None:
         by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references)
     metrics: dict[str, Any] = {}
@@ -72,8 +76,9 @@ def score(
         metrics[name] = entries(task.measured(mine, name), seed)
         slices[name] = _slices(task, mine, name)
     records = [record for mine in by_protocol.values() for record in mine]
-    found = {**metrics, "slices": slices, "counters": counters(by_protocol[chosen[0].name], records)}
-    return Scored(records, found, task.export(samples, answers))
+    counted = counters(by_protocol[chosen[0].name], records)
+    found = {**metrics, "slices": slices, "counters": counted, "absent": absent}
+    return Scored(records, found, task.export(samples, answers), absent)
 
 
 def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Prediction]:
@@ -130,6 +135,14 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
         "targets": len(target),
         "reference_crashes": dict(Counter(record.protocol for record in all_records if record.crashed)),
     }
+
+
+def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None) -> dict[str, str]:
+    """The metrics that a judge would give, where there are questions for one and none was named."""
+    if judge is not None or not any(sample.target.questions for sample in samples):
+        return {}
+    judged = [metric for metric in task.metadata.metrics if card(metric).judged]
+    return dict.fromkeys(judged, "no judge was named; give --judge")
 
 
 def _slices(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 Each is started when it is first asked and closed at the end of a run, so that a run starts at most one METEOR process
 and loads at most one text model. A task asks for what it needs; nothing is started for tasks that need none. What
-cannot be started is said once, and the metrics that rest on it are left out.
+cannot be started is kept in `absent` with its reason, under the names of the metrics that rest on it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,6 @@ from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError
 from samtok_eval.metrics.judge import Judge, open_judge
 from samtok_eval.metrics.text_similarity import TextModelError, TextSimilarity
 
-logger = logging.getLogger(__name__)
 Helper = TypeVar("Helper")
 
 
@@ -35,11 +33,13 @@ class Judges:
         """
         self._judge_name, self._record = judge, record
         self._open = ExitStack()
+        self.absent: dict[str, str] = {}
+        """Metrics that could not be computed: name -> reason."""
 
     @cached_property
     def captions(self) -> CaptionScorer | None:
         """METEOR and CIDEr; None where Java or `pycocoevalcap` is missing."""
-        scorer = _started(CaptionScorer, "METEOR and CIDEr are left out")
+        scorer = self._started(CaptionScorer, ("meteor", "cider"))
         if scorer is not None:
             self._open.callback(scorer.close)
         return scorer
@@ -47,7 +47,7 @@ class Judges:
     @cached_property
     def similarity(self) -> TextSimilarity | None:
         """Similarity of phrases; None where no text model can be loaded."""
-        return _started(TextSimilarity, "metrics that compare phrases are left out")
+        return self._started(TextSimilarity, ("recall_gcg",))
 
     @cached_property
     def judge(self) -> Judge | None:
@@ -57,6 +57,13 @@ class Judges:
         judge = open_judge(self._judge_name, self._record)
         self._open.callback(judge.close)
         return judge
+
+    def _started(self, make: Callable[[], Helper], metrics: Sequence[str]) -> Helper | None:
+        try:
+            return make()
+        except (CaptionToolsError, TextModelError) as error:
+            self.absent |= dict.fromkeys(metrics, str(error))
+            return None
 
     def close(self) -> None:
         """End every process that was started."""
@@ -69,11 +76,3 @@ class Judges:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _started(make: Callable[[], Helper], consequence: str) -> Helper | None:
-    try:
-        return make()
-    except (CaptionToolsError, TextModelError) as error:
-        logger.warning("%s: %s", consequence, error)
-        return None

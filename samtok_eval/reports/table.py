@@ -79,7 +79,7 @@ def subject(task: Task, runs: Sequence[Run]) -> str:
 
 
 def footer(runs: Sequence[Run]) -> list[str]:
-    """Counters, short signature and folder of each run."""
+    """Counters, what could not be measured and why, short signature and folder of each run."""
     lines = []
     for run in runs:
         c = run.metrics["counters"]
@@ -90,9 +90,18 @@ def footer(runs: Sequence[Run]) -> list[str]:
         )
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
+        lines += [f"  without {reason}" for reason in absences(run)]
         first = next(iter(run.manifest["signature"].values()))
         lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
     return lines
+
+
+def absences(run: Run) -> list[str]:
+    """What could not be measured, e.g. `METEOR, CIDEr: no Java`, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for metric, reason in run.metrics.get("absent", {}).items():
+        names.setdefault(reason, []).append(card(metric).title)
+    return [f"{', '.join(titles)}: {reason}" for reason, titles in names.items()]
 
 
 def cell(value: dict[str, Any] | None, metric: str) -> str:
