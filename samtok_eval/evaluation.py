@@ -25,20 +25,23 @@ from rich.console import Console
 
 import samtok_eval
 from samtok_eval.datasets.files import read_json, read_json_lines
-from samtok_eval.errors import DataError, UsageError
+from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.manifest import read_manifest, read_object
 from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
 from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
 from samtok_eval.sample import Sample
 from samtok_eval.score import NOT_PROTOCOLS, score
-from samtok_eval.signature import signature
+from samtok_eval.signature import run_key, scoring_key, signature
 from samtok_eval.task import Task, find_task, load_tasks
 
 if TYPE_CHECKING:
     from samtok_eval.models.select import ModelOptions
 
 DEMO = "demo"
+COMPLETE = "complete"
+"""State of a run that was answered and scored."""
 RUN_ID_LENGTH = 12
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
 
@@ -95,16 +98,19 @@ def tasks(tasks_dirs: Sequence[Path] = ()) -> dict[str, Task]:
 def load_run(path: str | Path) -> Run:
     """Read a finished run folder.
 
+    The numbers are taken as they stand; `reports.runs.read_scored` also checks that they follow from the records.
+
     Raises:
         DataError: a file is missing or broken.
+        IncompleteRunError: the run was not finished.
     """
     folder = RunFolder(Path(path))
-    try:
-        return Run(folder.path, json.loads(folder.manifest.read_text()), json.loads(folder.metrics.read_text()))
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename} is missing; {path} is not a finished run folder") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: {error}; run `score` again") from error
+    if not folder.manifest.is_file():
+        raise DataError(f"{folder.manifest} is missing; {path} is not a finished run folder")
+    manifest = read_manifest(folder.manifest)
+    if manifest["state"] != COMPLETE:
+        raise IncompleteRunError(f"{path} is {manifest['state']}, not {COMPLETE}; run the same command again")
+    return Run(folder.path, manifest, read_object(folder.metrics))
 
 
 def evaluate(task: str, **options: Any) -> Run:
@@ -169,7 +175,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     _save_manifest(folder, manifest, state="predicted")
     if not scoring:
         return Run(folder.path, manifest)
-    return score_into(task, samples, folder, manifest, options.protocols)
+    return score_into(task, samples, folder, manifest, options.protocols, options.seed)
 
 
 def score_into(
@@ -178,16 +184,27 @@ def score_into(
     folder: RunFolder,
     manifest: dict[str, Any],
     protocols: Sequence[str] | None,
+    seed: int,
     predictions: Sequence[Path] | None = None,
 ) -> Run:
-    """Score a run folder's predictions, or given files, and write records, metrics and manifest there."""
+    """Score a run folder's predictions, or given files, and write records, metrics and manifest there.
+
+    Args:
+        task: the rules.
+        samples: everything that was to be answered.
+        folder: where to write.
+        manifest: of the answers.
+        protocols: all of the task's by default.
+        seed: of the bootstrap.
+        predictions: files to read, the folder's own by default.
+    """
     answers = _read_answers(task, folder.parts() if predictions is None else predictions)
     settings = manifest["settings"]
     scored = score(
         task,
         samples,
         answers,
-        settings["seed"],
+        seed,
         protocols,
         settings.get("judge"),
         folder.path / "judge_replies.jsonl",
@@ -198,10 +215,18 @@ def score_into(
     write_records(folder.records, scored.records)
     write_json(folder.metrics, scored.metrics)
     manifest["counters"] = manifest["counters"] | scored.metrics["counters"]
-    names = [name for name in scored.metrics if name not in NOT_PROTOCOLS]
-    manifest["signature"] = {name: signature(manifest, name) for name in names}
-    _save_manifest(folder, manifest, state="complete")
+    version = task.metadata.version
+    manifest["scoring"] = {"samtok_eval": samtok_eval.__version__, "task_version": version, "seed": seed}
+    manifest = sealed(manifest, [name for name in scored.metrics if name not in NOT_PROTOCOLS])
+    _save_manifest(folder, manifest, state=COMPLETE)
     return Run(folder.path, manifest, scored.metrics)
+
+
+def sealed(manifest: Mapping[str, Any], protocols: Sequence[str]) -> dict[str, Any]:
+    """A manifest with the key of its scores and a signature per protocol, both of which follow from the rest of it."""
+    scoring = {**manifest["scoring"], "key": scoring_key(manifest)}
+    found = {**manifest, "scoring": scoring}
+    return {**found, "signature": {name: signature(found, name) for name in protocols}}
 
 
 def score_file(options: RunOptions, predictions: Path) -> Run:
@@ -229,10 +254,29 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     split = task.check_split(split)
     task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)
+    if origin:
+        _check_same_data(task, samples, options.data_root, origin, predictions)
     manifest = origin or _foreign_manifest(task, split, samples, options, predictions.stem, paths)
-    manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root, "seed": options.seed}
+    manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root}
     manifest["settings"] |= options.model_dump(mode="json", include={"judge", "reference_codes"})
-    return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, paths)
+    return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, options.seed, paths)
+
+
+def _check_same_data(
+    task: Task, samples: Sequence[Sample], root: str, origin: Mapping[str, Any], predictions: Path
+) -> None:
+    """Refuse to score a run's answers as answers to other questions.
+
+    Raises:
+        DataError: other questions or targets than those of the run.
+    """
+    then, now = origin["dataset"]["sha256"], samples_sha256(samples)
+    if then != now:
+        raise DataError(
+            f"{predictions} answers {origin['dataset']['samples']} questions with hash {then[:8]} (version "
+            f"{origin['task_version']} of {task.metadata.name}), --data-root {root} has {len(samples)} with {now[:8]} "
+            f"(version {task.metadata.version}); use the same files and limit, or run again"
+        )
 
 
 def _references(settings: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str] | None:
@@ -369,30 +413,15 @@ def _manifest(
         "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
         "max_new_tokens": settings.max_new_tokens,
     }
-    key = {
-        "task": task.metadata.name,
-        "version": task.metadata.version,
-        "split": split,
-        "model": identity,
-        "tokenizer": tokenizer_hash,
-        "prompt": task.prompt.id if task.prompt else "none",
-        "template": task.prompt.template if task.prompt else "",
-        "dataset": {name: dataset[name] for name in ("sha256", "images_sha256")},
-        "settings": {
-            name: effective[name]
-            for name in ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures", "history")
-        },
-        "samtok_eval": samtok_eval.__version__,
-    }
-    return {
+    manifest = {
         "schema_version": SCHEMA_VERSION,
-        "run_key": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
         "task": task.metadata.name,
         "task_version": task.metadata.version,
         "split": split,
         "model": {"name": options.model, "identity": identity},
         "tokenizer_sha256": tokenizer_hash,
-        "prompt": key["prompt"],
+        "prompt": task.prompt.id if task.prompt else "none",
+        "template": task.prompt.template if task.prompt else "",
         "dataset": dataset,
         "settings": effective,
         "passed": sorted(options.model_fields_set),
@@ -403,6 +432,7 @@ def _manifest(
         "times": {"started": _now()},
         "counters": {},
     }
+    return {**manifest, "run_key": run_key(manifest)}
 
 
 def _foreign_manifest(
@@ -446,7 +476,7 @@ def _run_manifest(folders: Sequence[Path]) -> dict[str, Any] | None:
         if path.is_file():
             content = read_json(path)
             if isinstance(content, dict) and {"task", "split", "settings"} <= set(content):
-                return content
+                return read_manifest(path)
     return None
 
 

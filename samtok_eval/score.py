@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,23 @@ from samtok_eval.metrics.token_match import with_token_match
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample
 from samtok_eval.slices import sliced
-from samtok_eval.statistics import intervals
+from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
 from samtok_eval.task import Task
 
-NOT_PROTOCOLS = ("slices", "counters", "absent")
+NOT_PROTOCOLS = ("slices", "counters", "intervals", "absent")
 """What `metrics.json` holds beside protocols."""
+PERCENTILE = "percentile bootstrap over pictures"
+"""How this version draws intervals; another way gets another name, so that old files are checked by their own."""
+
+
+@dataclass(frozen=True)
+class IntervalMethod:
+    """How intervals were made; stands beside the numbers, so that they can be made again."""
+
+    seed: int
+    draws: int = DRAWS
+    confidence: float = CONFIDENCE
+    method: str = PERCENTILE
 
 
 @dataclass(frozen=True)
@@ -70,14 +82,15 @@ def score(
     absent = _unjudged(task, samples, judge) | judges.absent
     if references is not None:
         by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references)
+    method = IntervalMethod(seed)
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}
     for name, mine in by_protocol.items():
-        metrics[name] = entries(task.measured(mine, name), seed)
-        slices[name] = _slices(task, mine, name)
+        metrics[name] = entries(task.measured(mine, name), method)
+        slices[name] = slice_entries(task, mine, name)
     records = [record for mine in by_protocol.values() for record in mine]
     counted = counters(by_protocol[chosen[0].name], records)
-    found = {**metrics, "slices": slices, "counters": counted, "absent": absent}
+    found = {**metrics, "slices": slices, "counters": counted, "intervals": asdict(method), "absent": absent}
     return Scored(records, found, task.export(samples, answers), absent)
 
 
@@ -100,14 +113,14 @@ def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Predi
     return answers
 
 
-def entries(metrics: Mapping[str, Metric], seed: int | None) -> dict[str, Any]:
-    """Metrics for `metrics.json`: value, 95 % interval (shares 0..1) and the number of samples that count.
+def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dict[str, Any]:
+    """Metrics for `metrics.json`: value, interval (shares 0..1) and the number of samples that count.
 
     Args:
         metrics: by name; those without a value are left out unless they are ratios, where 0 samples say why.
-        seed: of the bootstrap; None leaves the intervals out.
+        method: of the intervals; None leaves them out.
     """
-    found = intervals(metrics, seed) if seed is not None else {}
+    found = intervals(metrics, method.seed, method.draws, method.confidence) if method else {}
     return {
         name: {"value": metric.value, "low": low, "high": high, "n": metric.n}
         for name, metric in metrics.items()
@@ -145,7 +158,8 @@ def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None) -> dict[
     return dict.fromkeys(judged, "no judge was named; give --judge")
 
 
-def _slices(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:
+def slice_entries(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:
+    """Slices of one protocol for `metrics.json`: name -> value -> metrics, without intervals."""
     return {
         name: {value: entries(task.measured(members, protocol), None) for value, members in sorted(values.items())}
         for name, values in sorted(sliced(records).items())

@@ -50,13 +50,16 @@ class Difference:
     losses: int | None
 
 
-def intervals(metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS) -> dict[str, Interval | None]:
-    """95 % percentile intervals of several metrics over the same draws of pictures.
+def intervals(
+    metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE
+) -> dict[str, Interval | None]:
+    """Percentile intervals of several metrics over the same draws of pictures.
 
     Args:
         metrics: by name.
         seed: of the draws.
         draws: number of bootstrap draws.
+        confidence: share of draws within the interval.
 
     Returns:
         (low, high) by name; None for descriptions and with fewer than two pictures that count.
@@ -73,7 +76,7 @@ def intervals(metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS) -> d
             values[name].append(draw(weights))
     for name, parts in values.items():
         if _counting(estimates[name]) > 1:
-            found[name] = _interval(np.concatenate(parts))
+            found[name] = _interval(np.concatenate(parts), confidence)
     return found
 
 
@@ -215,11 +218,11 @@ def _sign_flips(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def _interval(values: Array) -> Interval | None:
+def _interval(values: Array, confidence: float = CONFIDENCE) -> Interval | None:
     values = values[~np.isnan(values)]
     if not len(values):
         return None
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 

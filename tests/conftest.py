@@ -61,7 +61,8 @@ def make_run(demo_root: Path, tmp_path: Path):
     """A function that writes a finished run folder: `make_run(name, masks_of)`.
 
     `masks_of(sample)` gives the answered masks, or None for a sample without an answer. Answers have text, codes and
-    decoded masks, as a model's have; a code pair stands for a mask, whatever sample it is in.
+    decoded masks, as a model's have; a code pair stands for a mask, whatever sample it is in. With `model` and
+    `tokenizer` the run says that this backend answered, with the mask tokenizer of this hash.
     """
     from samtok_eval.evaluation import RunOptions, read_samples, score_file
     from samtok_eval.mask_tokens import Codes, render
@@ -69,7 +70,7 @@ def make_run(demo_root: Path, tmp_path: Path):
 
     pairs: dict[str, Codes] = {}
 
-    def make(name, masks_of, task="gres", limit=80, text_of=None, **options) -> Path:
+    def make(name, masks_of, task="gres", limit=80, text_of=None, model=None, tokenizer=None, **options) -> Path:
         folder = tmp_path / "runs" / name
         lines = []
         for sample in read_samples(
@@ -87,12 +88,25 @@ def make_run(demo_root: Path, tmp_path: Path):
         path.parent.mkdir(parents=True)
         path.write_text("".join(line + "\n" for line in lines))
         score_file(RunOptions(task=task, data_root=str(demo_root), out=folder, limit=limit, **options), path)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["model"]["name"] = name
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+        def told(manifest):
+            manifest["model"] = {"name": name, "identity": {"model": model} if model else manifest["model"]["identity"]}
+            manifest["tokenizer_sha256"] = tokenizer
+
+        edit_manifest(folder, told)
         return folder
 
     return make
+
+
+def edit_manifest(folder, change):
+    """Change a run's manifest and make its key and signatures anew, as if the run had been made so."""
+    from samtok_eval.evaluation import sealed
+
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(sealed(manifest, list(manifest["signature"]))))
 
 
 def right(sample):

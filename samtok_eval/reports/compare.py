@@ -16,7 +16,6 @@ from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.reports.leaderboard import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
 from samtok_eval.reports.table import metric_order
-from samtok_eval.score import entries
 from samtok_eval.signature import differences
 from samtok_eval.slices import sliced
 from samtok_eval.statistics import Difference, compare_metrics, holm
@@ -146,7 +145,7 @@ def compare(
             if index:
                 found = compare_metrics(base, metrics, seed, lower_is_better=task.metadata.lower_is_better)
             corrected = holm({name: difference.p for name, difference in found.items()})
-            values = entries(metrics, seed)
+            values = run.run.metrics[protocol]
             for name in metric_order(task, values):
                 difference, p = found.get(name), corrected.get(name)
                 cells.append(Cell(protocol, name, index, **values[name], difference=difference, p_corrected=p))

@@ -1,27 +1,21 @@
-"""Finished runs as comparisons, gates and reports take them: read back, checked, and compared sample by sample.
+"""Finished runs as comparisons, gates and reports take them: read back and checked, see `run_checks`.
 
-A number is trusted only as far as it follows from the records beside it, so everything is computed from them again.
+Nothing that a run folder names is run: task files come from the caller alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.errors import IncompleteRunError, UsageError
 from samtok_eval.evaluation import Run, load_run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, read_records
-from samtok_eval.score import NOT_PROTOCOLS
-from samtok_eval.task import Task, find_task, load_tasks
-
-TOLERANCE = 1e-9
-"""Between a value in a file and the same value computed again; sums of floats may be added in another order."""
-COMPLETE = "complete"
+from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
+from samtok_eval.run_store import RunFolder, read_predictions, read_records
+from samtok_eval.task import Task, load_tasks
 
 
 @dataclass(frozen=True)
@@ -32,6 +26,10 @@ class ScoredRun:
     task: Task
     records: Mapping[str, list[Record]]
     """By protocol, in the order of the benchmark's files."""
+    unchecked: Sequence[str] = ()
+    """What the folder, of another version, does not let us check."""
+    _measured: dict[str, Mapping[str, Metric]] = field(default_factory=dict, repr=False, compare=False)
+    """Metrics by protocol, each computed once."""
 
     @property
     def name(self) -> str:
@@ -50,7 +48,9 @@ class ScoredRun:
 
     def metrics(self, protocol: str) -> Mapping[str, Metric]:
         """Metrics of one protocol, ready to be resampled."""
-        return self.task.measured(self.records[protocol], protocol)
+        if protocol not in self._measured:
+            self._measured[protocol] = self.task.measured(self.records[protocol], protocol)
+        return self._measured[protocol]
 
     def predictions(self) -> dict[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""
@@ -62,30 +62,38 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
 
     Args:
         path: the run folder.
-        tasks_dirs: further folders of task files, besides those of the run itself.
+        tasks_dirs: further folders of task files, as the user named them; those in the run's manifest are not loaded.
 
     Raises:
-        DataError: a file is missing or broken, of a newer schema, or the metrics do not follow from the records.
+        DataError: a file is missing or broken, of another schema or task version, or something does not follow from
+            the records or the manifest.
+        UsageError: a task that no known task file defines.
         IncompleteRunError: the run was not finished.
     """
     run = load_run(path)
-    schema = run.manifest.get("schema_version")
-    if schema != SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema version {schema}, this program reads {SCHEMA_VERSION}; use the version that wrote it"
-        )
-    if run.manifest.get("state") != COMPLETE:
-        raise IncompleteRunError(f"{path} is {run.manifest.get('state')}, not {COMPLETE}; run the same command again")
-    folders = dict.fromkeys([*tasks_dirs, *map(Path, run.manifest["settings"].get("tasks_dirs", ()))])
-    task = find_task(load_tasks([folder for folder in folders if folder.is_dir()]), run.manifest["task"])
+    task = _task_of(run, tasks_dirs)
+    check_version(run, task)
     records: dict[str, list[Record]] = {}
     for record in read_records(RunFolder(path).records):
         records.setdefault(record.protocol, []).append(record)
+    check_records(run, task, records)
+    unchecked = check_identity(run, task)
     scored = ScoredRun(run, task, records)
-    _check_protocols(scored)
-    for protocol in records:
-        _check_values(scored, protocol)
-    return scored
+    measured = {protocol: scored.metrics(protocol) for protocol in records}
+    unchecked += check_numbers(run, task, records, measured)
+    return replace(scored, unchecked=unchecked)
+
+
+def _task_of(run: Run, tasks_dirs: Sequence[Path]) -> Task:
+    name, tasks = run.manifest["task"], load_tasks(tasks_dirs)
+    if name not in tasks:
+        made_with = ", ".join(map(repr, run.manifest["settings"].get("tasks_dirs", ())))
+        where = f" (the run names {made_with}; look at it first, task files are run as programs)" if made_with else ""
+        raise UsageError(
+            f"{run.path} is of the task {name!r}, which no known task file defines; pass the folder of its task file "
+            f"with --tasks-dir{where}"
+        )
+    return tasks[name]
 
 
 def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
@@ -119,39 +127,3 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
         )
     if not set(first.protocols) & set(second.protocols):
         raise UsageError(f"{first.run.path} and {second.run.path} share no protocol; run `score` with the same ones")
-
-
-def _check_protocols(scored: ScoredRun) -> None:
-    told = {name for name in scored.run.metrics if name not in NOT_PROTOCOLS}
-    if told != set(scored.records):
-        raise DataError(
-            f"{scored.run.path}: metrics.json has the protocols {sorted(told)}, "
-            f"records.jsonl {sorted(scored.records)}; run `score` again"
-        )
-    for records in scored.records.values():
-        if len(records) != scored.run.manifest["dataset"]["samples"]:
-            raise IncompleteRunError(
-                f"{scored.run.path}: {len(records)} records of {scored.run.manifest['dataset']['samples']} samples; "
-                "run `score` again"
-            )
-
-
-def _check_values(scored: ScoredRun, protocol: str) -> None:
-    told: Mapping[str, Any] = scored.run.metrics[protocol]
-    found = {name: metric for name, metric in scored.metrics(protocol).items() if name in told}
-    if set(found) != set(told):
-        raise DataError(
-            f"{scored.run.path}: metrics.json has {sorted(set(told) - set(found))}, which the records do not give; "
-            "run `score` again"
-        )
-    for name, metric in found.items():
-        written, computed = told[name]["value"], metric.value
-        if written is None or computed is None:
-            same = written is computed
-        else:
-            same = math.isclose(written, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-        if not same:
-            raise DataError(
-                f"{scored.run.path}: metrics.json says {protocol} {name} = {written}, the records give {computed}; "
-                "it was changed by hand or made by another version; run `score` again"
-            )

@@ -13,7 +13,7 @@ from samtok_eval.reports.compare_text import comparison_table
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.signature import differences, short_signature, signature_dict
 from samtok_eval.slices import sliced, slices_of
-from tests.conftest import right, shifted
+from tests.conftest import edit_manifest, right, shifted
 
 
 def edit(folder, name, change):
@@ -86,7 +86,7 @@ def test_fewer_samples_are_an_incomplete_run(make_run):
 
 def test_other_masks_under_the_same_ids_are_refused(make_run):
     first, second = make_run("a", right), make_run("b", right)
-    edit(second, "manifest.json", lambda manifest: manifest["dataset"].update(sha256="0" * 64))
+    edit_manifest(second, lambda manifest: manifest["dataset"].update(sha256="0" * 64))
     with pytest.raises(UsageError, match="saw different data"):
         compare([read_scored(first), read_scored(second)])
 

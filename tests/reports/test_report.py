@@ -28,7 +28,7 @@ from samtok_eval.reports.pictures import (
 from samtok_eval.reports.report import ROWS, bounds_of, gather, reproduce
 from samtok_eval.reports.report_page import TEXT_SHOWN, page, visible, write_report, write_reports
 from samtok_eval.reports.runs import read_scored
-from tests.conftest import right, shifted
+from tests.conftest import edit_manifest, right, shifted
 
 HOSTILE = (
     "<script>document.title='owned'</script></style></pre><img src=x onerror=\"document.title='owned'\">"
@@ -141,9 +141,7 @@ def test_the_page_says_it(runs, tmp_path):
 def test_every_run_of_a_command_gets_a_page_and_models_stand_against_the_first(make_run):
     paths = [make_run(f"val/{name}/1", right if name == "a" else shifted(4)) for name in ("a", "b", "oracle")]
     for path, name in zip(paths, ("a", "b", "oracle"), strict=True):
-        manifest = json.loads((path / "manifest.json").read_text())
-        manifest["model"]["name"] = name
-        (path / "manifest.json").write_text(json.dumps(manifest))
+        edit_manifest(path, lambda manifest, name=name: manifest["model"].update(name=name))
     pages = [path.read_text() for path in write_reports(paths)]
     titles = [re.search("<title>(.*)</title>", text)[1] for text in pages]
     assert titles == ["gres:val, a", "gres:val, b against a", "gres:val, oracle"]
@@ -187,9 +185,7 @@ def test_invisible_characters_are_spelled_out(text, length, expected):
 
 def test_other_data_are_refused(make_run, demo_root, tmp_path):
     folder = make_run("run", right)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["dataset"]["sha256"] = "0" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda manifest: manifest["dataset"].update(sha256="0" * 64))
     with pytest.raises(DataError, match="are not those of"):
         gather([read_scored(folder)])
 

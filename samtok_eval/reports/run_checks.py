@@ -1,0 +1,214 @@
+"""Whether what a run folder says of itself follows from its records and its manifest.
+
+In: a run with its records. Out: nothing, or an error that names the first thing that does not follow; and, of folders
+that older versions wrote, a note of what cannot be checked. Everything is computed again: the protocols and the set of
+metrics, values, intervals by the method that the folder names, n, slices, counters, signatures and both keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from samtok_eval.errors import DataError, IncompleteRunError
+from samtok_eval.evaluation import Run
+from samtok_eval.metrics.ratio import Metric
+from samtok_eval.prediction import Record
+from samtok_eval.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries
+from samtok_eval.signature import run_key, scored_version, scoring_key, signature, signature_dict
+from samtok_eval.task import Task
+
+TOLERANCE = 1e-9
+"""Between a value in a file and the same value computed again; sums of floats may be added in another order."""
+MOST_DRAWS = 100_000
+"""More are not computed again: a file must not decide how long reading it takes."""
+RUN_AGAIN = "it was changed by hand or made by another version; run `score` again"
+
+
+class _NamedMethod(BaseModel):
+    """How the intervals of a folder were made, under any name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    method: str
+    seed: int = Field(ge=0)
+    draws: int = Field(ge=1)
+    confidence: float = Field(gt=0, lt=1)
+
+
+def check_version(run: Run, task: Task) -> None:
+    """Refuse numbers of another version of the task than the installed one.
+
+    Raises:
+        DataError: scored by another version.
+    """
+    scored, installed = scored_version(run.manifest), task.metadata.version
+    if scored != installed:
+        raise DataError(
+            f"{run.path} was scored by version {scored} of the task {task.metadata.name}, this program has version "
+            f"{installed}; run `score` again, or the whole run where that says that the questions have changed"
+        )
+
+
+def check_identity(run: Run, task: Task) -> list[str]:
+    """Compute signatures and keys from the manifest again.
+
+    Returns:
+        What an older folder does not let us check.
+
+    Raises:
+        DataError: one of them does not follow, so that something in the manifest was changed.
+    """
+    manifest, notes = run.manifest, []
+    scoring = manifest.get("scoring")
+    if scoring is None:
+        notes.append("what neither signature nor run key of this older folder holds")
+    elif scoring_key(manifest) != scoring["key"]:
+        raise DataError(f"{run.path}: manifest.json does not fit the key of its scores; {RUN_AGAIN}")
+    if "run_key" in manifest:
+        prompt = task.asked_with(manifest["settings"].get("prompt")).prompt
+        complete = {"template": prompt.template if prompt else "", **manifest}
+        if run_key(complete) != manifest["run_key"]:
+            raise DataError(
+                f"{run.path}: manifest.json does not fit its run key: task version, model, mask tokenizer, prompt, "
+                "data or a setting of the answers was changed; run again"
+            )
+    signatures = manifest.get("signature", {})
+    names = _protocols(run.metrics)
+    if set(signatures) != set(names):
+        raise DataError(
+            f"{run.path}: manifest.json signs {sorted(signatures)}, metrics.json has {sorted(names)}; {RUN_AGAIN}"
+        )
+    for name in names:
+        told = signatures[name]
+        complete = manifest if scoring else {**manifest, "scoring": _scoring_of(manifest, told)}
+        if signature(complete, name) != told:
+            raise DataError(f"{run.path}: the signature of {name} does not follow from manifest.json; {RUN_AGAIN}")
+    return notes
+
+
+def check_records(run: Run, task: Task, records: Mapping[str, Sequence[Record]]) -> None:
+    """Refuse records of other protocols than the metrics, and of fewer or other samples.
+
+    Raises:
+        DataError: other protocols or samples.
+        IncompleteRunError: records are missing.
+    """
+    names = _protocols(run.metrics)
+    if set(names) != set(records):
+        raise DataError(
+            f"{run.path}: metrics.json has the protocols {sorted(names)}, records.jsonl {sorted(records)}; "
+            "run `score` again"
+        )
+    unknown = sorted(set(names) - {protocol.name for protocol in task.protocols})
+    if unknown or not names:
+        raise DataError(f"{run.path}: {task.metadata.name} has no protocol {', '.join(unknown)}; run `score` again")
+    expected = run.manifest["dataset"]["samples"]
+    first = [record.id for record in records[names[0]]]
+    for name in names:
+        if len(records[name]) != expected:
+            raise IncompleteRunError(
+                f"{run.path}: {len(records[name])} records of {expected} samples; run `score` again"
+            )
+        if [record.id for record in records[name]] != first:
+            raise DataError(f"{run.path}: records.jsonl has other samples under {name} than under {names[0]}")
+
+
+def check_numbers(
+    run: Run, task: Task, records: Mapping[str, Sequence[Record]], measured: Mapping[str, Mapping[str, Metric]]
+) -> list[str]:
+    """Compute everything in `metrics.json` from the records again.
+
+    Args:
+        run: what the folder says.
+        task: the rules.
+        records: by protocol.
+        measured: the metrics of these records, by protocol.
+
+    Returns:
+        What cannot be checked.
+
+    Raises:
+        DataError: something does not follow from the records.
+    """
+    told = run.metrics
+    method, notes = _method(run)
+    found: dict[str, Any] = {}
+    for name in _protocols(told):
+        found[name] = entries(measured[name], method)
+        if method is None:
+            found[name] = {metric: _with_bounds(entry, told[name], metric) for metric, entry in found[name].items()}
+    found["slices"] = {name: slice_entries(task, records[name], name) for name in _protocols(told)}
+    everything = [record for mine in records.values() for record in mine]
+    found["counters"] = counters(records[_protocols(told)[0]], everything)
+    for name, computed in found.items():
+        difference = _difference(told.get(name), computed, name)
+        if difference is not None:
+            raise DataError(f"{run.path}: metrics.json says {difference}; {RUN_AGAIN}")
+    kept = run.manifest["counters"]
+    if any(kept.get(name) != value for name, value in found["counters"].items()):
+        raise DataError(f"{run.path}: manifest.json has other counters than metrics.json; {RUN_AGAIN}")
+    _check_absent(run, found)
+    return notes
+
+
+def _protocols(metrics: Mapping[str, Any]) -> list[str]:
+    return [name for name in metrics if name not in NOT_PROTOCOLS]
+
+
+def _scoring_of(manifest: Mapping[str, Any], told: str) -> dict[str, Any]:
+    """What older folders keep of their scoring in other places: the seed in the settings, the scorer in a signature."""
+    scorer = signature_dict(told).get("scorer", "")
+    return {"seed": manifest["settings"]["seed"], "samtok_eval": scorer, "task_version": manifest["task_version"]}
+
+
+def _method(run: Run) -> tuple[IntervalMethod | None, list[str]]:
+    """How to draw the intervals again; None, and a note, where this version does not know how."""
+    told = run.metrics.get("intervals")
+    if told is None:
+        # Folders from before the method was kept know this one only.
+        return IntervalMethod(run.manifest["settings"]["seed"]), []
+    try:
+        named = _NamedMethod.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["intervals", *map(str, first["loc"])])
+        raise DataError(f"{run.path}: metrics.json: {where}: {first['msg']}; run `score` again") from error
+    if named.method != PERCENTILE:
+        return None, [f"intervals by {named.method!r}, which this version does not know"]
+    if named.draws > MOST_DRAWS:
+        return None, [f"intervals of {named.draws} draws, more than {MOST_DRAWS}"]
+    return IntervalMethod(named.seed, named.draws, named.confidence), []
+
+
+def _with_bounds(entry: Mapping[str, Any], told: Any, metric: str) -> dict[str, Any]:
+    """An entry with the interval that the folder says, as far as that is one."""
+    said = told.get(metric) if isinstance(told, Mapping) else None
+    bounds = [said.get(name) for name in ("low", "high")] if isinstance(said, Mapping) else []
+    real = [float(bound) for bound in bounds if isinstance(bound, float | int) and math.isfinite(bound)]
+    return {**entry, "low": bounds[0], "high": bounds[1]} if len(real) == 2 and real[0] <= real[1] else dict(entry)
+
+
+def _difference(told: Any, computed: Any, where: str) -> str | None:
+    """The first place at which two pieces of JSON differ, in words; None where they do not."""
+    if isinstance(told, Mapping) and isinstance(computed, Mapping):
+        if told.keys() != computed.keys():
+            more, less = (sorted(map(str, a.keys() - b.keys())) for a, b in ((told, computed), (computed, told)))
+            return f"{where} has {more}, which the records do not give" if more else f"{where} lacks {less}"
+        found = (_difference(told[key], value, f"{where} {key}") for key, value in computed.items())
+        return next((difference for difference in found if difference is not None), None)
+    numbers = all(isinstance(each, float | int) and not isinstance(each, bool) for each in (told, computed))
+    same = math.isclose(told, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE) if numbers else told == computed
+    return None if same else f"{where.removesuffix(' value')} = {told!r:.80}, the records give {computed!r:.80}"
+
+
+def _check_absent(run: Run, found: Mapping[str, Any]) -> None:
+    absent = run.metrics.get("absent", {})
+    if not isinstance(absent, Mapping) or not all(isinstance(reason, str) for reason in absent.values()):
+        raise DataError(f"{run.path}: metrics.json: absent: expected reasons by metric; run `score` again")
+    there = [metric for metric in absent if any(metric in found[name] for name in _protocols(run.metrics))]
+    if there:
+        raise DataError(f"{run.path}: metrics.json says that {', '.join(there)} is absent and holds it; {RUN_AGAIN}")
