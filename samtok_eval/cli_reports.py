@@ -53,15 +53,19 @@ def gate_command(
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.")] = None,
     summary: Annotated[Path | None, typer.Option(help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".')] = None,
+    tasks_dir: TasksDirOption = None,
 ) -> None:
     """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete."""
     from samtok_eval.reports.gate import RegressionError, gate, read_tolerances
     from samtok_eval.reports.gate_text import failure_line, gate_table, junit, step_summary
     from samtok_eval.run_store import write_json, write_text
+    from samtok_eval.task import load_tasks
 
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
-    results = gate(baseline, candidate, read_tolerances(tolerances, alpha), protocol, seed)
+    dirs = tasks_dir or ()
+    allowed = read_tolerances(tolerances, alpha, load_tasks(dirs))
+    results = gate(baseline, candidate, allowed, protocol, seed, dirs)
     typer.echo(gate_table(results))
     if junit_file:
         write_text(junit_file, junit(results))
@@ -90,7 +94,7 @@ def report_command(
 
     dirs = tasks_dir or ()
     read = [read_scored(path, dirs) for path in runs]
-    highest, lowest = bounds_of(read[-1], ceiling, floor)
+    highest, lowest = bounds_of(read[-1], ceiling, floor, dirs)
     page = write_report(gather(read, highest, lowest, data_root, seed), out or runs[-1] / "report")
     typer.echo(f"report {page}")
 
@@ -125,6 +129,8 @@ def submit_command(
     from samtok_eval.task import load_tasks
 
     scored, tasks = read_scored(run, tasks_dir or ()), load_tasks(tasks_dir or ())
+    for note in scored.notes:
+        typer.echo(f"WARNING: {note}")
     typer.echo(f"result {submit(scored.run, folder, model, revision, parameters, tasks=tasks, replace=replace)}")
 
 

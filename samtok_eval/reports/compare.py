@@ -202,7 +202,7 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
 
 
 def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:
-    """What else than the model differs, and samples that were scored without an answer."""
+    """What else than the model differs, samples that were scored without an answer, and each run's notes."""
     found = []
     first = runs[0].run.manifest["signature"][protocols[0]]
     for run in runs[1:]:
@@ -213,6 +213,7 @@ def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:
         missing = run.run.metrics["counters"]["missing"]
         if missing:
             found.append(f"{run.name} ({run.run.path}) has no answer to {missing} samples; they were scored by rule")
+        found += run.notes
     return found
 
 

@@ -12,13 +12,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import norm
 
 from samtok_eval.errors import DataError, IncompleteRunError, SamtokError, UsageError
-from samtok_eval.metrics.cards import card
+from samtok_eval.metrics.cards import JUDGED, card
 from samtok_eval.prediction import Prediction
 from samtok_eval.reports.compare import sample_metric, sample_values
 from samtok_eval.reports.result_file import ResultFile, read_result, result_of
@@ -30,8 +30,8 @@ from samtok_eval.task import Protocol, Task, find_task, load_tasks
 
 ALPHA = 0.05
 WORST_SHOWN = 10
-HALF_WIDTHS = float(norm.ppf((1 + CONFIDENCE) / 2))
-"""Standard errors in half of a 95 % interval."""
+Points = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""What may be lost, x 100; a number, and no text or truth value that could be read as one."""
 
 
 class RegressionError(SamtokError):
@@ -49,9 +49,9 @@ class Tolerances(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alpha: float = Field(default=ALPHA, gt=0, lt=1)
-    tolerance: dict[str, float] = {}
-    tasks: dict[str, dict[str, float]] = {}
+    alpha: float = Field(default=ALPHA, strict=True, gt=0, lt=1)
+    tolerance: dict[str, Points] = {}
+    tasks: dict[str, dict[str, Points]] = {}
 
     def of(self, task: str, metric: str) -> float:
         """The share 0..1 by which a metric may fall."""
@@ -133,12 +133,15 @@ class GateResult:
         return asdict(self) | {"verdicts": rows, "passed": not self.regressed}
 
 
-def read_tolerances(path: Path | None, alpha: float | None = None) -> Tolerances:
+def read_tolerances(
+    path: Path | None, alpha: float | None = None, tasks: Mapping[str, Task] | None = None
+) -> Tolerances:
     """The TOML file, or the defaults.
 
     Args:
         path: None for no tolerance anywhere.
         alpha: replaces the file's.
+        tasks: tasks by name; the bundled ones by default.
 
     Raises:
         UsageError: the file cannot be read or says something that it may not.
@@ -151,22 +154,25 @@ def read_tolerances(path: Path | None, alpha: float | None = None) -> Tolerances
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"--tolerances {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    known_tasks = load_tasks()
+    known_tasks = dict(load_tasks() if tasks is None else tasks)
     tables = [(None, tolerances.tolerance), *tolerances.tasks.items()]
     for task, table in tables:
-        tasks = [find_task(known_tasks, task)] if task else list(known_tasks.values())
-        known = {"default", *(name for each in tasks for name in each.metadata.metrics)}
-        for name, points in table.items():
-            if name.partition("|")[0] not in known:
+        about = [find_task(known_tasks, task)] if task else list(known_tasks.values())
+        known = {"default", *(name for each in about for name in each.metadata.metrics)}
+        for name in table:
+            if name.partition(JUDGED)[0] not in known:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise UsageError(f"--tolerances {path}: no metric {name!r}; did you mean {near}?")
-            if points < 0:
-                raise UsageError(f"--tolerances {path}: {name} = {points}; expected points of 0 or more")
     return tolerances
 
 
 def gate(
-    baseline: Path, candidate: Path, tolerances: Tolerances, protocol: str | None = None, seed: int = 0
+    baseline: Path,
+    candidate: Path,
+    tolerances: Tolerances,
+    protocol: str | None = None,
+    seed: int = 0,
+    tasks_dirs: Sequence[Path] = (),
 ) -> list[GateResult]:
     """Judge a candidate, task by task.
 
@@ -176,13 +182,14 @@ def gate(
         tolerances: what may be lost.
         protocol: the rules to judge by; each task's first by default.
         seed: of draws and permutations.
+        tasks_dirs: further folders of task files.
 
     Raises:
         UsageError: the two are about different questions.
         IncompleteRunError: answers, or whole runs, are missing; a candidate that answered less never passes.
         DataError: a file is broken.
     """
-    one, other = _read_all(baseline), _read_all(candidate)
+    one, other = _read_all(baseline, tasks_dirs), _read_all(candidate, tasks_dirs)
     lacking = [f"{task}:{split}" for task, split in one if (task, split) not in other]
     if lacking:
         raise IncompleteRunError(f"{candidate} has no run of {', '.join(lacking)}, which {baseline} has; run it too")
@@ -195,7 +202,8 @@ def gate(
             results.append(_paired(first, second, tolerances, protocol, seed))
         else:
             names = (_name(first), _name(second))
-            results.append(_unpaired(_result(first), _result(second), names, tolerances, protocol))
+            task = find_task(load_tasks(tasks_dirs), key[0])
+            results.append(_unpaired(task, _result(first), _result(second), names, tolerances, protocol))
     return results
 
 
@@ -254,12 +262,17 @@ def _paired(first: ScoredRun, second: ScoredRun, tolerances: Tolerances, protoco
         changed=changed_answers(answers[0], answers[1], task.protocol(name)) if at_hand else None,
         falls=_falls(first, second, name, told) if told else [],
         sample_metric=told,
-        warnings=_disagreements(*signatures),
+        warnings=[*_disagreements(*signatures), *first.notes, *second.notes],
     )
 
 
 def _unpaired(
-    first: ResultFile, second: ResultFile, names: tuple[str, str], tolerances: Tolerances, protocol: str | None
+    task: Task,
+    first: ResultFile,
+    second: ResultFile,
+    names: tuple[str, str],
+    tolerances: Tolerances,
+    protocol: str | None,
 ) -> GateResult:
     """Compare two values by the widths of their intervals, as if the two runs had seen different pictures."""
     if first.dataset.sha256 != second.dataset.sha256:
@@ -267,7 +280,6 @@ def _unpaired(
             f"baseline and candidate saw different data ({first.dataset.sha256[:8]} and {second.dataset.sha256[:8]}); "
             "use the same files"
         )
-    task = find_task(load_tasks(), first.task)
     shared = [p.name for p in task.protocols if p.name in first.protocols and p.name in second.protocols]
     name = _protocol(shared, protocol, first.task)
     one, other = first.protocols[name], second.protocols[name]
@@ -277,9 +289,8 @@ def _unpaired(
     steps = {m: (other[m].value or 0.0) - (one[m].value or 0.0) for m in order}
     errors: dict[str, float | None] = {}
     for metric in order:
-        widths = [None if v.low is None or v.high is None else v.high - v.low for v in (one[metric], other[metric])]
-        known = [width / 2 / HALF_WIDTHS for width in widths if width is not None]
-        errors[metric] = sum(error**2 for error in known) ** 0.5 if len(known) == 2 else None
+        known = [_standard_error(result, name, metric) for result in (first, second)]
+        errors[metric] = None if None in known else sum(error**2 for error in known if error is not None) ** 0.5
     p_values = {
         metric: _normal_p(-steps[metric] if metric in task.metadata.lower_is_better else steps[metric], error)
         for metric, error in errors.items()
@@ -289,10 +300,14 @@ def _unpaired(
     verdicts = []
     for metric in order:
         error = errors[metric]
-        around = (None, None) if error is None else tuple(steps[metric] + s * HALF_WIDTHS * error for s in (-1, 1))
+        width = half_widths(CONFIDENCE) * (error or 0.0)
+        around = (None, None) if error is None else (steps[metric] - width, steps[metric] + width)
         values = (one[metric].value or 0.0, other[metric].value or 0.0)
         verdicts.append(_verdict(task, metric, values, around, corrected.get(metric), tolerances))
     warnings = ["stored results are compared by their intervals alone, which finds only larger differences"]
+    methods = [result.intervals.method for result in (first, second) if result.intervals]
+    if len(set(methods)) > 1:
+        warnings.append(f"the intervals were made in different ways: {' and '.join(methods)}")
     warnings += _disagreements(first.signature[name], second.signature[name])
     return GateResult(
         task=first.task,
@@ -305,6 +320,19 @@ def _unpaired(
         changed=None,
         warnings=warnings,
     )
+
+
+def half_widths(confidence: float) -> float:
+    """Standard errors in half of an interval."""
+    return float(norm.ppf((1 + confidence) / 2))
+
+
+def _standard_error(result: ResultFile, protocol: str, metric: str) -> float | None:
+    value = result.protocols[protocol][metric]
+    if value.low is None or value.high is None:
+        return None
+    confidence = result.intervals.confidence if result.intervals else CONFIDENCE
+    return (value.high - value.low) / 2 / half_widths(confidence)
 
 
 def _normal_p(step: float, error: float) -> float:
@@ -379,7 +407,7 @@ def _result(given: ScoredRun | ResultFile) -> ResultFile:
     return given if isinstance(given, ResultFile) else result_of(given.run, "a/run", "unnamed", None)
 
 
-def _read_all(path: Path) -> dict[tuple[str, str], ScoredRun | ResultFile]:
+def _read_all(path: Path, tasks_dirs: Sequence[Path]) -> dict[tuple[str, str], ScoredRun | ResultFile]:
     """Runs or the stored result under a path, by task and split."""
     if path.is_file():
         result = read_result(path)
@@ -391,7 +419,7 @@ def _read_all(path: Path) -> dict[tuple[str, str], ScoredRun | ResultFile]:
         raise DataError(f"{path} holds no run; give a run folder or a result file")
     found: dict[tuple[str, str], ScoredRun | ResultFile] = {}
     for manifest in manifests:
-        run = read_scored(manifest.parent)
+        run = read_scored(manifest.parent, tasks_dirs)
         key = (run.task.metadata.name, run.split)
         if key in found:
             raise UsageError(f"{path} holds several runs of {key[0]}:{key[1]}; give the run folder itself")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.evaluation import Run
+from samtok_eval.evaluation import COMPLETE, Run
 from samtok_eval.reports.leaderboard_layout import LAYOUTS
 from samtok_eval.reports.leaderboard_page import html_page
 from samtok_eval.reports.leaderboard_table import Section, sections
@@ -99,7 +99,7 @@ def check_complete(run: Run) -> None:
         IncompleteRunError: what is missing, and what to do.
     """
     state = run.manifest.get("state")
-    if state != "complete":
+    if state != COMPLETE:
         raise IncompleteRunError(f"{run.path}: expected a complete run, got one that is {state}; finish it first")
     limit = run.manifest["settings"].get("limit")
     if limit is not None:

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from samtok_eval.errors import DataError, SamtokError
+from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.evaluation import read_samples, samples_sha256
+from samtok_eval.manifest import read_manifest
 from samtok_eval.mask_tokens import CODEBOOK_SIZE
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
@@ -24,6 +26,7 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
 from samtok_eval.sample import Region, Sample
+from samtok_eval.signature import HASH_SHOWN
 from samtok_eval.slices import sliced
 
 BINS = 20
@@ -217,43 +220,97 @@ def gather(
     )
 
 
-def bounds_of(run: ScoredRun, ceiling: Path | None, floor: Path | None) -> tuple[ScoredRun | None, ScoredRun | None]:
+def bounds_of(
+    run: ScoredRun,
+    ceiling: Path | None,
+    floor: Path | None,
+    tasks_dirs: Sequence[Path] = (),
+    known: Sequence[ScoredRun] = (),
+) -> tuple[ScoredRun | None, ScoredRun | None]:
     """The runs between which a run stands: those that are given, else those beside it.
+
+    Args:
+        run: the run.
+        ceiling: run of the oracle.
+        floor: run of the random model.
+        tasks_dirs: further folders of task files.
+        known: runs that were read before and need not be read again.
 
     Raises:
         SamtokError: a given run cannot be read, or is about other samples.
+        UsageError: a given run is another model's, or of another mask tokenizer or other pictures.
     """
     found = []
-    for path, model in ((ceiling, CEILING), (floor, FLOOR)):
-        other = read_scored(path) if path else _neighbour(run, model)
-        if other:
-            check_comparable(run, other)
+    for path, model, option in ((ceiling, CEILING, "--ceiling"), (floor, FLOOR, "--floor")):
+        if path is None:
+            found.append(_neighbour(run, model, tasks_dirs, known))
+            continue
+        other = read_scored(path, tasks_dirs)
+        check_comparable(run, other)
+        # Predictions from elsewhere do not say which mask tokenizer made them: that is for the user to know.
+        reason = _unfit(run.run.manifest, other.run.manifest, model, unknown_fits=True)
+        if reason:
+            raise UsageError(f"{option} {path}: {reason}; run --model {model} with the run's own tokenizer and data")
         found.append(other)
     return found[0], found[1]
 
 
-def _neighbour(run: ScoredRun, model: str) -> ScoredRun | None:
-    """The latest finished run of another model beside a run, on exactly the same data; None without any."""
+def _unfit(mine: Mapping[str, Any], its: Mapping[str, Any], model: str, unknown_fits: bool) -> str | None:
+    """Why a run is no bound of another, None where it is one.
+
+    Args:
+        mine: manifest of the run.
+        its: manifest of the bound.
+        model: the backend that must have answered.
+        unknown_fits: whether a run whose mask tokenizer is not known may have this bound.
+    """
+    if its["model"]["identity"].get("model") != model:
+        return f"expected a run of --model {model}, got one of {its['model']['name']}"
+    tokenizer, its_tokenizer = mine["tokenizer_sha256"], its["tokenizer_sha256"]
+    if tokenizer is None and unknown_fits:
+        tokenizer = its_tokenizer
+    pictures, its_pictures = (manifest["dataset"].get("images_sha256") for manifest in (mine, its))
+    for what, own, other in (
+        ("task", mine["task"], its["task"]),
+        ("split", mine["split"], its["split"]),
+        ("data", mine["dataset"]["sha256"], its["dataset"]["sha256"]),
+        ("pictures", pictures or its_pictures, its_pictures or pictures),
+        ("mask tokenizer", tokenizer or "unknown", its_tokenizer or "none"),
+    ):
+        if own != other:
+            return f"its {what} is {other[:HASH_SHOWN]}, that of the run {own[:HASH_SHOWN]}"
+    return None
+
+
+def _neighbour(run: ScoredRun, model: str, tasks_dirs: Sequence[Path], known: Sequence[ScoredRun]) -> ScoredRun | None:
+    """The latest finished run of a model beside a run, with its mask tokenizer, data and split; None without any."""
+    read = {other.run.path.resolve(): other for other in known}
     candidates = []
-    for manifest in run.run.path.resolve().parent.parent.glob(f"{model}/*/manifest.json"):
+    for path in run.run.path.resolve().parent.parent.glob(f"{model}/*/manifest.json"):
         try:
-            other = read_scored(manifest.parent)
-        except SamtokError:
-            # An unfinished or foreign folder is no bound.
+            candidates.append((path.parent, read_manifest(path)))
+        except DataError:
+            # A broken folder is no bound.
             continue
-        mine, its = run.run.manifest, other.run.manifest
-        if its["dataset"]["sha256"] == mine["dataset"]["sha256"] and its["split"] == mine["split"]:
-            candidates.append(other)
-    return max(candidates, key=lambda other: other.run.manifest["times"].get("finished", ""), default=None)
+    candidates.sort(key=lambda pair: str(pair[1]["times"].get("finished", "")), reverse=True)
+    for folder, manifest in candidates:
+        if _unfit(run.run.manifest, manifest, model, unknown_fits=False) is None:
+            try:
+                other = read.get(folder) or read_scored(folder, tasks_dirs)
+                check_comparable(run, other)
+            except SamtokError:
+                # Unfinished, of another version, or changed.
+                continue
+            return other
+    return None
 
 
 def reproduce(run: ScoredRun) -> str:
     """The command that makes the same run, with what was given and nothing else."""
     manifest = run.run.manifest
     if manifest["prompt"] == "foreign":
-        return (
-            f"samtok-eval score --task {run.task.metadata.name}:{run.split} --predictions {manifest['model']['name']}"
-        )
+        name = f"{run.task.metadata.name}:{run.split}"
+        return shlex.join(["samtok-eval", "score", "--task", name, "--predictions", manifest["model"]["name"]])
     words = ["python", "run_eval.py", "--task", f"{run.task.metadata.name}:{run.split}"]
     name = manifest["model"]["name"]
     words += ["--model", name if run.task.needs_language_model else name.removeprefix("tokenizer-of-")]

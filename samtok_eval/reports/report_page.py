@@ -86,7 +86,7 @@ def write_reports(paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: 
     pages = []
     for run in runs:
         shown = [models[0], run] if run in models[1:] else [run]
-        report = gather(shown, *bounds_of(run, None, None), seed=seed)
+        report = gather(shown, *bounds_of(run, None, None, tasks_dirs, runs), seed=seed)
         pages.append(write_report(report, run.run.path / "report"))
     return pages
 

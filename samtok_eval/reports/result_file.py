@@ -19,6 +19,7 @@ from samtok_eval.evaluation import DEMO, Run
 from samtok_eval.metrics.cards import JUDGED
 from samtok_eval.run_store import slug
 from samtok_eval.score import NOT_PROTOCOLS
+from samtok_eval.signature import scored_version
 from samtok_eval.task import Task
 
 SCHEMA_VERSION: Final = 1
@@ -68,6 +69,15 @@ class DatasetEntry(_Frozen):
     """Whether these are the bundled synthetic scenes, not the benchmark."""
 
 
+class IntervalEntry(_Frozen):
+    """How the intervals were made."""
+
+    method: Text
+    draws: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    confidence: float = Field(gt=0, lt=1)
+
+
 class ResultFile(_Frozen):
     """What a leaderboard keeps of one run."""
 
@@ -84,6 +94,8 @@ class ResultFile(_Frozen):
     signature: dict[Text, Text]
     """Protocol -> everything that can change its numbers, in short."""
     counters: dict[str, int | dict[str, int]]
+    intervals: IntervalEntry | None = None
+    """None in files from before it was kept: 1,000 draws of the percentile bootstrap."""
     date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     """When the run finished, UTC."""
     samtok_eval: Text
@@ -134,7 +146,7 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
         content = {
             "task": manifest["task"],
             "split": manifest["split"],
-            "task_version": manifest["task_version"],
+            "task_version": scored_version(manifest),
             "history": manifest["settings"].get("history", "gt"),
             "model": {"name": model, "revision": revision, "parameters": parameters},
             "dataset": {
@@ -154,8 +166,9 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
                 for protocol, text in manifest["signature"].items()
             },
             "counters": metrics["counters"],
+            "intervals": metrics.get("intervals"),
             "date": manifest["times"].get("finished") or manifest["times"]["started"],
-            "samtok_eval": manifest["samtok_eval"],
+            "samtok_eval": manifest.get("scoring", manifest)["samtok_eval"],
         }
     except KeyError as error:
         raise DataError(f"{run.path}: the run does not say {error}; score it again with this version") from error

@@ -14,6 +14,7 @@ from samtok_eval.evaluation import Run, load_run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
+from samtok_eval.reports.table import absences
 from samtok_eval.run_store import RunFolder, read_predictions, read_records
 from samtok_eval.task import Task, load_tasks
 
@@ -51,6 +52,12 @@ class ScoredRun:
         if protocol not in self._measured:
             self._measured[protocol] = self.task.measured(self.records[protocol], protocol)
         return self._measured[protocol]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its numbers must know: what could not be measured, and what could not be checked."""
+        lacking = [f"{self.name} is without {line}" for line in absences(self.run)]
+        return lacking + [f"{self.name} ({self.run.path}): not checked: {what}" for what in self.unchecked]
 
     def predictions(self) -> dict[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""
@@ -110,7 +117,8 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
                 f"{first.run.path} is of {what} {one}, {second.run.path} of {other}; compare like with like"
             )
     for protocol in [name for name in first.protocols if name in second.protocols]:
-        ids, others = ({record.id for record in run.records[protocol]} for run in (first, second))
+        in_order, others_in_order = ([record.id for record in run.records[protocol]] for run in (first, second))
+        ids, others = set(in_order), set(others_in_order)
         lacking = sorted(ids ^ others)
         if ids < others or others < ids:
             raise IncompleteRunError(
@@ -119,6 +127,8 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
             )
         if lacking:
             raise UsageError(f"{first.run.path} and {second.run.path} answer different samples; use the same data")
+        if in_order != others_in_order:
+            raise UsageError(f"{first.run.path} and {second.run.path} hold their samples in another order; score again")
     one, other = (run.run.manifest["dataset"]["sha256"] for run in (first, second))
     if one != other:
         raise UsageError(
