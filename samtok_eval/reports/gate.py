@@ -49,7 +49,7 @@ class Tolerances(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alpha: float = Field(default=ALPHA, strict=True, gt=0, lt=1)
+    alpha: float = Field(default=ALPHA, strict=True, gt=0, lt=1, allow_inf_nan=False)
     tolerance: dict[str, Points] = {}
     tasks: dict[str, dict[str, Points]] = {}
 
@@ -153,7 +153,8 @@ def read_tolerances(
         raise UsageError(f"--tolerances {path} is not a readable TOML file: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--tolerances {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        where, got = ".".join(map(str, first["loc"])), f"{first['input']!r:.40}"
+        raise UsageError(f"--tolerances {path}: {where}: {first['msg']}, got {got}") from error
     known_tasks = dict(load_tasks() if tasks is None else tasks)
     tables = [(None, tolerances.tolerance), *tolerances.tasks.items()]
     for task, table in tables:

@@ -25,11 +25,12 @@ from samtok_eval.reports.pictures import (
     instances_layer,
     photograph,
 )
-from samtok_eval.reports.report import ROWS, bounds_of, gather, reproduce
+from samtok_eval.reports.report import ROWS, Bound, bounds_of, gather, reproduce
 from samtok_eval.reports.report_page import TEXT_SHOWN, page, visible, write_report, write_reports
 from samtok_eval.reports.runs import read_scored
 from tests.conftest import edit_manifest, right, shifted
 
+TOKENIZER = "ab" * 32
 HOSTILE = (
     "<script>document.title='owned'</script></style></pre><img src=x onerror=\"document.title='owned'\">"
     "\u202eright to left' \" {{ 7*7 }} </script>"
@@ -139,7 +140,10 @@ def test_the_page_says_it(runs, tmp_path):
 
 
 def test_every_run_of_a_command_gets_a_page_and_models_stand_against_the_first(make_run):
-    paths = [make_run(f"val/{name}/1", right if name == "a" else shifted(4)) for name in ("a", "b", "oracle")]
+    paths = [
+        make_run(f"val/{name}/1", right if name == "a" else shifted(4), model=name, tokenizer=TOKENIZER)
+        for name in ("a", "b", "oracle")
+    ]
     for path, name in zip(paths, ("a", "b", "oracle"), strict=True):
         edit_manifest(path, lambda manifest, name=name: manifest["model"].update(name=name))
     pages = [path.read_text() for path in write_reports(paths)]
@@ -202,20 +206,91 @@ def test_pictures_that_are_gone_are_told(make_run, monkeypatch):
     assert "cannot be read; its masks stand on an empty ground" in text
 
 
-def test_bounds_are_found_beside_the_run_and_must_fit(make_run):
-    for name in ("val/demo/1", "val/oracle/1", "val/random/1"):
-        make_run(name, right)
-    run = make_run("val/other/1", shifted(2))
-    ceiling, floor = bounds_of(read_scored(run), None, None)
+def bound(make_run, name, **options):
+    """A run of the oracle or the random model beside others, with their mask tokenizer."""
+    return make_run(f"val/{name}/1", right, **{"model": name, "tokenizer": TOKENIZER} | options)
+
+
+def test_bounds_are_found_beside_the_run(make_run):
+    for name in ("oracle", "random"):
+        bound(make_run, name)
+    ceiling, floor = bounds_of(read_scored(make_run("val/other/1", shifted(2), tokenizer=TOKENIZER)), None, None)
     assert (ceiling.name, floor.name) == ("val/oracle/1", "val/random/1")
-    assert bounds_of(read_scored(make_run("far/away/1", right)), None, None) == (None, None)
+    far = make_run("far/away/1", right, tokenizer=TOKENIZER)
+    assert bounds_of(read_scored(far), None, None) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "options", [{"tokenizer": "cd" * 32}, {"tokenizer": None}, {"model": "demo"}, {"limit": 40}, {"pictures": "0" * 64}]
+)
+def test_a_run_beside_it_of_another_kind_is_no_ceiling(make_run, options):
+    pictures = options.pop("pictures", "1" * 64)
+    oracle = bound(make_run, "oracle", **options)
+    edit_manifest(oracle, lambda manifest: manifest["dataset"].update(images_sha256=pictures))
+    run = make_run("val/demo/1", right, tokenizer=TOKENIZER)
+    edit_manifest(run, lambda manifest: manifest["dataset"].update(images_sha256="1" * 64))
+    assert bounds_of(read_scored(run), None, None) == (None, None)
+
+
+def test_a_run_that_does_not_know_its_mask_tokenizer_takes_no_ceiling_by_itself(make_run):
+    oracle = bound(make_run, "oracle")
+    run = read_scored(make_run("val/foreign/1", shifted(2)))
+    assert bounds_of(run, None, None) == (None, None)
+    assert bounds_of(run, oracle, None)[0].name == "val/oracle/1"
+
+
+def test_a_broken_oracle_is_passed_over_for_the_one_before(make_run):
+    for number, state in (("1", "complete"), ("2", "predicting"), ("3", "complete")):
+        folder = make_run(f"val/oracle/{number}", right, model="oracle", tokenizer=TOKENIZER)
+        edit_manifest(folder, lambda m, n=number, s=state: m.update(state=s, times={"finished": n, "started": n}))
+    (folder / "records.jsonl").write_text("")
+    run = read_scored(make_run("val/demo/1", shifted(2), tokenizer=TOKENIZER))
+    assert bounds_of(run, None, None)[0].name == "val/oracle/1"
+
+
+def test_a_given_bound_that_does_not_fit_is_refused_with_the_reason(make_run):
+    run = read_scored(make_run("val/demo/1", shifted(2), model="demo", tokenizer=TOKENIZER))
+    other = bound(make_run, "oracle", tokenizer="cd" * 32)
+    with pytest.raises(UsageError, match=r"--ceiling .*: its mask tokenizer is cdcdcdcd, that of the run abababab"):
+        bounds_of(run, other, None)
+    with pytest.raises(UsageError, match=r"--floor .*: expected a run of --model random, got one of val/oracle/1"):
+        bounds_of(run, None, other)
+    with pytest.raises(UsageError, match=r"--ceiling .*: expected a run of --model oracle, got one of val/demo/1"):
+        bounds_of(run, run.run.path, None)
     with pytest.raises(UsageError, match="of task gres"):
-        bounds_of(read_scored(run), make_run("else", right, task="refcoco"), None)
+        bounds_of(run, make_run("else", right, task="refcoco"), None)
 
 
-def test_bounds_of_other_samples_are_not_taken(make_run):
-    make_run("val/oracle/1", right, limit=40)
-    assert bounds_of(read_scored(make_run("val/demo/1", right)), None, None) == (None, None)
+# What a page may not say
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "ceiling", "lost"),
+    [
+        ("giou", 0.7, 0.9, (0.1, 0.2)),
+        ("giou", 0.7, 0.6, (0.3, 0.0)),
+        ("giou", None, 0.9, None),
+        ("giou", 0.7, None, None),
+        ("recall@20", 0.5, 1.0, (0.0, 0.5)),
+        ("giou_stuff", 0.5, 1.0, (0.0, 0.5)),
+        ("cider", 1.5, 10.0, None),
+        ("meteor", 0.2, 1.0, None),
+        ("accuracy", 0.7, 1.0, None),
+        ("majority", 0.3, 0.3, None),
+        ("parse_failure", 0.1, 0.0, None),
+        ("empty", 0.1, 0.0, None),
+        ("dlc_pos|judge", 0.1, 0.6, None),
+        ("label_recall", 0.5, 1.0, None),
+        ("used_1", 19.0, 20.0, None),
+        ("somebodys_own", 0.5, 0.9, None),
+    ],
+)
+def test_only_shares_of_masks_divide_into_losses(metric, value, ceiling, lost):
+    found = Bound("strict", metric, value, None, None, 10, ceiling, None)
+    told = (found.lost_to_tokenizer, found.lost_to_model)
+    assert told == ((None, None) if lost is None else pytest.approx(lost))
+    if lost is not None:
+        assert value + sum(told) == pytest.approx(1)
 
 
 def test_the_command_says_what_was_given(make_run):
