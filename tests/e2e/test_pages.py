@@ -160,6 +160,8 @@ def test_the_page_can_be_read_without_scripts(opened, report):
 
 
 def test_the_leaderboard_sorts_filters_and_searches(opened):
+    from playwright.sync_api import expect
+
     page = opened(LEADERBOARD)
     table = page.locator("table.sortable").first
     head = table.locator("th button", has_text="gIoU").first
@@ -178,6 +180,4 @@ def test_the_leaderboard_sorts_filters_and_searches(opened):
     told = rows.evaluate_all("rows => rows.map(row => row.textContent + row.dataset.text)")
     assert all("samtok" in text.lower() for text in told)
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function(
-        f"document.querySelectorAll('table.sortable tbody tr:not([hidden])').length === {everything}"
-    )
+    expect(rows).to_have_count(everything)

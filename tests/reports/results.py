@@ -8,6 +8,7 @@ from typing import Any
 from samtok_eval.evaluation import Run
 from samtok_eval.reports.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
+from samtok_eval.score import NOT_PROTOCOLS
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "leaderboards" / "published.csv"
@@ -30,7 +31,7 @@ def run(path: Path = Path("run"), **changes: Any) -> Run:
     }
     counters = {"scored": 100, "invalid": 0, "errored": 0, "missing": 0, "repaired": 0, "reference_crashes": {}}
     counters |= changes.pop("counters", {})
-    protocols = [name for name in metrics if name not in ("slices", "counters")]
+    protocols = [name for name in metrics if name not in NOT_PROTOCOLS]
     manifest = {
         "task": "gres",
         "split": "val",

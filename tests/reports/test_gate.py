@@ -204,6 +204,21 @@ def test_stored_results_are_compared_by_their_intervals(make_run, tmp_path):
     assert mixed.names == ("org/model@r1", "before") and not mixed.regressed
 
 
+def test_stored_intervals_of_another_confidence_are_read_as_such(make_run, tmp_path):
+    """Of two equal widths, that of 50 % confidence comes from the larger error."""
+    before, after = read_scored(make_run("before", shifted(1))), read_scored(make_run("after", shifted(2)))
+    files = [stored(run, tmp_path / f"{i}.json") for i, run in enumerate((before, after))]
+    (usual,) = gate(*files, STRICT)
+    for file in files:
+        content = json.loads(file.read_text())
+        content["intervals"] |= {"confidence": 0.5, "method": file.stem}
+        file.write_text(json.dumps(content))
+    (wide,) = gate(*files, STRICT)
+    giou, wide_giou = (next(v for v in r.verdicts if v.metric == "giou") for r in (usual, wide))
+    assert wide_giou.high - wide_giou.low == pytest.approx((giou.high - giou.low) * 1.959964 / 0.674490, rel=1e-5)
+    assert "the intervals were made in different ways: 0 and 1" in wide.warnings
+
+
 def test_stored_results_of_other_data_are_refused(make_run, tmp_path):
     run = read_scored(make_run("run", right))
     first = stored(run, tmp_path / "a.json")

@@ -40,6 +40,28 @@ def test_a_result_keeps_no_path_of_the_machine(tmp_path):
     assert "|model:org/model|" in text
 
 
+def test_a_result_keeps_how_its_intervals_were_made(tmp_path, tasks):
+    method = {"method": "percentile bootstrap over pictures", "seed": 3, "draws": 1000, "confidence": 0.95}
+    metrics = {"strict": {"giou": value(0.7)}, "slices": {}, "intervals": method, "absent": {"cider": "no Java"}}
+    path = submit(run(metrics=metrics), tmp_path, "org/model", "abc123", tasks=tasks)
+    read = read_result(path)
+    assert read.intervals.model_dump() == method and set(read.protocols) == {"strict"}
+
+
+def test_a_result_from_before_intervals_were_described_is_still_read(tmp_path):
+    path = tmp_path / "gres.json"
+    content = result().model_dump(mode="json")
+    del content["intervals"]
+    path.write_text(json.dumps(content))
+    assert read_result(path).intervals is None
+
+
+def test_a_result_names_the_task_version_and_program_that_scored_it():
+    scoring = {"samtok_eval": "0.2.0", "task_version": 2, "seed": 0, "key": "0" * 64}
+    made = result_of(run(scoring=scoring), "org/model", "abc123", None)
+    assert (made.task_version, made.samtok_eval) == (2, "0.2.0")
+
+
 def test_a_run_that_was_only_scored_is_dated_by_its_start():
     assert result_of(run(times={"started": "2026-01-02T03:04:05Z"}), "o/m", "r", None).date == "2026-01-02T03:04:05Z"
 
@@ -172,6 +194,9 @@ def test_what_is_no_result_is_refused(tmp_path, text, message):
         ({"signature": {}}, "do not fit the protocols"),
         ({"split": "../val"}, "split"),
         ({"date": "yesterday"}, "date"),
+        ({"intervals": {"method": "x", "seed": 0, "draws": 0, "confidence": 0.95}}, r"intervals\.draws"),
+        ({"intervals": {"method": "x", "seed": 0, "draws": 9, "confidence": 1.0}}, r"intervals\.confidence"),
+        ({"intervals": {"seed": 0, "draws": 9, "confidence": 0.9}}, r"intervals\.method"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(tmp_path, change, message):
