@@ -19,7 +19,7 @@ from samtok_eval.slices import sliced
 from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
 from samtok_eval.task import Task
 
-NOT_PROTOCOLS = ("slices", "counters", "intervals", "absent")
+NOT_PROTOCOLS = ("slices", "counters", "intervals", "absent", "stopped")
 """What `metrics.json` holds beside protocols."""
 PERCENTILE = "percentile bootstrap over pictures"
 """How this version draws intervals; another way gets another name, so that old files are checked by their own."""
@@ -91,7 +91,14 @@ def score(
     records = [record for mine in by_protocol.values() for record in mine]
     counted = counters(by_protocol[chosen[0].name], records)
     found = {**metrics, "slices": slices, "counters": counted, "intervals": asdict(method), "absent": absent}
+    found["stopped"] = stopped(task, by_protocol)
     return Scored(records, found, task.export(samples, answers), absent)
+
+
+def stopped(task: Task, records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """Protocols whose original would stop on these records, and why."""
+    reasons = {name: task.stopped(mine, name) for name, mine in records.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Prediction]:

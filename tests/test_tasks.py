@@ -199,3 +199,14 @@ def test_every_task_card_is_complete():
         assert set(card.sizes) == set(card.splits)
         assert card.main_metric in card.metrics
         assert task.protocols[0].name == "strict"
+
+
+def test_where_the_original_would_stop_the_run_says_why():
+    metrics = score(TASKS["gres"], [sample("a", BOX)], [foreign("a", BOX)]).metrics
+    assert metrics["strict"]["giou"]["value"] == 1.0
+    assert set(metrics["stopped"]) == {"samtok", "samtok_rl"}
+    assert "sentences without a target, which is 0" in metrics["stopped"]["samtok"]
+    crowd = Target((masks.encode(BOX),), other_masks={"official": None})
+    metrics = score(TASKS["gres"], [replace(sample("a", BOX), target=crowd)], [foreign("a", BOX)]).metrics
+    assert metrics["official"] == {}
+    assert metrics["stopped"]["official"].endswith("stops at the annotations of a")

@@ -24,7 +24,7 @@ from samtok_eval.reports.page import render
 from samtok_eval.reports.pictures import difference_layer, fitted, instances_layer, photograph
 from samtok_eval.reports.report import BINS, CEILING, FLOOR, ROWS, Bound, Item, Report, bounds_of, gather, highest_of
 from samtok_eval.reports.runs import ScoredRun, read_scored
-from samtok_eval.reports.table import ABSENT, number, subject
+from samtok_eval.reports.table import ABSENT, limits, number, subject
 from samtok_eval.run_store import write_text
 from samtok_eval.sample import ImageRef, Region, Sample
 from samtok_eval.signature import short_signature
@@ -117,6 +117,7 @@ def page(report: Report) -> str:
         baseline=visible(report.baseline.name, PHRASE_SHOWN) if report.baseline else None,
         warnings=[visible(warning, TEXT_SHOWN) for warning in report.comparison.warnings],
         counters=run.run.metrics["counters"],
+        limits=[visible(line, TEXT_SHOWN) for line in limits(run.run)],
         samples=report.samples,
         protocol=report.protocol,
         protocols=run.protocols,

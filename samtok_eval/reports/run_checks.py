@@ -17,7 +17,7 @@ from samtok_eval.errors import DataError, IncompleteRunError
 from samtok_eval.evaluation import Run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Record
-from samtok_eval.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries
+from samtok_eval.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries, stopped
 from samtok_eval.signature import run_key, scored_version, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
@@ -144,6 +144,8 @@ def check_numbers(
     found["slices"] = {name: slice_entries(task, records[name], name) for name in _protocols(told)}
     everything = [record for mine in records.values() for record in mine]
     found["counters"] = counters(records[_protocols(told)[0]], everything)
+    if "stopped" in told:
+        found["stopped"] = stopped(task, records)
     for name, computed in found.items():
         difference = _difference(told.get(name), computed, name)
         if difference is not None:

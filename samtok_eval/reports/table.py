@@ -90,10 +90,19 @@ def footer(runs: Sequence[Run]) -> list[str]:
         )
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
-        lines += [f"  without {reason}" for reason in absences(run)]
+        lines += [f"  {line}" for line in limits(run)]
         first = next(iter(run.manifest["signature"].values()))
         lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
     return lines
+
+
+def limits(run: Run) -> list[str]:
+    """What a run could not measure, and protocols whose original would have stopped, with reasons; a line each."""
+    stops = run.metrics.get("stopped", {})
+    return [
+        *(f"without {line}" for line in absences(run)),
+        *(f"under {protocol} not all numbers: {reason}" for protocol, reason in stops.items()),
+    ]
 
 
 def absences(run: Run) -> list[str]:
