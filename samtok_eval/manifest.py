@@ -29,7 +29,7 @@ class _Dataset(_Part):
 
 class _Settings(_Part):
     data_root: str
-    seed: int
+    seed: int = Field(ge=0)
     limit: int | None = None
     prompt: str | None = None
     tasks_dirs: list[str] = []

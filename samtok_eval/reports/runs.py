@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from samtok_eval.errors import IncompleteRunError, UsageError
+from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.evaluation import Run, load_run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
@@ -86,7 +86,12 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
     check_records(run, task, records)
     unchecked = check_identity(run, task)
     scored = ScoredRun(run, task, records)
-    measured = {protocol: scored.metrics(protocol) for protocol in records}
+    try:
+        measured = {protocol: scored.metrics(protocol) for protocol in records}
+    except (KeyError, IndexError, ValueError) as error:
+        raise DataError(
+            f"{path}: a record lacks what {task.metadata.name} counts ({error!r}); run `score` again"
+        ) from error
     unchecked += check_numbers(run, task, records, measured)
     return replace(scored, unchecked=unchecked)
 

@@ -167,6 +167,15 @@ def test_a_metric_that_was_not_measured_never_passes(make_run):
         gate_module._check_metrics(set(before.metrics("strict")), set(after.metrics("strict")) - {"giou"}, "after")
 
 
+def test_what_neither_side_could_measure_is_named(make_run):
+    folder = make_run("run", right)
+    content = json.loads((folder / "metrics.json").read_text())
+    write_json(folder / "metrics.json", content | {"absent": {"cider": "no Java"}})
+    (result,) = gate(folder, folder, STRICT)
+    assert result.warnings == ["run is without CIDEr: no Java"] * 2
+    assert "WARNING: run is without CIDEr: no Java" in gate_table([result])
+
+
 def test_folders_of_several_tasks_are_gated_task_by_task(make_run, tmp_path):
     for side, masks_of in (("before", right), ("after", shifted(9))):
         for task in ("gres", "refcoco"):

@@ -51,7 +51,8 @@ TASKS = (Own(),)
 def predicted(demo_root, tmp_path_factory):
     """A run that was predicted and scored here."""
     out = tmp_path_factory.mktemp("predicted")
-    return evaluate("gres", model="random", data_root=str(demo_root), out=out, limit=60).path
+    options = {"data_root": str(demo_root), "limit": 60, "protocols": ("strict", "official", "samtok")}
+    return evaluate("gres", model="random", out=out, **options).path
 
 
 @pytest.fixture
@@ -118,6 +119,13 @@ def test_records_that_were_changed_no_longer_give_the_numbers(make_run):
     path = make_run("run", shifted(3)) / "records.jsonl"
     path.write_text(path.read_text().replace('"inter": ', '"inter": 1', 1))
     with pytest.raises(DataError, match="the records give"):
+        read_scored(path.parent)
+
+
+def test_records_without_what_the_task_counts_are_refused(make_run):
+    path = make_run("run", right, task="refcoco") / "records.jsonl"
+    path.write_text(path.read_text().replace('"box_iou"', '"box"'))
+    with pytest.raises(DataError, match=r"lacks what refcoco counts \(KeyError\('box_iou'\)\); run `score` again"):
         read_scored(path.parent)
 
 
