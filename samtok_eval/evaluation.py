@@ -486,11 +486,8 @@ def samples_sha256(samples: Sequence[Sample]) -> str:
     for sample in samples:
         target = sample.target
         row: list[Any] = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in target.masks]]
-        row += [
-            value for value in (target.labels, target.texts, target.choice, target.triplets, target.questions) if value
-        ]
-        # Only where a protocol sees other masks, so that the hash of everything else stays what it was.
-        row += [[name, rles and [m.counts for m in rles]] for name, rles in target.other_masks.items()]
+        further = (target.labels, target.texts, target.choice, target.triplets, target.questions, target.unusual)
+        row += [value for value in further if value]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from samtok_eval.masks import Rle
 
@@ -105,6 +105,12 @@ class Target:
     def no_target(self) -> bool:
         """Whether nothing in the picture is meant."""
         return not self.masks
+
+    @property
+    def unusual(self) -> tuple[Any, ...]:
+        """What else a copied scorer knows of the masks, where it is not ordinary; enters the hash of the data."""
+        others = self.other_masks.items()
+        return tuple((name, None if rles is None else [rle.counts for rle in rles]) for name, rles in others)
 
     def masks_under(self, protocol: str) -> tuple[Rle, ...] | None:
         """The masks that a protocol compares with; None where the scorer that it copies stops at the annotations."""

@@ -88,6 +88,12 @@ class GroundedTarget(Target):
     credited: tuple[bool, ...] = ()
     """Whether an answer that takes the mask is right: COCO's code takes annotation 0 for none."""
 
+    @property
+    def unusual(self) -> tuple[Any, ...]:
+        """The three flags of each mask that is no ordinary one."""
+        flags = zip(self.crowds, self.ranked, self.credited, strict=True)
+        return tuple((i, *three) for i, three in enumerate(flags) if three != (False, True, True))
+
 
 class Gcg(Task):
     """Masks by AP50, IoU and recall of phrases; the caption by METEOR and CIDEr."""

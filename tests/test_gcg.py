@@ -283,3 +283,17 @@ def test_oracle_beats_random_on_the_demo(task, demo_root, tmp_path, monkeypatch)
     oracle, chance = (run(model=model).values("strict") for model in ("oracle", "random"))
     for metric in ("ap50", "miou_gcg", "recall_gcg_minilm"):
         assert oracle[metric]["value"] > 0.9 > 0.5 > chance[metric]["value"]
+
+
+def test_flags_that_change_a_score_change_the_hash_of_the_data(task, demo_root, tmp_path):
+    from samtok_eval.evaluation import samples_sha256
+
+    path = demo_root / "gcg" / "val_gcg_coco_mask_gt.json"
+    content = json.loads(path.read_text())
+    content["annotations"][3]["iscrowd"] = 1
+    (tmp_path / "gcg").mkdir()
+    (tmp_path / "gcg" / path.name).write_text(json.dumps(content))
+    captions = "val_gcg_coco_caption_gt.json"
+    (tmp_path / "gcg" / captions).write_text((demo_root / "gcg" / captions).read_text())
+    hashes = [samples_sha256(task.read(root, "val")) for root in (demo_root, tmp_path)]
+    assert hashes[0] != hashes[1]
