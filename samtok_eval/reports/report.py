@@ -25,6 +25,7 @@ from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
+from samtok_eval.reports.table import metric_order
 from samtok_eval.sample import Region, Sample
 from samtok_eval.signature import HASH_SHOWN
 from samtok_eval.slices import sliced
@@ -352,7 +353,8 @@ def _bounds(run: ScoredRun, ceiling: ScoredRun | None, floor: ScoredRun | None) 
     return [
         Bound(protocol, metric, **entry, ceiling=value(ceiling, protocol, metric), floor=value(floor, protocol, metric))
         for protocol in run.protocols
-        for metric, entry in run.run.metrics[protocol].items()
+        for metric in metric_order(run.task, run.run.metrics[protocol])
+        for entry in [run.run.metrics[protocol][metric]]
     ]
 
 

@@ -86,7 +86,8 @@ def footer(runs: Sequence[Run]) -> list[str]:
         name = run.manifest["model"]["name"]
         lines.append(
             f"{name}: scored {c['scored']}, invalid {c['invalid']}, errored {c['errored']}, missing {c['missing']}, "
-            f"repaired {c['repaired']}, targets answered without a mask {c['empty_on_target']}/{c['targets']}"
+            f"repaired {c['repaired']}"
+            + (f", targets answered without a mask {c['empty_on_target']}/{c['targets']}" if c["targets"] else "")
         )
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
