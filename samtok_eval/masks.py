@@ -6,6 +6,7 @@ areas, intersections and unions are exact whatever the picture size.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,8 +17,17 @@ from pycocotools import mask as coco
 BOUNDARY_SHARE = 0.02
 """Width of the boundary band as a share of the picture's diagonal (Boundary IoU, arXiv 2103.16562)."""
 MIN_POLYGON_NUMBERS = 6
-MAX_SHIFT = 50
-"""Bits of a run length that still fit a 64-bit integer; no picture needs more than 40."""
+MAX_SIDE = 2**16
+"""Of a picture, in pixels; a JPEG cannot have more. COCO's library computes in 32 bits and allocates what it is told
+to, so that every size, run and corner is checked here before it gets there."""
+MAX_PIXELS = 2**28
+"""Of a picture; little enough for one byte per pixel in memory."""
+MAX_SHIFT = 25
+"""Bits by which the last five of a compressed run length are shifted: those of the difference of two runs."""
+MAX_OVERHANG = 4
+"""Polygon corners may lie outside their picture by so many times its longer side; published files stay within one."""
+MAX_OUTLINE = 2**20
+"""Pixels along the edges of one segmentation's polygons. The library walks along them in fifths of a pixel."""
 
 
 class Rle(NamedTuple):
@@ -35,15 +45,21 @@ class Rle(NamedTuple):
             ValueError: not such an object, or its runs do not fill the size.
         """
         try:
-            height, width = (int(side) for side in value["size"])
-            counts = value["counts"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"an RLE must be {{'size': [h, w], 'counts': ...}}, got {str(value)[:80]}") from error
-        if height <= 0 or width <= 0:
-            raise ValueError(f"an RLE's size must be positive, got {height}x{width}")
+            sides, counts = value["size"], value["counts"]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError("an RLE must be {'size': [h, w], 'counts': ...}, these keys are not there") from error
+        try:
+            height, width = picture_size(*sides)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"an RLE's size must be [height, width], got {reprlib.repr(sides)}: {error}") from error
         if isinstance(counts, list):
-            if sum(counts) != height * width or min(counts, default=0) < 0:
-                raise ValueError(f"the runs of an RLE must sum to {height}x{width}={height * width}, got {sum(counts)}")
+            if not {*map(type, counts)} <= {int}:
+                raise ValueError("the runs of an RLE must be whole numbers")
+            total = sum(counts)
+            if total != height * width or min(counts, default=0) < 0:
+                raise ValueError(
+                    f"the runs of an RLE must sum to {height}x{width}={height * width}, got {reprlib.repr(total)}"
+                )
             return _from_dict(coco.frPyObjects({"size": [height, width], "counts": counts}, height, width))
         text = counts.decode("ascii") if isinstance(counts, bytes) else counts
         if not isinstance(text, str):
@@ -97,6 +113,7 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
     if segmentation and all(isinstance(part, dict) for part in segmentation):
         return union([from_segmentation(part, height, width) for part in segmentation], height, width)
     usable = usable_polygons(segmentation)
+    check_polygons(usable, height, width)
     if not usable:
         return empty(height, width)
     return _from_dict(coco.merge(coco.frPyObjects(usable, height, width)))
@@ -105,6 +122,36 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
 def usable_polygons(segmentation: Sequence[Any]) -> list[list[float]]:
     """The polygons of a list that have at least three points and an even count of numbers."""
     return [p for p in segmentation if isinstance(p, list) and len(p) >= MIN_POLYGON_NUMBERS and len(p) % 2 == 0]
+
+
+def check_polygons(polygons: Sequence[Sequence[Any]], height: int, width: int) -> None:
+    """Refuse what COCO's library must not be given.
+
+    Args:
+        polygons: lists `[x1, y1, x2, y2, ...]`.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+
+    Raises:
+        ValueError: a picture of no possible size, a corner that is no finite number or lies far outside the picture,
+            or outlines that are longer than any mask's.
+    """
+    height, width = picture_size(height, width)
+    low, high = -MAX_OVERHANG * max(height, width), (MAX_OVERHANG + 1) * max(height, width)
+    outline = 0.0
+    for polygon in polygons:
+        # True is an int and "1" becomes a float, so that types are compared, not converted.
+        if not {*map(type, polygon)} <= {int, float}:
+            raise ValueError("the corners of a polygon must be numbers")
+        # Not a number is neither above nor below.
+        wrong = next((number for number in polygon if not low <= number <= high), None)
+        if wrong is not None:
+            where = f"outside its picture of {height}x{width}"
+            raise ValueError(f"a corner of a polygon lies at {reprlib.repr(wrong)}, far {where}")
+        corners = np.array([*polygon, *polygon[:2]][: len(polygon) // 2 * 2 + 2]).reshape(-1, 2)
+        outline += float(np.abs(np.diff(corners, axis=0)).max(axis=1).sum())
+    if outline > MAX_OUTLINE:
+        raise ValueError(f"the outlines of its polygons are {outline:.0f} pixels long, more than {MAX_OUTLINE}")
 
 
 def covered_once(segmentation: list[Any], height: int, width: int) -> Rle:
@@ -117,16 +164,49 @@ def covered_once(segmentation: list[Any], height: int, width: int) -> Rle:
         segmentation: polygons, or RLEs of the picture's size; at least one.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
+
+    Raises:
+        ValueError: parts that COCO's library refuses or must not be given.
     """
-    polygons = isinstance(segmentation[0], list)
-    parts = (
-        coco.frPyObjects(segmentation, height, width)
-        if polygons
-        else [_to_dict(Rle.from_coco(p)) for p in segmentation]
-    )
-    if len(parts) == 1:
-        return _from_dict(parts[0])
-    return encode(np.asarray(coco.decode(parts)).sum(axis=2).astype(np.uint8) == 1)
+    if isinstance(segmentation[0], dict):
+        rles = [_to_dict(from_segmentation(part, height, width)) for part in segmentation]
+    else:
+        polygons = _library_polygons(segmentation)
+        check_polygons(polygons, height, width)
+        rles = coco.frPyObjects(polygons, height, width)
+    if len(rles) == 1:
+        return _from_dict(rles[0])
+    # One part at a time, so that a picture with many of them fits into memory.
+    covered = np.zeros((height, width), dtype=np.uint8)
+    for rle in rles:
+        covered += coco.decode(rle)
+    return encode(covered == 1)
+
+
+def _library_polygons(parts: Sequence[Any]) -> list[list[Any]]:
+    """Lists of numbers as COCO's library understands them: by the length of the first, all are polygons or boxes."""
+    if not all(isinstance(part, list) for part in parts):
+        raise ValueError("the parts of a segmentation must be lists of numbers")
+    if len(parts[0]) > 4:
+        return [part for part in parts if len(part) > 1]
+    if any(len(part) != 4 or not {*map(type, part)} <= {int, float} for part in parts):
+        raise ValueError("a segmentation must consist of polygons, or of boxes of four numbers")
+    return [[x, y, x, y + h, x + w, y + h, x + w, y] for x, y, w, h in parts]
+
+
+def picture_size(height: Any, width: Any) -> tuple[int, int]:
+    """Height and width of a picture as a file gives them, checked.
+
+    Raises:
+        ValueError: not two whole numbers from 1 on, or more than `MAX_PIXELS` pixels.
+    """
+    for side in (height, width):
+        whole = side.is_integer() if isinstance(side, float) else isinstance(side, int | np.integer)
+        if isinstance(side, bool) or not whole or not 0 < side <= MAX_SIDE:
+            raise ValueError(f"a picture's side must be a whole number from 1 to {MAX_SIDE}, got {reprlib.repr(side)}")
+    if int(height) * int(width) > MAX_PIXELS:
+        raise ValueError(f"a picture of {height}x{width} has more than {MAX_PIXELS} pixels")
+    return int(height), int(width)
 
 
 def area(rle: Rle) -> int:
@@ -215,7 +295,7 @@ def _run_total(text: str) -> int:
         ValueError: characters that COCO never writes, a run that is cut off, or a negative run.
     """
     # Below "0" wraps around to more than 63.
-    bits = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8) - np.uint8(48)
+    bits = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8) - np.uint8(48)
     if bits.size == 0:
         return 0
     if bits.max() > 63:
@@ -231,6 +311,9 @@ def _run_total(text: str) -> int:
     shift = 5 * (np.arange(bits.size) - first.repeat(width + 1))
     runs = np.add.reduceat((bits & 31).astype(np.int64) << shift, first)
     runs -= (bits[last] >> 4).astype(np.int64) << (5 * width + 5)
+    # Bounded first, so that no sum of them leaves 64 bits.
+    if np.abs(runs).max() > MAX_PIXELS:
+        raise ValueError("an RLE's counts hold a run that is too long")
     runs[1::2] = runs[1::2].cumsum()
     runs[2::2] = runs[2::2].cumsum()
     if runs.min() < 0:
