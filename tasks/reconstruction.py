@@ -6,7 +6,6 @@ No language model takes part, so this is the ceiling of every other task, on the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_bytes
+from samtok_eval.datasets.files import inside, read_json_lines, reading, text
 from samtok_eval.datasets.gar import read_gar
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
@@ -82,14 +81,10 @@ class Reconstruction(Task):
             if not present:
                 raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
             return _from_rows(present, folder)
-        lines = read_bytes(data_root / MASKS_FILE).splitlines()
-        try:
-            rows = [(row["image"], row["masks"]) for row in map(json.loads, filter(None, lines))]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{data_root / MASKS_FILE}: every line must be {{'image': path, 'masks': [RLE]}}; {error}"
-            ) from error
-        return _from_rows(rows, data_root)
+        path = data_root / MASKS_FILE
+        with reading(f"{path}: every line must be {{'image': path, 'masks': [RLE]}}"):
+            rows = [(text(row["image"]), list(row["masks"])) for row in read_json_lines(path)]
+            return _from_rows(rows, data_root)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """Pixels, and pixels near the edges, of the decoded mask against the mask itself."""
@@ -136,11 +131,9 @@ def _from_rows(rows: list[tuple[str, list[Any]]], folder: Path) -> list[Sample]:
     samples = []
     for image, rles in rows:
         for i, value in enumerate(rles):
-            try:
+            with reading(f"mask {i} of {image}"):
                 rle = value if isinstance(value, Rle) else Rle.from_coco(value)
-            except ValueError as error:
-                raise DataError(f"mask {i} of {image}: {error}") from error
-            reference = ImageRef(str(Path(image).with_suffix("")), folder / image, rle.height, rle.width)
+            reference = ImageRef(str(Path(image).with_suffix("")), inside(folder, image), rle.height, rle.width)
             samples.append(_sample(f"{reference.id}-{i}", reference, rle))
     return samples
 

@@ -135,7 +135,11 @@ def _lisa_masks(expression: Expression) -> tuple[Rle, ...] | None:
         return None
     if not parts:
         return expression.instances if expression.sentence else None
-    return (covered_once(parts, image.height, image.width),)
+    try:
+        return (covered_once(parts, image.height, image.width),)
+    except ValueError:
+        # COCO's library refuses them there, too.
+        return None
 
 
 UNC = "refs(unc).p"

@@ -251,7 +251,7 @@ def test_box_iou(first, second, expected):
         ({"class_id": 7}, "class_id must be one of"),
         ({"segmentation": {"size": [8, 8], "counts": [3]}}, "must sum to"),
         ({"box": [1, 2]}, "GroundingSuite-Eval.jsonl:1"),
-        ({"caption": ...}, "lacks 'caption'"),
+        ({"caption": ...}, "'caption' is missing"),
     ],
 )
 def test_broken_lines_say_which_and_why(tmp_path, task, change, message):

@@ -76,7 +76,8 @@ def test_regions_stand_where_the_question_and_its_options_name_them(tmp_path, ta
         ({"mask_rles": []}, "has no region"),
         ({"mask_rles": [{"size": [2, 2], "counts": [3]}]}, "must sum to"),
         ({"choices": []}, "has no choices"),
-        ({"answer": None, "type": ...}, "lacks 'type'"),
+        ({"type": ...}, "'type' is missing"),
+        ({"answer": None}, "a text is needed, got None"),
     ],
 )
 def test_broken_items_say_what_is_wrong(tmp_path, task, change, message):

@@ -118,7 +118,7 @@ def test_splits_follow_the_test_ids_and_pictures_without_relations_are_left_out(
         ({"segments_info": [{"id": 5, "category_id": 4}] * 2}, "names class 4, but there are 4"),
         ({"segments_info": [{"id": 5, "category_id": 0}] * 2}, "has no segment 5"),
         ({"segments_info": [{"id": 5}]}, "'category_id' is missing"),
-        ({"height": 5}, "is 4x4, .* says 5x4"),
+        ({"height": 5}, "is 4x4, its annotations say 5x4"),
         ({"pan_seg_file_name": "panoptic_val2017/none.png"}, "none.png is missing; unpack COCO's panoptic"),
     ],
 )

@@ -7,12 +7,13 @@ published file a run-length encoding may be the text of a Python dictionary.
 from __future__ import annotations
 
 import ast
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import finite_number, inside, read_json, reading, text, whole_number
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.sample import Graded, ImageRef
@@ -44,38 +45,47 @@ def read_dlc(folder: Path) -> list[Described]:
     """
     path = folder / "annotations.json"
     content, names, questions = (read_json(folder / f) for f in (path.name, "class_names.json", "qa.json"))
-    try:
+    with reading(f"{path} is not DLC-Bench's own file"):
         images = {
-            image["id"]: ImageRef(
-                str(image["id"]), folder / "images" / image["file_name"], int(image["height"]), int(image["width"])
+            (number := whole_number(image["id"])): ImageRef(
+                str(number),
+                inside(folder / "images", image["file_name"]),
+                *masks.picture_size(image["height"], image["width"]),
             )
             for image in content["images"]
         }
-        return [_region(row, images[row["image_id"]], names, questions, folder) for row in content["annotations"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is not DLC-Bench's own file: an entry lacks {error}") from error
+        return [
+            _region(row, images[whole_number(row["image_id"])], names, questions, folder)
+            for row in content["annotations"]
+        ]
 
 
 def _region(
     row: dict[str, Any], image: ImageRef, names: dict[str, str], questions: dict[str, Any], folder: Path
 ) -> Described:
-    name = str(row["id"])
+    name = str(whole_number(row["id"]))
     for known, file in ((names, "class_names.json"), (questions, "qa.json")):
         if name not in known:
             raise DataError(f"{folder / file} has no region {name}; the three files are of different releases")
     segmentation = row["segmentation"]
-    try:
+    with reading(f"{folder}: region {name}"):
         if isinstance(segmentation, str):
-            segmentation = ast.literal_eval(segmentation)
+            segmentation = _literal(segmentation)
         region = masks.from_segmentation(segmentation, image.height, image.width)
         asked = tuple(_question(question) for question in questions[name])
-    except (ValueError, SyntaxError) as error:
-        raise DataError(f"{folder}: region {name}: {error}") from error
-    return Described(name, image, region, names[name], asked)
+    return Described(name, image, region, text(names[name]), asked)
+
+
+def _literal(words: str) -> Any:
+    try:
+        return ast.literal_eval(words)
+    # The last two where it is nested too deeply.
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"segmentation {reprlib.repr(words)} is no Python literal") from error
 
 
 def _question(row: dict[str, Any]) -> Graded:
     if row["type"] not in KINDS:
-        raise ValueError(f"a question is of type {' or '.join(KINDS)}, got {row['type']!r}")
-    choices = cast(list[tuple[str, float]], row["choices"])
-    return Graded(row["question"], tuple((str(text), float(points)) for text, points in choices), row["type"])
+        raise ValueError(f"a question is of type {' or '.join(KINDS)}, got {reprlib.repr(row['type'])}")
+    choices = tuple((text(choice), finite_number(points)) for choice, points in row["choices"])
+    return Graded(text(row["question"]), choices, row["type"])

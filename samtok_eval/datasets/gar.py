@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import inside, read_json, reading, text
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
@@ -41,21 +41,17 @@ def read_gar(folder: Path) -> list[Item]:
     """
     path = folder / "GAR-Bench-VQA.json"
     content = read_json(path)
-    try:
+    with reading(f"{path} is not GAR-Bench-VQA's own file"):
         return [_item(row, folder, path) for row in content]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is not GAR-Bench-VQA's own file: an item lacks {error}") from error
 
 
 def _item(row: dict[str, object], folder: Path, path: Path) -> Item:
-    name = str(row["image"])
+    name = text(row["image"])
     rles = row["mask_rles"]
     if not isinstance(rles, list) or not rles:
         raise DataError(f"{path}: {name} has no region; a question needs at least one")
-    try:
+    with reading(f"{path}: {name}"):
         regions = tuple(Rle.from_coco(rle) for rle in rles)
-    except ValueError as error:
-        raise DataError(f"{path}: {name}: {error}") from error
     sizes = {(rle.height, rle.width) for rle in regions}
     if len(sizes) > 1:
         raise DataError(f"{path}: the regions of {name} have several sizes: {sorted(sizes)}")
@@ -63,10 +59,10 @@ def _item(row: dict[str, object], folder: Path, path: Path) -> Item:
     if not isinstance(choices, list) or not choices:
         raise DataError(f"{path}: {name} has no choices; expected a list of texts such as 'A. red'")
     return Item(
-        image=ImageRef(name, folder / name, regions[0].height, regions[0].width),
+        image=ImageRef(name, inside(folder, name), regions[0].height, regions[0].width),
         regions=regions,
-        question=str(row["question"]),
-        choices=tuple(str(choice) for choice in choices),
-        answer=str(row["answer"]).strip(),
-        kind=str(row["type"]),
+        question=text(row["question"]),
+        choices=tuple(map(text, choices)),
+        answer=text(row["answer"]).strip(),
+        kind=text(row["type"]),
     )

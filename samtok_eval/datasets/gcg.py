@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
-from samtok_eval.errors import DataError
+from samtok_eval.datasets.files import inside, read_json, reading, text
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 
@@ -46,21 +45,15 @@ def read_gcg(folder: Path, split: str) -> list[Grounded]:
     mask_path = folder / f"{split}_gcg_coco_mask_gt.json"
     caption_path = folder / f"{split}_gcg_coco_caption_gt.json"
     regions, captions = read_json(mask_path), read_json(caption_path)
-    path = mask_path
-    try:
+    with reading(f"{caption_path} is not a GCG caption file"):
+        said = _by_image(captions["annotations"])
+    with reading(f"{mask_path} is not a GCG mask file"):
         images = {str(image["id"]): image for image in regions["images"]}
         by_image = _by_image(regions["annotations"])
-        path = caption_path
-        said = _by_image(captions["annotations"])
-        path = mask_path
         return [
             _grounded(name, images[name], by_image.get(name, []), said.get(name, []), folder)
             for name in _in_order(image["id"] for image in regions["images"])
         ]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a GCG annotation file: {type(error).__name__} {error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def _in_order(ids: Iterable[Any]) -> list[str]:
@@ -80,11 +73,11 @@ def _by_image(annotations: list[dict[str, Any]]) -> dict[str, list[dict[str, Any
 def _grounded(
     name: str, image: dict[str, Any], regions: list[dict[str, Any]], said: list[dict[str, Any]], folder: Path
 ) -> Grounded:
-    height, width = int(image["height"]), int(image["width"])
+    height, width = masks.picture_size(image["height"], image["width"])
     return Grounded(
-        ImageRef(name, folder / "images" / str(image["file_name"]), height, width),
-        tuple(str(caption["caption"]) for caption in said),
+        ImageRef(name, inside(folder / "images", image["file_name"]), height, width),
+        tuple(text(caption["caption"]) for caption in said),
         tuple(masks.from_segmentation(region["segmentation"], height, width) for region in regions),
-        tuple(str(label) for label in (said[0]["labels"] if said else ())),
+        tuple(map(text, said[0]["labels"] if said else ())),
         tuple(regions),
     )

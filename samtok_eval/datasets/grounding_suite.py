@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.datasets.files import read_bytes
-from samtok_eval.errors import DataError
+from samtok_eval.datasets.files import finite_number, inside, numbered_json_lines, reading, text, whole_number
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 
@@ -41,23 +39,19 @@ def read_grounding_suite(folder: Path) -> list[Described]:
     """
     path = folder / "GroundingSuite-Eval.jsonl"
     found = []
-    for number, line in enumerate(read_bytes(path).splitlines(), start=1):
-        if line.strip():
-            try:
-                found.append(_described(json.loads(line), folder))
-            except KeyError as error:
-                raise DataError(f"{path}:{number} lacks {error}; download the file again") from error
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{path}:{number}: {error}; download the file again") from error
+    for number, row in numbered_json_lines(path):
+        with reading(f"{path}:{number}"):
+            found.append(_described(row, folder))
     return found
 
 
 def _described(row: dict[str, Any], folder: Path) -> Described:
     region = Rle.from_coco(row["segmentation"])
-    kind = int(row["class_id"])
+    kind = whole_number(row["class_id"])
     if kind not in CLASSES:
         raise ValueError(f"class_id must be one of {sorted(CLASSES)}, got {kind}")
-    x1, y1, x2, y2 = (float(corner) for corner in row["box"])
-    name = str(row["image_path"])
-    image = ImageRef(name, folder / name, region.height, region.width)
-    return Described(int(row["idx"]), image, CLASSES[kind], str(row["caption"]).strip(), region, (x1, y1, x2, y2))
+    x1, y1, x2, y2 = map(finite_number, row["box"])
+    name = text(row["image_path"])
+    image = ImageRef(name, inside(folder, name), region.height, region.width)
+    caption = text(row["caption"]).strip()
+    return Described(whole_number(row["idx"]), image, CLASSES[kind], caption, region, (x1, y1, x2, y2))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import inside, read_json, reading, text, whole_number
 from samtok_eval.errors import DataError
+from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.sample import ImageRef, Target, Triplet
 
 SPLITS = ("test", "train")
@@ -56,9 +56,9 @@ def read_psg(data_root: Path, split: str) -> list[Graph]:
     """
     path = data_root / "psg" / "psg.json"
     content = read_json(path)
-    try:
-        classes = [str(name) for name in (*content["thing_classes"], *content["stuff_classes"])]
-        predicates = tuple(str(name) for name in content["predicate_classes"])
+    with reading(f"{path} is not PSG's own file"):
+        classes = [text(name) for name in (*content["thing_classes"], *content["stuff_classes"])]
+        predicates = tuple(map(text, content["predicate_classes"]))
         test_ids = {str(image_id) for image_id in content["test_image_ids"]}
         rows = [
             row
@@ -66,8 +66,6 @@ def read_psg(data_root: Path, split: str) -> list[Graph]:
             if row["relations"] and (str(row["image_id"]) in test_ids) == (split == "test")
         ]
         found = [_graph(row, data_root / "coco", classes, predicates, path) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not PSG's own file: {error} is missing or malformed; download it again") from error
     if not found:
         raise DataError(f"{path} has no picture with relations in split {split!r}; see its test_image_ids")
     return found
@@ -75,9 +73,9 @@ def read_psg(data_root: Path, split: str) -> list[Graph]:
 
 def _graph(row: dict[str, Any], coco: Path, classes: list[str], predicates: tuple[str, ...], path: Path) -> Graph:
     name = str(row["image_id"])
-    image = ImageRef(name, coco / str(row["file_name"]), int(row["height"]), int(row["width"]))
-    ids = [int(segment["id"]) for segment in row["segments_info"]]
-    categories = [int(segment["category_id"]) for segment in row["segments_info"]]
+    image = ImageRef(name, inside(coco, row["file_name"]), *masks.picture_size(row["height"], row["width"]))
+    ids = [whole_number(segment["id"]) for segment in row["segments_info"]]
+    categories = [whole_number(segment["category_id"]) for segment in row["segments_info"]]
     relations = list(dict.fromkeys(_relation(relation) for relation in row["relations"]))
     for what, numbers, count in (
         ("class", categories, len(classes)),
@@ -87,12 +85,9 @@ def _graph(row: dict[str, Any], coco: Path, classes: list[str], predicates: tupl
         wrong = [number for number in numbers if not 0 <= number < count]
         if wrong:
             raise DataError(f"{path}: picture {name} names {what} {wrong[0]}, but there are {count}")
-    png = coco / str(row["pan_seg_file_name"])
+    png = inside(coco, row["pan_seg_file_name"])
     # Columns first in memory, as run-length encoding reads them: made once here, not once per segment.
-    segments = np.asfortranarray(read_segments(png))
-    if segments.shape != (image.height, image.width):
-        size = "x".join(map(str, segments.shape))
-        raise DataError(f"{png} is {size}, {path} says {image.height}x{image.width}; they are of different releases")
+    segments = np.asfortranarray(read_segments(png, image.height, image.width))
     regions = tuple(masks.encode(segments == number) for number in ids)
     absent = [number for number, region in zip(ids, regions, strict=True) if masks.area(region) == 0]
     if absent:
@@ -107,23 +102,33 @@ def _graph(row: dict[str, Any], coco: Path, classes: list[str], predicates: tupl
 
 
 def _relation(relation: Any) -> tuple[int, int, int]:
-    subject, other, predicate = (int(number) for number in relation)
+    subject, other, predicate = map(whole_number, relation)
     return subject, other, predicate
 
 
-def read_segments(path: Path) -> NDArray[np.uint32]:
+def read_segments(path: Path, height: int, width: int) -> NDArray[np.uint32]:
     """Segment ids of a panoptic PNG, uint32 (H, W).
 
+    Args:
+        path: the PNG.
+        height: of its picture, in pixels.
+        width: of its picture, in pixels.
+
     Raises:
-        DataError: missing or unreadable.
+        DataError: missing, unreadable, or of another size than its picture.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
+            if file.size != (width, height):
+                size = f"{file.height}x{file.width}"
+                raise DataError(
+                    f"{path} is {size}, its annotations say {height}x{width}; they are of different releases"
+                )
             channels = np.asarray(file.convert("RGB")).astype(np.uint32)
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing; unpack COCO's panoptic annotations (panoptic_annotations_trainval2017.zip) there"
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}); unpack it again") from error
     return np.asarray(channels[..., 0] + channels[..., 1] * 256 + channels[..., 2] * 65536, dtype=np.uint32)

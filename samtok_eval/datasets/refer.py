@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json, read_plain_pickle
+from samtok_eval.datasets.files import inside, read_json, read_plain_pickle, reading, text, whole_number
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 
 NO_TARGET = -1
+SHOWN = 20
+"""Splits that a message names."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,11 @@ def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, sp
     """
     refs = read_json(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
     instances = _Instances(instances_file, images_dir)
-    try:
+    with reading(f"{refs_file} is not a refs file"):
         found = [e for ref in refs if ref["split"] == split for e in _sentences(ref, instances)]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{refs_file} is not a refs file: a reference lacks {error}") from error
+        splits = sorted({text(ref["split"]) for ref in refs})
     if not found:
-        splits = sorted({str(ref.get("split")) for ref in refs})
-        raise DataError(f"{refs_file} has no reference of split {split!r}; it holds {', '.join(splits)}")
+        raise DataError(f"{refs_file} has no reference of split {split!r}; it holds {', '.join(splits[:SHOWN])}")
     return found
 
 
@@ -70,17 +70,17 @@ class _Instances:
     def __init__(self, path: Path, images_dir: Path) -> None:
         self.path = path
         content = read_json(path)
-        try:
+        with reading(f"{path} is not a COCO instances file"):
             self.images = {
-                int(image["id"]): ImageRef(
-                    str(image["id"]), images_dir / image["file_name"], int(image["height"]), int(image["width"])
+                (number := whole_number(image["id"])): ImageRef(
+                    str(number),
+                    inside(images_dir, image["file_name"]),
+                    *masks.picture_size(image["height"], image["width"]),
                 )
                 for image in content["images"]
             }
-            self.annotations: dict[int, dict[str, Any]] = {int(a["id"]): a for a in content["annotations"]}
-            self.categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is not a COCO instances file: {error} is missing or malformed") from error
+            self.annotations: dict[int, dict[str, Any]] = {whole_number(a["id"]): a for a in content["annotations"]}
+            self.categories = {whole_number(c["id"]): str(c["name"]) for c in content["categories"]}
         self._masks: dict[int, Rle] = {}
 
     def annotation(self, annotation_id: int) -> dict[str, Any]:
@@ -97,29 +97,27 @@ class _Instances:
 
     def mask(self, annotation_id: int, image: ImageRef) -> Rle:
         if annotation_id not in self._masks:
-            segmentation = self.annotation(annotation_id)["segmentation"]
-            try:
+            with reading(f"{self.path}: annotation {annotation_id}"):
+                segmentation = self.annotation(annotation_id)["segmentation"]
                 self._masks[annotation_id] = masks.from_segmentation(segmentation, image.height, image.width)
-            except ValueError as error:
-                raise DataError(f"{self.path}: annotation {annotation_id}: {error}") from error
         return self._masks[annotation_id]
 
 
 def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expression]:
-    image = instances.image(int(ref["image_id"]))
+    image = instances.image(whole_number(ref["image_id"]))
     ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
-    meant = tuple(int(i) for i in ids if int(i) != NO_TARGET)
+    meant = tuple(number for number in map(whole_number, ids) if number != NO_TARGET)
     wanted = tuple(instances.mask(i, image) for i in meant)
     category = ref["category_id"]
     first = category[0] if isinstance(category, list) else category
     for sentence in ref["sentences"]:
         yield Expression(
-            id=f"{ref['ref_id']}-{sentence['sent_id']}",
+            id=f"{whole_number(ref['ref_id'])}-{whole_number(sentence['sent_id'])}",
             image=image,
-            sentence=str(sentence["sent"]).strip(),
+            sentence=text(sentence["sent"]).strip(),
             instances=wanted,
             annotations=tuple(instances.annotation(i) for i in meant),
             no_target=ids == [NO_TARGET],
-            category=instances.categories.get(int(first), "none"),
-            kind=sentence.get("kind"),
+            category=instances.categories.get(whole_number(first), "none"),
+            kind=text(sentence["kind"]) if "kind" in sentence else None,
         )

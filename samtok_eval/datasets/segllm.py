@@ -8,17 +8,17 @@ In: `mr_<set>_val_sampled.json`, as the released SAMTok evaluation re-packed the
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
-
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import inside, read_json, reading, text
 from samtok_eval.datasets.segllm_own import IMAGE_MARK, Dialogue, read_dialogues
 from samtok_eval.errors import DataError
+from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.mask_tokens import START
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef, Part, Turn
@@ -65,22 +65,20 @@ def read_conversations(data_root: Path, name: str) -> list[Conversation]:
     path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
     content = read_json(path)
     if isinstance(content, list):
-        return _rounds(read_dialogues(content, path, folder), data_root, path)
+        dialogues = read_dialogues(content, path, folder)
+        with reading(f"{path}: a conversation cannot be used"):
+            return _rounds(dialogues, data_root, path)
     if not isinstance(content, dict):
         raise DataError(
             f"{path} must map each round to a list of {{image, history, target_masks}}, or be a list of conversations, "
             f"got a {type(content).__name__}; use SegLLM's files or those of the SAMTok evaluation"
         )
-    try:
+    with reading(f"{path}: an entry is not {{image, history, target_masks}}"):
         return [
             _repacked(str(number), i, entry, data_root, path)
             for number, entries in content.items()
             for i, entry in enumerate(entries)
         ]
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: an entry is not {{image, history, target_masks}}: {type(error).__name__} {error}"
-        ) from error
 
 
 def _rounds(dialogues: Sequence[Dialogue], data_root: Path, path: Path) -> list[Conversation]:
@@ -120,12 +118,10 @@ def _repacked(number: str, index: int, entry: dict[str, Any], data_root: Path, p
     turns = tuple(_turns(entry["history"], where))
     if not turns or turns[-1].role != "user":
         raise DataError(f"{where} must end with a human turn; it has nothing to answer")
-    name = str(entry["image"])
-    picture = _picture(data_root, name)
-    try:
+    name = text(entry["image"])
+    with reading(where):
+        picture = _picture(data_root, name)
         targets = tuple(_region(value, picture) for value in entry["target_masks"])
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
     sizes = {(rle.height, rle.width) for rle in targets}
     if len(sizes) != 1:
         raise DataError(f"{where} must have target masks of one size, got {sorted(sizes) or 'none'}")
@@ -136,9 +132,9 @@ def _repacked(number: str, index: int, entry: dict[str, Any], data_root: Path, p
 def _turns(history: list[dict[str, Any]], where: str) -> Iterator[Turn]:
     for i, turn in enumerate(history):
         if turn["from"] not in ROLES:
-            raise DataError(f"{where}: a turn is from human or gpt, got {turn['from']!r}")
-        text = str(turn["value"])
-        yield Turn(ROLES[turn["from"]], (text,) if i else _first_question((text,)))
+            raise DataError(f"{where}: a turn is from human or gpt, got {reprlib.repr(turn['from'])}")
+        said = text(turn["value"])
+        yield Turn(ROLES[turn["from"]], (said,) if i else _first_question((said,)))
 
 
 def _first_question(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -159,17 +155,21 @@ def _region(value: Any, picture: Path) -> Rle:
         return Rle.from_coco(value)
     try:
         # Polygons carry no size; only the header is read.
-        with Image.open(picture) as file:
+        with open_image(picture) as file:
             width, height = file.size
-    except OSError as error:
+    except UNREADABLE as error:
         raise ValueError(f"polygon target, and its picture {picture} cannot be read for its size ({error})") from error
     return masks.from_segmentation(value, height, width)
 
 
 def _picture(data_root: Path, name: str) -> Path:
-    """A picture by the path in a file, which starts anywhere above `coco/` or in the folder of the conversations."""
+    """A picture by the path in a file, which starts anywhere above `coco/` or in the folder of the conversations.
+
+    Raises:
+        ValueError: the path leads out of the data root.
+    """
     parts = PurePosixPath(name).parts
-    places = [data_root / "segllm" / name, data_root / name, data_root / "coco" / name]
-    if "coco" in parts:
-        places.insert(0, data_root.joinpath(*parts[parts.index("coco") :]))
+    places = [inside(data_root, "/".join(parts[parts.index("coco") :]))] if "coco" in parts else []
+    if not places or not name.startswith("/"):
+        places += [inside(place, name) for place in (data_root / "segllm", data_root, data_root / "coco")]
     return next((place for place in places if place.is_file()), places[0])

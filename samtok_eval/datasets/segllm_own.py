@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import MISFITS, read_json, reading, shortened, text
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.sample import Part, Region
@@ -100,8 +100,9 @@ def read_dialogues(content: Sequence[Any], path: Path, folder: Path) -> list[Dia
             drafts.append(_draft(entry))
         except _UnusableError as error:
             reasons[str(error)] += 1
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: conversation {number}: {type(error).__name__} {error}; {_EXPECTED}") from error
+        except MISFITS as error:
+            what = f"{type(error).__name__} {shortened(error)}"
+            raise DataError(f"{path}: conversation {number}: {what}; {_EXPECTED}") from error
     known = _masks(drafts, folder)
     found = []
     for draft in drafts:
@@ -126,7 +127,7 @@ def _draft(entry: Any) -> _Draft:
     if [turn["from"] for turn in turns] != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError("questions and answers must alternate")
     pictures: list[str] = []
-    found = tuple(tuple(_joined(_read(str(turn["value"]), turn["from"], pictures))) for turn in turns)
+    found = tuple(tuple(_joined(_read(text(turn["value"]), turn["from"], pictures))) for turn in turns)
     if not pictures or not any(isinstance(part, str) and IMAGE_MARK in part for part in found[0]):
         raise _UnusableError("the first question shows no picture")
     if not all(any(isinstance(part, _Named) for part in answer) for answer in found[1::2]):
@@ -217,17 +218,15 @@ def _masks(drafts: Iterable[_Draft], folder: Path) -> dict[_Named, Rle]:
 def _annotations(path: Path, ids: set[int | str]) -> dict[int | str, Rle]:
     """Masks of a COCO-style file by annotation id, those that can be read; of a large file only the wanted are kept."""
     content = read_json(path)
-    try:
-        sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in content["images"]}
+    with reading(f"{path} is not a COCO annotation file"):
+        sizes = {image["id"]: masks.picture_size(image["height"], image["width"]) for image in content["images"]}
         rows = {row["id"]: row for row in content["annotations"] if row["id"] in ids}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
     found = {}
     for key, row in rows.items():
         try:
             found[key] = masks.from_segmentation(row["segmentation"], *sizes[row["image_id"]])
-        except (KeyError, ValueError) as error:
-            logger.warning("%s: annotation %s cannot be read: %s %s", path, key, type(error).__name__, error)
+        except MISFITS as error:
+            logger.warning("%s: annotation %s cannot be read: %s %s", path, key, type(error).__name__, shortened(error))
     return found
 
 

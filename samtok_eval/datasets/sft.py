@@ -206,7 +206,7 @@ def _check_json(text: str) -> None:
     for match in _FENCED.finditer(text):
         try:
             json.loads(match[1])
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"the fenced JSON of an answer cannot be read ({error})") from error
 
 
@@ -220,10 +220,11 @@ def _elements(path: Path, text: str) -> Iterator[tuple[int, int]]:
     while more:
         try:
             _, end = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{error.lineno}: {error.msg}; expected a JSON list or JSON lines of conversations"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            place = error.pos if isinstance(error, json.JSONDecodeError) else position
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            line = text.count("\n", 0, place) + 1
+            raise DataError(f"{path}:{line}: {reason}; expected a JSON list or JSON lines of conversations") from error
         yield position, end
         position = _after_blanks(text, end)
         more = text.startswith(",", position) if listed else position < len(text)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from samtok_eval.datasets.sft import IMAGE_MARK
 from samtok_eval.errors import CheckpointError, DataError, UsageError
+from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.training.sft_data import Conversation, Skipped, Turn
 
 IGNORED = -100
@@ -178,9 +179,9 @@ def open_picture(path: str) -> Image.Image:
         DataError: missing or unreadable.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             return ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"picture {path} cannot be read ({error}); download it again") from error
 
 
@@ -194,10 +195,10 @@ def picture_size(path: str, decode: bool) -> Size | str:
     try:
         if decode:
             return Size(*open_picture(path).size)
-        with Image.open(path) as file:
+        with open_image(path) as file:
             turned = file.getexif().get(ORIENTATION) in TURNED
             return Size(*(reversed(file.size) if turned else file.size))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DataError) as error:
+    except (*UNREADABLE, DataError) as error:
         return str(error)
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.prompts import DESCRIBE_WITH_MASKS_RL
 from samtok_eval.training.corpus import CorpusScene
 
@@ -48,7 +49,7 @@ class StoredPicture(NamedTuple):
         Raises:
             OSError: there is none.
         """
-        return Image.open(BytesIO(self.bytes) if self.bytes else str(self.path))
+        return open_image(BytesIO(self.bytes) if self.bytes else str(self.path))
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} must be .parquet, or .jsonl with one JSON object a line; {error}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: every line must be a JSON object with {', '.join(COLUMNS)}")
@@ -193,7 +194,7 @@ def _picture(value: Any, path: Path, number: int) -> StoredPicture:
     picture = StoredPicture(None, content) if content else StoredPicture(str(path.parent / str(name)), None)
     try:
         picture.opened().close()
-    except (OSError, UnidentifiedImageError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: row {number}: picture {name!r} cannot be read; {error}") from error
     return picture
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
+from samtok_eval.datasets.files import MISFITS, read_json, whole_number
 from samtok_eval.datasets.psg import read_segments
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.images import read_image
+from samtok_eval.images import UNREADABLE, open_image, read_image
 from samtok_eval.sample import ImageRef
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -118,13 +118,11 @@ class PanopticSource:
         path, height, width = _place(image, self._folders)
         try:
             name = Path(str(row["file_name"]))
-            ids = [int(segment["id"]) for segment in row["segments_info"]]
-        except (KeyError, TypeError, ValueError) as error:
+            ids = [whole_number(segment["id"]) for segment in row["segments_info"]]
+        except MISFITS as error:
             raise DataError(f"the panoptic annotation of {path.name} is broken: {error} is missing or wrong") from error
         png = self._pngs / (name.with_suffix(".png") if self._stem else name)
-        segments = read_segments(png)
-        if segments.shape != (height, width):
-            raise DataError(f"{png} is {segments.shape[0]}x{segments.shape[1]}, its picture {height}x{width}")
+        segments = read_segments(png, height, width)
         return OpenPicture(path, height, width, len(ids), lambda i: segments == ids[i])
 
 
@@ -159,9 +157,9 @@ class Sa1bSource:
         content = read_json(path)
         try:
             image, rows = content["image"], [row["segmentation"] for row in content["annotations"]]
-            height, width = int(image["height"]), int(image["width"])
+            height, width = masks.picture_size(image["height"], image["width"])
             picture = path.with_name(Path(str(image["file_name"])).name)
-        except (KeyError, TypeError, ValueError) as error:
+        except MISFITS as error:
             raise DataError(f"{path} is not an SA-1B file: {error} is missing or wrong; unpack it again") from error
         return OpenPicture(picture, height, width, len(rows), lambda i: _segmentation(rows[i], height, width))
 
@@ -253,7 +251,7 @@ def _coco_pictures(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[dic
         images = [{key: image[key] for key in ("id", "file_name", "height", "width")} for image in content["images"]]
         for annotation in content["annotations"]:
             grouped.setdefault(str(annotation["image_id"]), []).append(annotation)
-    except (KeyError, TypeError) as error:
+    except MISFITS as error:
         raise DataError(f"{path} is not a COCO file: {error} is missing or malformed") from error
     if not images:
         raise DataError(f"{path} lists no picture; give the file that holds the annotations")
@@ -265,8 +263,8 @@ def _place(image: dict[str, Any], folders: list[Path]) -> tuple[Path, int, int]:
     places = [folder / str(image["file_name"]) for folder in folders]
     path = next((place for place in places if place.exists()), places[-1])
     try:
-        return path, int(image["height"]), int(image["width"])
-    except (TypeError, ValueError) as error:
+        return path, *masks.picture_size(image["height"], image["width"])
+    except ValueError as error:
         raise DataError(f"the size of {path.name} is broken: {error}") from error
 
 
@@ -279,23 +277,23 @@ def _segmentation(value: Any, height: int, width: int) -> NDArray[np.bool_]:
 
 def _open_image(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             file.load()
             return file.copy()
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}); unpack it again") from error
 
 
 def _size(path: Path) -> tuple[int, int]:
     """Height and width as `read_image` will see them."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             # Orientations 5 to 8 turn the picture by a quarter.
             turned = file.getexif().get(0x0112, 1) >= 5
             width, height = file.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"image {path} cannot be read ({error}); unpack it again") from error
     return (width, height) if turned else (height, width)
 

@@ -193,7 +193,7 @@ def _samples(file: Path) -> Iterator[Any]:
             yield from json.loads(text)
         else:
             yield from (json.loads(line) for line in text.split("\n") if line.strip())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{file} cannot be read ({error}); expected a JSON list or JSON lines of conversations"
         ) from error
