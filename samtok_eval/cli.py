@@ -257,6 +257,7 @@ def score_command(
         raise IncompleteRunError(
             f"{missing} samples have no prediction and were scored by rule; complete {predictions}, or give --limit"
         )
+    _check_judged([done])
     if strict_metrics:
         _check_absent([done])
 
@@ -376,8 +377,19 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report
     for _, runs in pairs if report else ():
         for page in write_reports([done.path for done in runs], options["tasks_dirs"], options["seed"]):
             typer.echo(f"report {page}")
+    _check_judged([done for _, runs in pairs for done in runs])
     if strict_metrics:
         _check_absent([done for _, runs in pairs for done in runs])
+
+
+def _check_judged(runs: Sequence[Run]) -> None:
+    """Raise `IncompleteRunError` when a judge owes replies; what came is kept, and the metrics are left out."""
+    for run in runs:
+        owed, judge = run.metrics["counters"]["open_prompts"], run.manifest["settings"].get("judge") or ""
+        if owed and judge.startswith("replay:"):
+            raise IncompleteRunError(f"{owed} prompts are not in {judge}; ask a judge with --judge openai:URL#NAME")
+        if owed:
+            raise IncompleteRunError(f"{owed} prompts have no reply of {judge}; the same command asks them again")
 
 
 def _check_absent(runs: Sequence[Run]) -> None:

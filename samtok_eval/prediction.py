@@ -17,6 +17,10 @@ AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign
 which nothing can be decoded; `error` nothing came back; `foreign` masks or text made outside this program."""
 
 
+OPEN_PROMPTS = "open_prompts"
+"""Among the values of a record: how many prompts about the sample a judge has not replied to."""
+
+
 class CocoRle(BaseModel):
     """A mask in a prediction file."""
 

@@ -6,19 +6,18 @@ appears whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from samtok_eval.errors import DataError, UsageError
+from samtok_eval.append_log import AppendLog
+from samtok_eval.errors import DataError
 from samtok_eval.prediction import Prediction, Record
 
 SCHEMA_VERSION = 1
@@ -105,7 +104,7 @@ def write_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-class PredictionLog:
+class PredictionLog(AppendLog):
     """Appends predictions, each on disk before the next is made; one process at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -114,28 +113,12 @@ class PredictionLog:
         Raises:
             UsageError: another process is writing it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = path.open("a", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise UsageError(f"another process is writing {path}; wait for it, or use --fresh") from error
-        _cut_torn_line(path)
+        super().__init__(path, "wait for it, or use --fresh")
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""
         line = prediction.model_dump(mode="json", exclude={"masks", "phrases", "box"})
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
-
-    def __enter__(self) -> PredictionLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        self.write_line(json.dumps(line, ensure_ascii=False))
 
 
 def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator[Prediction]:
@@ -164,13 +147,3 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
                     first = error.errors()[0]
                     where = ".".join(str(part) for part in first["loc"]) or "line"
                     raise DataError(f"{path}:{number}: {where}: {first['msg']}; correct or remove the line") from error
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove a half-written last line, so that the next one starts cleanly."""
-    if path.exists():
-        content = path.read_bytes()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            with path.open("r+b") as file:
-                file.truncate(end)

@@ -13,7 +13,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import with_token_match
-from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record
 from samtok_eval.sample import Sample
 from samtok_eval.slices import sliced
 from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
@@ -79,7 +79,6 @@ def score(
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
     with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
-    absent = _unjudged(task, samples, judge) | judges.absent
     if references is not None:
         by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references)
     method = IntervalMethod(seed)
@@ -90,6 +89,7 @@ def score(
         slices[name] = slice_entries(task, mine, name)
     records = [record for mine in by_protocol.values() for record in mine]
     counted = counters(by_protocol[chosen[0].name], records)
+    absent = _unjudged(task, samples, judge, counted["open_prompts"]) | judges.absent
     found = {**metrics, "slices": slices, "counters": counted, "intervals": asdict(method), "absent": absent}
     found["stopped"] = stopped(task, by_protocol)
     return Scored(records, found, task.export(samples, answers), absent)
@@ -137,7 +137,7 @@ def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dic
 
 
 def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str, Any]:
-    """How many samples were scored, invalid, errored and missing, and where reference scripts would have stopped.
+    """How many samples were scored, invalid, errored and missing, what a judge owes, and where reference scripts stop.
 
     Args:
         first: records of one protocol.
@@ -153,16 +153,25 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
         "repaired": statuses["repaired"],
         "empty_on_target": sum(record.pred_area == 0 for record in target),
         "targets": len(target),
+        "open_prompts": _open_prompts(all_records),
         "reference_crashes": dict(Counter(record.protocol for record in all_records if record.crashed)),
     }
 
 
-def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None) -> dict[str, str]:
-    """The metrics that a judge would give, where there are questions for one and none was named."""
-    if judge is not None or not any(sample.target.questions for sample in samples):
+def _open_prompts(records: Sequence[Record]) -> int:
+    """Prompts without a judge's reply; those that several protocols share count once."""
+    by_sample: dict[str, float] = {}
+    for record in records:
+        by_sample[record.id] = max(by_sample.get(record.id, 0.0), record.values.get(OPEN_PROMPTS, 0.0))
+    return int(sum(by_sample.values()))
+
+
+def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: int) -> dict[str, str]:
+    """The metrics that a judge would give, where there are questions for one and it was not named or owes replies."""
+    if not any(sample.target.questions for sample in samples) or (judge is not None and not owed):
         return {}
-    judged = [metric for metric in task.metadata.metrics if card(metric).judged]
-    return dict.fromkeys(judged, "no judge was named; give --judge")
+    reason = "no judge was named; give --judge" if judge is None else f"{owed} prompts have no reply of the judge"
+    return dict.fromkeys((metric for metric in task.metadata.metrics if card(metric).judged), reason)
 
 
 def slice_entries(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from samtok_eval.metrics.judge import Judge
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
-from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
+from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
 from samtok_eval.regions import ZoomRule
 from samtok_eval.sample import Part, Region, Sample, Target, Turn
@@ -145,13 +145,10 @@ class RegionCaption(Task):
         return records
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """Means over regions; a region that the judge left unanswered does not count.
-
-        Where the official scorer stops at one region it gives no points at all.
-        """
+        """Means over regions; no points as long as the judge owes a reply, or where the official scorer stops."""
         names = clusters(records)
         keys = ["cider"]
-        if not any(record.crashed for record in records):
+        if not any(record.crashed or record.values.get(OPEN_PROMPTS) for record in records):
             keys += sorted({key for record in records for key in record.values if key.startswith("dlc_")})
         means: dict[str, Ratio] = {"empty": mean_of([record.values["empty"] for record in records], names)}
         for key in keys:
@@ -219,8 +216,8 @@ def _judged(
             found.append(record)
         elif i not in prompts:
             found.append(_with_points(record, no_points(questions), judge))
-        elif any(prompt not in replies for prompt in prompts[i]):
-            found.append(replace(record, crashed=official, values={**record.values, "judge_failed": 1.0}))
+        elif missing := sum(prompt not in replies for prompt in prompts[i]):
+            found.append(replace(record, values={**record.values, OPEN_PROMPTS: float(missing)}))
         else:
             said = [replies[prompt] for prompt in prompts[i]]
             found.append(_with_points(record, (official_points if official else points)(said, questions), judge))

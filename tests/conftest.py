@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hypothesis
@@ -54,6 +56,42 @@ def demo_tokenizer():
     from samtok_eval.tokenizer import MaskTokenizer
 
     return MaskTokenizer.from_pretrained(DEMO_CHECKPOINT)
+
+
+@pytest.fixture
+def endpoint():
+    """An OpenAI-compatible server; `behave` gives a reply to a prompt, an error's status, or any body as bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.seen.append(body)
+            reply = server.behave(body["messages"][0]["content"])
+            status = reply if isinstance(reply, int) else 200
+            content = {
+                "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}],
+            }  # fmt: skip
+            content = content if isinstance(reply, str) else {"error": {"message": "no"}}
+            data = reply if isinstance(reply, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen, server.behave = [], lambda prompt: "A"
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,7 +19,7 @@ from samtok_eval.metrics.dlc import (
     recognition,
     stops_at,
 )
-from samtok_eval.metrics.judge import JudgeError, OpenAIJudge, Replayed, open_judge
+from samtok_eval.metrics.judge import Replayed, open_judge
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import Prediction
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM
@@ -40,41 +37,6 @@ QUESTIONS = (
 @pytest.fixture(scope="module")
 def task():
     return load_tasks()["region_caption"]
-
-
-@pytest.fixture
-def endpoint():
-    """An OpenAI-compatible server; `behave` decides what it says to a prompt."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            server.seen.append(body)
-            reply = server.behave(body["messages"][0]["content"])
-            status = 200 if isinstance(reply, str) else reply
-            content = {
-                "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}],
-            }  # fmt: skip
-            data = json.dumps(content if status == 200 else {"error": {"message": "no"}}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.behave = [], lambda prompt: "A"
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def honest(prompt):
@@ -226,14 +188,21 @@ def test_an_endpoint_judges_once_and_its_replies_can_be_replayed(task, demo_root
     assert first.metrics == again.metrics == replayed.metrics
 
 
-def test_a_judge_that_sometimes_fails_leaves_regions_out_and_says_so(task, demo_root, endpoint, tmp_path, caplog):
+def test_as_long_as_a_judge_owes_a_reply_there_are_no_points(task, demo_root, endpoint, tmp_path, caplog):
     samples = described(task, demo_root)
     answers = [Prediction(id=s.id, text=f"thing number {i}") for i, s in enumerate(samples)]
     endpoint.behave = lambda prompt: 400 if "thing number 1" in prompt else "A"
     found = score(task, samples, answers, judge=f"openai:{endpoint.url}#j", record=tmp_path / "r.jsonl")
-    assert found.metrics["strict"]["dlc_pos|j"]["n"] == 2
-    assert found.records[1].values["judge_failed"] == 1
-    assert "did not answer" in caplog.text
+    owed = 1 + len(samples[1].target.questions)
+    assert set(found.metrics["strict"]) == set(found.metrics["official"]) == {"empty"}
+    assert found.records[1].values["open_prompts"] == found.metrics["counters"]["open_prompts"] == owed
+    assert f"left {owed} of" in caplog.text
+    endpoint.behave = lambda prompt: "A"
+    endpoint.seen.clear()
+    whole = score(task, samples, answers, judge=f"openai:{endpoint.url}#j", record=tmp_path / "r.jsonl")
+    assert len(endpoint.seen) == owed
+    assert whole.metrics["strict"]["dlc_pos|j"]["n"] == 3
+    assert whole.metrics["counters"]["open_prompts"] == 0
 
 
 def test_nonsense_is_worth_nothing_and_counted(task, demo_root, endpoint):
@@ -242,14 +211,6 @@ def test_nonsense_is_worth_nothing_and_counted(task, demo_root, endpoint):
     found = score(task, samples, [Prediction(id=samples[0].id, text="a thing")], judge=f"openai:{endpoint.url}#j")
     assert found.metrics["strict"]["dlc_pos|j"]["value"] == 0
     assert found.records[0].values["judge_unread"] == len(samples[0].target.questions)
-
-
-def test_a_judge_that_is_down_or_too_slow_is_a_clear_error(endpoint):
-    with pytest.raises(JudgeError, match="does not answer"):
-        OpenAIJudge("http://127.0.0.1:9/v1", "x", None, retries=0).replies(["a", "b"])
-    endpoint.behave = lambda prompt: time.sleep(1) or "A"
-    with pytest.raises(JudgeError, match="Timeout"):
-        OpenAIJudge(endpoint.url, "x", None, timeout=0.1, retries=0).replies(["a"])
 
 
 def test_empty_captions_are_worth_nothing_and_only_official_asks_about_them(task, demo_root, endpoint):
@@ -280,18 +241,12 @@ def test_official_asks_about_the_caption_as_it_came(task, demo_root, endpoint):
         {"text": "Error: the server is busy"},
         {"status": "error", "error": "out of memory"},
         {"text": "a thing to which no reply is read"},
-        {"text": "a thing to which no reply comes"},
     ],
 )
 def test_official_gives_no_points_where_the_scorer_stops_at_one_region(task, demo_root, endpoint, answer):
     samples = described(task, demo_root, 3)
 
-    def behave(prompt):
-        if "no reply is read" in prompt:
-            return "Maybe."
-        return 400 if "no reply comes" in prompt else "A"
-
-    endpoint.behave = behave
+    endpoint.behave = lambda prompt: "Maybe." if "no reply is read" in prompt else "A"
     answers = [Prediction(id=s.id, text="a thing") for s in samples[:2]]
     answers += [Prediction(id=samples[2].id, **answer)] if answer else []
     found = score(task, samples, answers, judge=f"openai:{endpoint.url}#j")

@@ -1,7 +1,8 @@
 """A judge model: text in, text out. Any endpoint that speaks OpenAI's protocol, or replies recorded earlier.
 
-Replies are kept beside the scores as they come, so that scoring again asks only what is not yet answered, and a run's
-judgement can be replayed by anyone without the judge.
+Replies cost money. Each is on disk as soon as it comes, so that whatever happens later, scoring again asks only what is
+still open, and a run's judgement can be replayed by anyone without the judge. What is no reply (an error, a page of a
+proxy, an answer without text) is never kept as one.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from samtok_eval.datasets.files import read_json
-from samtok_eval.errors import DataError, SamtokError, UsageError
+from samtok_eval.append_log import AppendLog
+from samtok_eval.datasets.files import read_bytes, read_json, shortened
+from samtok_eval.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +26,8 @@ MAX_TOKENS = 300
 TIMEOUT_SECONDS = 60.0
 RETRIES = 2
 PARALLEL = 8
-
-
-class JudgeError(SamtokError):
-    """The judge cannot be reached."""
+UNREACHABLE = 8
+"""Prompts in a row to which a server does not even answer, after which the others are left open unasked."""
 
 
 class Judge(ABC):
@@ -38,15 +38,11 @@ class Judge(ABC):
 
     @abstractmethod
     def replies(self, prompts: Sequence[str]) -> dict[str, str]:
-        """Replies by prompt; a prompt that got none is left out.
-
-        Raises:
-            JudgeError: nothing at all came back.
-        """
+        """Replies by prompt; a prompt that got none is left out, and stays open."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections and files."""
 
 
 class Replayed(Judge):
@@ -87,59 +83,87 @@ class OpenAIJudge(Judge):
             retries: further attempts after a timeout or a server's error.
 
         Raises:
-            UsageError: the package `openai` is missing.
+            UsageError: the package `openai` is missing, or another process is writing the record.
+            DataError: the record is broken.
         """
         try:
             from openai import OpenAI
         except ModuleNotFoundError as error:
             raise UsageError("--judge openai:... needs the package openai; install samtok-eval[judge]") from error
-        self.name, self._url, self._record = name, url, record
+        self.name, self._url = name, url
+        self._log = AppendLog(record) if record is not None else None
+        self._known = {row["prompt"]: row["reply"] for row in _rows(record) if row["judge"] == name} if record else {}
+        self._lock = threading.Lock()
+        self._unreachable = 0
         key = os.environ.get("OPENAI_API_KEY", "none")
         self._client = OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
-        self._known = _recorded_by(name, record) if record is not None and record.is_file() else {}
 
     def replies(self, prompts: Sequence[str]) -> dict[str, str]:
         """Ask what is not yet known, several prompts at a time."""
-        from openai import OpenAIError
-
         fresh = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._known))
-        errors: list[str] = []
-
-        def ask(prompt: str) -> str | None:
-            try:
-                answer = self._client.chat.completions.create(
-                    model=self.name,
-                    messages=[{"role": "user", "content": prompt}],
-                    temperature=0,
-                    max_tokens=MAX_TOKENS,
-                )
-                return (answer.choices[0].message.content or "") if answer.choices else ""
-            except OpenAIError as error:
-                errors.append(f"{type(error).__name__}: {error}")
-                return None
-
-        # One question first: a judge that is down is found out once, not a thousand times.
-        for batch in (fresh[:1], fresh[1:]):
-            with ThreadPoolExecutor(PARALLEL) as pool:
-                for prompt, reply in zip(batch, pool.map(ask, batch), strict=True):
-                    if reply is not None:
-                        self._keep(prompt, reply)
-            if fresh and not self._known:
-                raise JudgeError(f"the judge at {self._url} does not answer: {errors[0]}; check --judge, then `score`")
-        if errors:
-            logger.warning("the judge did not answer %d of %d prompts, %s first", len(errors), len(fresh), errors[0])
+        # Where the work is interrupted, `map` takes back what no thread has begun.
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            reasons = [reason for reason in pool.map(self._ask, fresh) if reason is not None]
+        if reasons:
+            logger.warning(
+                "the judge %s at %s left %d of %d prompts open: %s",
+                self.name,
+                self._url,
+                len(reasons),
+                len(fresh),
+                reasons[0],
+            )
         return {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections and the record."""
         self._client.close()
+        if self._log is not None:
+            self._log.close()
+
+    def _ask(self, prompt: str) -> str | None:
+        """Keep the reply to a prompt; why there is none, otherwise."""
+        from openai import APIConnectionError, OpenAIError
+
+        if self._unreachable >= UNREACHABLE:
+            return "it does not answer at all"
+        try:
+            response = self._client.chat.completions.with_raw_response.create(
+                model=self.name,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=0,
+                max_tokens=MAX_TOKENS,
+            )
+            reply = _reply(response.http_response.content)
+        except (OpenAIError, ValueError) as error:
+            with self._lock:
+                self._unreachable = self._unreachable + 1 if isinstance(error, APIConnectionError) else 0
+            return f"{type(error).__name__}: {shortened(error)}"
+        with self._lock:
+            self._unreachable = 0
+            self._keep(prompt, reply)
+        return None
 
     def _keep(self, prompt: str, reply: str) -> None:
         self._known[prompt] = reply
-        if self._record is not None:
-            self._record.parent.mkdir(parents=True, exist_ok=True)
-            with self._record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"judge": self.name, "prompt": prompt, "reply": reply}) + "\n")
+        if self._log is not None:
+            self._log.write_line(json.dumps({"judge": self.name, "prompt": prompt, "reply": reply}))
+
+
+def _reply(body: bytes) -> str:
+    """The text in `choices[0].message.content` of a server's answer.
+
+    Raises:
+        ValueError: there is none; a server may send an error, or anything else, as a success.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"an answer that is no JSON: {body[:80]!r}") from error
+    match answer:
+        case {"choices": [{"message": {"content": str(text)}}, *_]}:
+            return text
+    raise ValueError(f"an answer without a text in choices[0].message.content: {body[:80]!r}")
 
 
 def open_judge(name: str, record: Path | None) -> Judge:
@@ -173,30 +197,36 @@ def _recording(path: Path) -> tuple[str, dict[str, str]]:
         known = {prompt: reply for row in regions for prompt, reply in zip(row["prompt"], row["response"], strict=True)}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is neither a judge_replies.jsonl nor a DLC-Bench *_eval.json with prompts and responses: {error}"
+            f"{path} is neither a judge_replies.jsonl nor a DLC-Bench *_eval.json with prompts and responses: "
+            f"{shortened(error)}"
         ) from error
+    if not all(isinstance(text, str) for pair in known.items() for text in pair):
+        raise DataError(f"{path}: prompts and responses must be texts; record the replies again")
     return f"replay:{path.stem}", known
 
 
-def _recorded_by(name: str, path: Path) -> dict[str, str]:
-    return {row["prompt"]: row["reply"] for row in _rows(path) if row["judge"] == name}
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+def _rows(path: Path) -> list[dict[str, str]]:
+    lines = read_bytes(path).split(b"\n")
     found = []
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            if not {"judge", "prompt", "reply"} <= set(row):
-                raise ValueError("expected the keys judge, prompt and reply")
-            found.append(row)
-        except (TypeError, ValueError) as error:
-            if number == len(lines):
-                # The writer was stopped in the middle of its last line; that prompt is asked again.
-                break
-            raise DataError(f"{path}:{number}: {error}") from error
+        if not line.strip():
+            continue
+        row = _row(line)
+        if row is None and number == len(lines):
+            # The writer was stopped in the middle of its last line; that prompt is asked again.
+            break
+        if row is None:
+            raise DataError(f"{path}:{number} must be an object of texts judge, prompt and reply; remove the line")
+        found.append(row)
     return found
+
+
+def _row(line: bytes) -> dict[str, str] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match row:
+        case {"judge": str(), "prompt": str(), "reply": str()}:
+            return dict(row)
+    return None

@@ -7,15 +7,14 @@ sample in the parts writes the finished file, and two that see it at once write 
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from samtok_eval.append_log import AppendLog
 from samtok_eval.datasets.files import read_bytes, read_json
 from samtok_eval.datasets.sft import SftConversation, fault
 from samtok_eval.errors import DataError, UsageError
@@ -114,7 +113,7 @@ class ConversationFolder:
         write_json(self.manifest, {"schema_version": SCHEMA_VERSION, **manifest, "state": "complete"})
 
 
-class PartLog:
+class PartLog(AppendLog):
     """Appends lines to a part, each on disk before the next is made; one process at a time."""
 
     def __init__(self, folder: ConversationFolder, rank: int) -> None:
@@ -123,17 +122,8 @@ class PartLog:
         Raises:
             UsageError: another process is writing it.
         """
+        super().__init__(folder.part(rank), "give every process its own --rank")
         self.folder = folder
-        path = folder.part(rank)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise UsageError(f"another process is writing {path}; give every process its own --rank") from error
-        # A killed process leaves half a line, and the next one must start cleanly.
-        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, entry: Entry, views: Mapping[str, bytes]) -> None:
         """Write the enlarged views, then the line that names them."""
@@ -143,16 +133,7 @@ class PartLog:
             part = place.with_name(f".{place.name}.part")
             part.write_bytes(content)
             part.replace(place)
-        self._file.write(entry.model_dump_json(by_alias=True, exclude_defaults=True).encode() + b"\n")
-        self._file.flush()
-
-    def __enter__(self) -> PartLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
