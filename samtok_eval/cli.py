@@ -108,8 +108,10 @@ def _run(program: typer.Typer) -> None:
         _fail(f"{error.name} is not installed, this command needs it; install samtok-eval[{extra}], see the README")
         sys.exit(UsageError.exit_code)
     except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    # Typer itself turns Ctrl-C into this code.
+    if code == INTERRUPTED:
         _fail("interrupted; the same command goes on where this one stopped")
-        sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

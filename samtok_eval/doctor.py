@@ -12,7 +12,7 @@ import numpy as np
 from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.scenes import draw_scene
 from samtok_eval.errors import SamtokError
-from samtok_eval.evaluation import PACKAGES, data_root
+from samtok_eval.evaluation import PACKAGES, data_root, missing_pictures
 from samtok_eval.metrics.captions import CaptionToolsError, probe
 from samtok_eval.task import Task, load_tasks
 
@@ -75,7 +75,7 @@ def _split(task: Task, name: str, split: str, folder: Path) -> Check:
         absent = "is missing" in str(error)
         return Check(title, False, str(error), required=not absent)
     pictures = {sample.image.path for sample in samples}
-    missing = sorted(path for path in pictures if not path.is_file())
+    missing = missing_pictures(samples)
     if missing:
         return Check(title, False, f"{len(missing)} of {len(pictures)} pictures are missing, {missing[0]} first")
     return Check(title, True, f"{len(samples)} samples on {len(pictures)} pictures")

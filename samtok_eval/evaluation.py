@@ -30,7 +30,15 @@ from samtok_eval.manifest import read_manifest, read_object
 from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
-from samtok_eval.run_store import SCHEMA_VERSION, RunFolder, read_predictions, slug, write_json, write_records
+from samtok_eval.run_store import (
+    SCHEMA_VERSION,
+    RunFolder,
+    read_own_predictions,
+    read_predictions,
+    slug,
+    write_json,
+    write_records,
+)
 from samtok_eval.sample import Sample
 from samtok_eval.score import NOT_PROTOCOLS, score
 from samtok_eval.signature import run_key, scoring_key, signature
@@ -143,6 +151,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     for name in options.protocols or ():
         task.protocol(name)
     samples = read_samples(task, split, options.data_root, options.limit)
+    _check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
     tokenizer = load_mask_tokenizer(chosen)
     backend = load_backend(chosen, tokenizer, task, samples)
@@ -198,7 +207,7 @@ def score_into(
         seed: of the bootstrap.
         predictions: files to read, the folder's own by default.
     """
-    answers = _read_answers(task, folder.parts() if predictions is None else predictions)
+    answers = _read_answers(task, folder.parts() if predictions is None else predictions, own="run_key" in manifest)
     settings = manifest["settings"]
     scored = score(
         task,
@@ -286,16 +295,28 @@ def _references(settings: Mapping[str, Any], manifest: Mapping[str, Any]) -> dic
     return reference_texts(given, *_prediction_paths(given, "--reference-codes"), manifest)
 
 
-def _read_answers(task: Task, paths: Sequence[Path]) -> list[Prediction]:
+def _read_answers(task: Task, paths: Sequence[Path], own: bool) -> list[Prediction]:
     """Predictions of all files.
+
+    Args:
+        task: knows the benchmark's own result format.
+        paths: the files.
+        own: whether lines are the logs of a run, in which a failed question may be answered later.
 
     Raises:
         DataError: a file is missing, broken or in no known format, or nothing in the files can be scored.
     """
     answers: list[Prediction] = []
+    logs = []
     for path in paths:
         found = _foreign_predictions(task, path)
-        answers += read_predictions([path]) if found is None else found
+        if found is not None:
+            answers += found
+        elif own:
+            logs.append(path)
+        else:
+            answers += read_predictions([path])
+    answers += read_own_predictions(logs).values()
     if not any(task.answered(prediction) for prediction in answers):
         names = paths[0] if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
         raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
@@ -358,6 +379,25 @@ def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[S
     if repeated:
         raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {repeated[0]} first")
     return samples[:limit]
+
+
+def missing_pictures(samples: Sequence[Sample]) -> list[Path]:
+    """Distinct pictures that are not there, in the order of the samples."""
+    return [path for path in dict.fromkeys(sample.image.path for sample in samples) if not path.is_file()]
+
+
+def _check_pictures(samples: Sequence[Sample], root: str) -> None:
+    """Refuse missing pictures before the model is loaded.
+
+    Raises:
+        DataError: one is missing; the message says how many.
+    """
+    missing = missing_pictures(samples)
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the pictures under --data-root {root} are missing, {missing[0]} first; put them there, "
+            "then see `samtok-eval data verify`"
+        )
 
 
 def _model_options(task: Task, options: RunOptions) -> ModelOptions:

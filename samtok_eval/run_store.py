@@ -121,6 +121,27 @@ class PredictionLog(AppendLog):
         self.write_line(json.dumps(line, ensure_ascii=False))
 
 
+def read_own_predictions(parts: Iterable[Path]) -> dict[str, Prediction]:
+    """Answers of a run of ours by sample id, from the logs of its processes.
+
+    A question that failed is asked again, so that its error may stand in a log beside a later line; that one counts.
+
+    Args:
+        parts: `predictions/part-<rank>.jsonl`; a line that a kill cut off is left out.
+
+    Raises:
+        DataError: a log is missing or broken, or answers a sample twice.
+    """
+    found: dict[str, Prediction] = {}
+    for prediction in read_predictions(parts, torn_tail=True):
+        before = found.get(prediction.id)
+        if before is None or before.error is not None:
+            found[prediction.id] = prediction
+        elif prediction.error is None:
+            raise DataError(f"prediction {prediction.id!r} occurs twice; remove one of the two lines")
+    return found
+
+
 def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator[Prediction]:
     """Predictions of several files.
 

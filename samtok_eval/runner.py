@@ -1,8 +1,8 @@
 """Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
 
 Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
-as rarely as possible. A sample that fails is written with its error and scored by rule; the run goes on until more
-than `max_errors` have failed.
+as rarely as possible. Where a batch fails, its samples are asked one by one; one that fails alone is written with its
+error, and the run goes on until more than `max_errors` have failed. The same run asks the failed ones again.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from samtok_eval import masks
 from samtok_eval.conversation import Message, messages
+from samtok_eval.datasets.files import shortened
 from samtok_eval.errors import DataError, TooManyErrorsError
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import Codes, parse
 from samtok_eval.models.backend import Answer, Backend, Request
 from samtok_eval.prediction import CocoRle, Prediction
-from samtok_eval.run_store import PredictionLog, RunFolder, read_predictions
+from samtok_eval.run_store import PredictionLog, RunFolder, read_own_predictions
 from samtok_eval.sample import Sample, Target
 from samtok_eval.task import Task
 
@@ -36,6 +39,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 History = Literal["gt", "pred"]
+MODEL_ERRORS = (
+    RuntimeError,
+    MemoryError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    OSError,
+    TemplateError,
+)
+"""What a checkpoint's code, its chat template or the device raises about a question; torch's are RuntimeErrors."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +97,56 @@ def predict(
         progress: is told of every finished sample.
 
     Raises:
-        TooManyErrorsError: more samples failed than allowed; all lines so far are on disk.
+        TooManyErrorsError: more samples failed than allowed, or all of the first batch in the same way; all lines so
+            far are on disk.
     """
-    known = {p.id: p.error for p in read_predictions(folder.parts(), torn_tail=True)}
-    counts = PredictCounts(done_before=len(known), errored=sum(error is not None for error in known.values()))
-    waiting = [sample for sample in samples if sample.id not in known]
-    if settings.group_pictures:
-        waiting = _grouped(waiting)
-    progress.start(total=len(samples), done=len(samples) - len(waiting))
+    finished = {name for name, answer in read_own_predictions(folder.parts()).items() if answer.error is None}
+    ordered = _grouped(samples) if settings.group_pictures else samples
+    counts = PredictCounts(done_before=sum(sample.id in finished for sample in samples))
+    progress.start(total=len(samples), done=counts.done_before)
     with PredictionLog(folder.part()) as log:
-        for batch in _batches(waiting, settings.batch_size):
-            for prediction in _predict_batch(task, batch, backend, tokenizer, settings):
+        # Batches are those of the whole split, so that going on asks as the first attempt would have asked.
+        for batch in _batches(ordered, settings.batch_size):
+            waiting = [sample for sample in batch if sample.id not in finished]
+            first = not counts.predicted
+            failures = []
+            for prediction in _predict_batch(task, waiting, backend, tokenizer, settings):
                 log.append(prediction)
                 counts.predicted += 1
-                counts.errored += prediction.error is not None
+                failures += [prediction] if prediction.error is not None else []
                 progress.advance()
-            if counts.errored > settings.max_errors:
-                raise TooManyErrorsError(
-                    f"{counts.errored} samples failed, --max-errors allows {settings.max_errors}; "
-                    f"first see the errors in {folder.part()}, then run again with --fresh"
-                )
+            counts.errored += len(failures)
+            if failures:
+                _check_failures(failures, len(waiting), counts, settings.max_errors, folder.part(), first)
     return counts
+
+
+def _check_failures(
+    failures: Sequence[Prediction], asked: int, counts: PredictCounts, allowed: int, part: Path, first: bool
+) -> None:
+    """Stop a run that fails too often, or that cannot work at all.
+
+    Args:
+        failures: of one batch, at least one.
+        asked: size of that batch.
+        counts: of the run so far.
+        allowed: failures allowed.
+        part: file that holds the errors.
+        first: whether this is the first batch.
+
+    Raises:
+        TooManyErrorsError: more failed than allowed, or all of a first batch of several with an error of one kind.
+    """
+    kinds = {str(failure.error).partition(":")[0] for failure in failures}
+    hopeless = first and 1 < asked == len(failures) and len(kinds) == 1
+    if not hopeless and counts.errored <= allowed:
+        return
+    several = f"all {asked} samples of the first batch" if hopeless else f"{counts.errored} samples"
+    limit = "" if hopeless else f", --max-errors allows {allowed}"
+    remedy = "lower --batch-size or --max-pixels" if "memory" in str(failures[0].error).lower() else f"see {part}"
+    raise TooManyErrorsError(
+        f"{several} failed{limit}; {failures[0].id}: {failures[0].error}; {remedy}; the same command asks them again"
+    )
 
 
 def codes_to_decode(task: Task, text: str) -> list[Codes]:
@@ -115,6 +160,26 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
 def _predict_batch(
     task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
 ) -> Iterator[Prediction]:
+    """Answers and errors of a batch; where it fails as a whole, of each of its samples asked alone."""
+    try:
+        answered = list(_answered(task, batch, backend, tokenizer, settings))
+    except MODEL_ERRORS as error:
+        answered, reason = None, f"{type(error).__name__}: {shortened(error)}"
+        logger.debug("where it fails", exc_info=error)
+    # Out of the handler, since the error holds on to the memory of the failed batch.
+    if answered is not None:
+        yield from answered
+    elif len(batch) == 1:
+        yield _failed(batch[0], reason)
+    else:
+        logger.warning("a batch of %d fails (%s); its samples are asked one by one", len(batch), reason)
+        for sample in batch:
+            yield from _predict_batch(task, [sample], backend, tokenizer, settings)
+
+
+def _answered(
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+) -> Iterator[Prediction]:
 
     def encode(image: NDArray[np.uint8], regions: NDArray[np.bool_]) -> list[list[int]]:
         return [list(codes) for codes in tokenizer.encode(image, regions).tolist()]
@@ -126,16 +191,21 @@ def _predict_batch(
             key = sample.image.id if settings.group_pictures else sample.id
             if key not in pictures:
                 pictures[key] = read_image(sample.image)
-            requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode)))
         except DataError as error:
-            logger.warning("sample %s: %s", sample.id, error)
-            yield Prediction(id=sample.id, text="", status="error", error=str(error))
+            yield _failed(sample, str(error))
+            continue
+        requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode)))
     if not requests:
         return
     if settings.history == "pred":
         requests = with_own_history(requests, backend, settings)
     answers = backend.generate(requests, settings.max_new_tokens)
     yield from _decode(task, requests, answers, tokenizer)
+
+
+def _failed(sample: Sample, reason: str) -> Prediction:
+    logger.warning("sample %s: %s", sample.id, reason)
+    return Prediction(id=sample.id, text="", status="error", error=reason)
 
 
 def with_own_history(requests: Sequence[Request], backend: Backend, settings: PredictSettings) -> list[Request]:

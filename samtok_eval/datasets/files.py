@@ -26,8 +26,8 @@ MAX_TUPLES = 10_000
 """In a pickle. Python's hash of tuples inside tuples overflows the stack at some 100,000; the benchmarks have none."""
 MAX_NUMBER = 2**63
 """Of an id or a coordinate; the libraries below compute in 64 bits."""
-MAX_NAME = 255
-"""Bytes of one part of a path; file systems hold no longer one."""
+MAX_NAME, MAX_PARTS = 255, 15
+"""Bytes of one part of a path, and parts; file systems end at 4096 bytes."""
 MAX_MESSAGE = 300
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading raises when a file is valid JSON, or a plain pickle, but not of the structure that it should have."""
@@ -168,8 +168,10 @@ def inside(folder: Path, name: Any) -> Path:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"a file name is needed, got {reprlib.repr(name)}")
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or max(map(len, name.encode().split(b"/"))) > MAX_NAME:
+    path, parts = PurePosixPath(name), name.encode().split(b"/")
+    if max(map(len, parts)) > MAX_NAME or len(parts) > MAX_PARTS:
+        raise ValueError(f"the file name {reprlib.repr(name)} is longer than a file system's")
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise ValueError(f"the file name {reprlib.repr(name)} leads out of {folder}")
     return folder / path
 

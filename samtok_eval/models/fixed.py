@@ -80,7 +80,8 @@ class Replay:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.texts = {p.id: p.text for p in read_predictions([path])}
+        # What a machine failed to answer is no recorded answer.
+        self.texts = {p.id: p.text for p in read_predictions([path]) if p.error is None}
 
     def identity(self) -> dict[str, Any]:
         """The file's hash."""

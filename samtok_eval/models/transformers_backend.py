@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
 from samtok_eval.models.backend import Answer, Request
@@ -46,6 +46,17 @@ PINNED = {
 """Greedy decoding, nothing else; `None` means that the setting is absent."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model")
 READ_CHUNK = 1 << 20
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
+"""What `transformers` raises for a folder that is no checkpoint, or one of a family that it does not know."""
 
 
 class TransformersBackend:
@@ -83,7 +94,16 @@ class TransformersBackend:
         try:
             self.processor = AutoProcessor.from_pretrained(self.folder)
             self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            AttributeError,
+            ImportError,
+            SafetensorError,
+        ) as error:
             raise CheckpointError(
                 f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
                 "the folder must hold config, weights, tokenizer and processor files, all complete"
@@ -122,9 +142,6 @@ class TransformersBackend:
         Args:
             requests: one batch.
             max_new_tokens: where an answer is cut.
-
-        Raises:
-            UsageError: the device has too little memory; the message names what to lower.
         """
         started = time.perf_counter()
         inputs = self.inputs(requests)
@@ -133,16 +150,11 @@ class TransformersBackend:
         rules = [SpanGrammar(self.mask_ids, prompt)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            try:
-                tokens = self.model.generate(
-                    **inputs,
-                    generation_config=settings,
-                    logits_processor=LogitsProcessorList(rules),
-                )[:, prompt:]
-            except torch.OutOfMemoryError as error:
-                raise UsageError(
-                    f"out of memory with {len(requests)} prompts of {prompt} tokens; lower --batch-size or --max-pixels"
-                ) from error
+            tokens = self.model.generate(
+                **inputs,
+                generation_config=settings,
+                logits_processor=LogitsProcessorList(rules),
+            )[:, prompt:]
         done = time.perf_counter()
         seconds = {
             "encode": (encoded - started) / len(requests),

@@ -15,7 +15,7 @@ from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
 from samtok_eval.reports.table import absences
-from samtok_eval.run_store import RunFolder, read_predictions, read_records
+from samtok_eval.run_store import RunFolder, read_own_predictions, read_records
 from samtok_eval.task import Task, load_tasks
 
 
@@ -61,7 +61,7 @@ class ScoredRun:
 
     def predictions(self) -> dict[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""
-        return {p.id: p for p in read_predictions(RunFolder(self.run.path).parts())}
+        return read_own_predictions(RunFolder(self.run.path).parts())
 
 
 def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
