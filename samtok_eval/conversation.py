@@ -44,15 +44,15 @@ def messages(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode) ->
     found: list[Message] = []
     for turn in turns:
         parts: list[str | NDArray[np.uint8]] = [] if found else [image]
+        said: list[str] = []
         for part in turn.parts:
             if isinstance(part, Crop):
+                parts += ["".join(said)] if said else []
                 parts.append(as_jpeg(cut_picture(image, part)))
-                continue
-            text = part if isinstance(part, str) else words[part]
-            if parts and isinstance(parts[-1], str):
-                parts[-1] += text
+                said = []
             else:
-                parts.append(text)
+                said.append(part if isinstance(part, str) else words[part])
+        parts += ["".join(said)] if said else []
         found.append(Message(turn.role, tuple(parts)))
     return tuple(found)
 

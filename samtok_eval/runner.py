@@ -8,7 +8,6 @@ error, and the run goes on until more than `max_errors` have failed. The same ru
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -239,11 +238,16 @@ def _with_answer(request: Request, turn: int, answer: str) -> Request:
     own = [answer[span.start : span.end] for span in parse(answer)]
     swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right))}
 
-    # All at once: own words may be those of another right mask.
-    known = re.compile("|".join(map(re.escape, swaps)) or "(?!)")
-
     def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
-        return known.sub(lambda match: swaps[match[0]], part) if isinstance(part, str) else part
+        if not isinstance(part, str):
+            return part
+        # All at once: own words may be those of another right mask.
+        pieces, end = [], 0
+        for span in parse(part):
+            words = part[span.start : span.end]
+            pieces += [part[end : span.start], swaps.get(words, words)]
+            end = span.end
+        return "".join([*pieces, part[end:]])
 
     # Later right answers stay as they are until their own turn, since their mask words are looked up by place.
     later = [

@@ -17,7 +17,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from samtok_eval.masks import MAX_PIXELS, Rle
 from samtok_eval.run_store import read_predictions
 from samtok_eval.sample import ImageRef
 from samtok_eval.task import load_tasks
+from tests.support.timing import LINEAR, growth
 
 HUGE = 10**30
 SQUARE = [1, 1, 3, 1, 3, 3, 1, 3]
@@ -252,7 +252,7 @@ def test_checking_a_pickle_takes_time_linear_in_it(tmp_path):
         return path
 
     small, large = file(10_000), file(20_000)
-    assert ratio(lambda: read_plain_pickle(small), lambda: read_plain_pickle(large)) < 3
+    assert growth(lambda: read_plain_pickle(small), lambda: read_plain_pickle(large)) < LINEAR
 
 
 # ---- JSON ----
@@ -435,18 +435,3 @@ def test_every_changed_byte_of_a_picture_is_read_or_refused(tmp_path, ending):
             assert read_image(ImageRef("1", path, 8, 8)).shape == (8, 8, 3)
         except DataError as error:
             assert str(path) in str(error)
-
-
-def ratio(small, large):
-    """How much longer the second takes, at the best of a few tries, so that a busy machine is no failure."""
-    best = math.inf
-    for _ in range(5):
-        times = []
-        for work in (small, large):
-            began = time.process_time()
-            work()
-            times.append(time.process_time() - began)
-        best = min(best, times[1] / max(times[0], 1e-3))
-        if best < 2.5:
-            break
-    return best
