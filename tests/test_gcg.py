@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from functools import partial
 
 import numpy as np
@@ -20,6 +19,7 @@ from samtok_eval.prediction import Prediction
 from samtok_eval.sample import ImageRef, Sample, Target
 from samtok_eval.score import score
 from samtok_eval.task import load_tasks
+from tests.support.timing import LINEAR, growth
 
 HEIGHT, WIDTH = 20, 40
 
@@ -182,15 +182,7 @@ def test_an_answer_of_hundreds_of_masks_is_scored(task):
     ],
 )
 def test_reading_takes_time_in_proportion_to_the_length_of_an_answer(read, piece):
-    def seconds(count):
-        started = time.process_time()
-        read(piece * count)
-        return time.process_time() - started
-
-    read(piece)
-    short, long = (min(seconds(count) for _ in range(3)) for count in (8_000, 64_000))
-    # Quadratic time would be 64 times as much; 8 is what it should be.
-    assert long < 24 * max(short, 1e-3)
+    assert growth(lambda: read(piece * 16_000), lambda: read(piece * 32_000)) < LINEAR
 
 
 def test_the_strict_reading_gives_each_mask_the_phrase_before_it():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -28,6 +27,7 @@ from samtok_eval.training.rewards import (
     span_grade,
     triplet_non_repetition_reward,
 )
+from tests.support.timing import LINEAR, growth
 
 
 def span(first, second):
@@ -253,15 +253,10 @@ def test_released_phrases_run_over_marks_but_not_over_line_breaks(text, phrases)
     [PHRASE_START, PHRASE_END, f"{PHRASE_START}\n", f"{PHRASE_START}a{PHRASE_END}{ONE}", f"{PHRASE_END} ", "\n", ONE],
 )
 def test_time_is_in_proportion_to_the_length_of_the_texts(name, piece):
-    def seconds(count):
-        text = piece * count
-        started = time.process_time()
-        REWARDS[name](text, text)
-        return time.process_time() - started
+    def paid(count):
+        REWARDS[name](piece * count, piece * count)
 
-    short, long = (min(seconds(count) for _ in range(3)) for count in (2_000, 16_000))
-    # 8 times the text: quadratic time would be 64 times as much.
-    assert long < 24 * max(short, 1e-3)
+    assert growth(lambda: paid(8_000), lambda: paid(16_000)) < LINEAR
 
 
 @pytest.mark.parametrize(
