@@ -254,7 +254,7 @@ def served(folder):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen([Path(sys.executable).with_name(line[0]), *line[1:]], env=environment)
     try:
-        for _ in range(240):
+        while True:
             assert server.poll() is None, "transformers serve ended"
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 break
@@ -262,7 +262,7 @@ def served(folder):
         yield port
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait()
 
 
 class Interruption(LogFile):

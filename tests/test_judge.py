@@ -81,7 +81,7 @@ def test_errors_between_replies_lose_no_reply(endpoint, tmp_path):
 def test_a_reply_is_on_disk_before_the_next_one_comes(endpoint, tmp_path):
     record = tmp_path / "r.jsonl"
     gate = threading.Event()
-    endpoint.behave = lambda prompt: "yes" if prompt != "slow" or gate.wait(60) else 500
+    endpoint.behave = lambda prompt: "yes" if prompt != "slow" or gate.wait(600) else 500
     judge = OpenAIJudge(endpoint.url, "j", record)
     asking = threading.Thread(target=judge.replies, args=(["slow", *map(str, range(PARALLEL))],))
     asking.start()
@@ -148,7 +148,7 @@ def test_a_judge_that_is_down_is_found_out_soon_and_leaves_everything_open(caplo
 
 def test_a_judge_that_is_too_slow_leaves_the_prompt_open(endpoint, caplog):
     gate = threading.Event()
-    endpoint.behave = lambda prompt: "late" if gate.wait(60) else 500
+    endpoint.behave = lambda prompt: "late" if gate.wait(600) else 500
     assert OpenAIJudge(endpoint.url, "x", None, timeout=0.1, retries=0).replies(["a"]) == {}
     gate.set()
     assert "Timeout" in caplog.text
@@ -199,7 +199,7 @@ def test_replies_survive_a_kill_in_the_middle(endpoint, scoring, tmp_path):
     command, total = scoring
     gate, out = threading.Event(), tmp_path / "out"
     served = iter(range(total))
-    endpoint.behave = lambda prompt: "A" if next(served) < total // 2 or gate.wait(300) else 500
+    endpoint.behave = lambda prompt: "A" if next(served) < total // 2 or gate.wait(600) else 500
     process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     record = out / "judge_replies.jsonl"
     while not record.exists() or record.read_text().count("\n") < total // 2:

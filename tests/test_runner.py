@@ -151,9 +151,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_metrics(demo_root, tmp_path
     process = subprocess.Popen(
         [*CLI, *words, "--out", str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
     lines = 0
-    while lines < 6 and time.monotonic() < deadline and process.poll() is None:
+    while lines < 6:
+        assert process.poll() is None
         parts = list((tmp_path / "cut").rglob("part-0.jsonl"))
         lines = parts[0].read_text().count("\n") if parts else 0
         time.sleep(0.01)

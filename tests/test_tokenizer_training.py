@@ -163,7 +163,7 @@ def test_two_ranks_learn_what_one_rank_with_their_batches_joined_learns(coco, un
     ]  # fmt: skip
     root = Path(__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = steps_of(unbroken), steps_of(tmp_path / "run")
     assert len(one) == len(two) == 20
