@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from samtok_eval.datasets.segllm import read_conversations
-from samtok_eval.metrics.ratio import Metric, mean_of
-from samtok_eval.metrics.referring import ciou, clusters, giou
+from samtok_eval.metrics.ratio import Metric
+from samtok_eval.metrics.referring import ciou, giou, giou_with_epsilon
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.sample import Sample, Target
@@ -78,8 +78,7 @@ class Interactive(Task):
         """`samtok` counts an empty union as 1 and has epsilons of its own."""
         if protocol == "strict":
             return {"ciou": ciou(records), "giou": giou(records)}
-        terms = [record.inter / (record.union + MEAN_EPSILON) + (record.union == 0) for record in records]
-        return {"ciou": ciou(records, SUM_EPSILON), "giou": mean_of(terms, clusters(records))}
+        return {"ciou": ciou(records, SUM_EPSILON), "giou": giou_with_epsilon(records, MEAN_EPSILON)}
 
 
 TASKS = (Interactive(),)

@@ -94,16 +94,7 @@ class TransformersBackend:
         try:
             self.processor = AutoProcessor.from_pretrained(self.folder)
             self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            AttributeError,
-            ImportError,
-            SafetensorError,
-        ) as error:
+        except LOAD_ERRORS as error:
             raise CheckpointError(
                 f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
                 "the folder must hold config, weights, tokenizer and processor files, all complete"
