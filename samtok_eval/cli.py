@@ -35,6 +35,8 @@ cli_finetune.register(train_app)
 cli_grpo.register(train_app)
 
 INTERRUPTED = 130
+MOST_TOLD = 2000
+"""Characters of an error that are shown."""
 ALL = "all"
 """As `--task`: every task, each on its default split."""
 EXTRAS = {
@@ -116,7 +118,9 @@ def _run(program: typer.Typer) -> None:
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    # A message may repeat a value of a file: of any length, and with characters that a terminal obeys.
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split())[:MOST_TOLD])
+    sys.stderr.write(f"error: {line}\n")
 
 
 def _console() -> Console:

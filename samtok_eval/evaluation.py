@@ -347,7 +347,7 @@ def _has_our_lines(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             first = json.loads(next((line for line in file if line.strip()), b"{}"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(first, dict) and "id" in first
 

@@ -17,6 +17,8 @@ from pycocotools import mask as coco
 BOUNDARY_SHARE = 0.02
 """Width of the boundary band as a share of the picture's diagonal (Boundary IoU, arXiv 2103.16562)."""
 MIN_POLYGON_NUMBERS = 6
+BOX_NUMBERS = 4
+"""COCO's library takes so many numbers for a box, which it does not accept in a list."""
 MAX_SIDE = 2**16
 """Of a picture, in pixels; a JPEG cannot have more. COCO's library computes in 32 bits and allocates what it is told
 to, so that every size, run and corner is checked here before it gets there."""
@@ -86,7 +88,7 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
 
 def empty(height: int, width: int) -> Rle:
     """The mask without a foreground pixel."""
-    return _from_dict(coco.encode(np.zeros((height, width), dtype=np.uint8, order="F")))
+    return _from_dict(coco.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width))
 
 
 def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
@@ -184,14 +186,10 @@ def covered_once(segmentation: list[Any], height: int, width: int) -> Rle:
 
 
 def _library_polygons(parts: Sequence[Any]) -> list[list[Any]]:
-    """Lists of numbers as COCO's library understands them: by the length of the first, all are polygons or boxes."""
-    if not all(isinstance(part, list) for part in parts):
-        raise ValueError("the parts of a segmentation must be lists of numbers")
-    if len(parts[0]) > 4:
-        return [part for part in parts if len(part) > 1]
-    if any(len(part) != 4 or not {*map(type, part)} <= {int, float} for part in parts):
-        raise ValueError("a segmentation must consist of polygons, or of boxes of four numbers")
-    return [[x, y, x, y + h, x + w, y + h, x + w, y] for x, y, w, h in parts]
+    """Lists of numbers as COCO's library reads them: what they are is told by the first of them."""
+    if not all(isinstance(part, list) for part in parts) or len(parts[0]) <= BOX_NUMBERS:
+        raise ValueError("a segmentation must be a list of polygons, the first of more than four numbers")
+    return [part for part in parts if len(part) > 1]
 
 
 def picture_size(height: Any, width: Any) -> tuple[int, int]:

@@ -6,9 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -89,6 +91,19 @@ def test_a_batch_that_is_too_large_for_the_machine_is_asked_one_by_one(task, sam
     ids = [name for name, _ in lines(tmp_path)]
     assert small.asked == [ids[:5], *([name] for name in ids[:5]), ids[5:], *([name] for name in ids[5:])]
     assert sorted(ids) == sorted(sample.id for sample in samples)
+
+
+def test_the_memory_of_a_failed_batch_is_free_when_its_samples_are_asked_alone(task, demo_tokenizer, answer):
+    class Hoarding(Oracle):
+        def generate(self, requests, max_new_tokens):
+            if len(requests) > 1:
+                hoard = np.zeros(1000)
+                self.held = weakref.ref(hoard)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            assert self.held() is None
+            return super().generate(requests, max_new_tokens)
+
+    assert answer(Hoarding(task, demo_tokenizer)).errored == 0
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

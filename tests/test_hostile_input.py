@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from samtok_eval import masks
 from samtok_eval.datasets.files import (
@@ -35,6 +36,7 @@ from samtok_eval.datasets.files import (
 )
 from samtok_eval.datasets.psg import read_segments
 from samtok_eval.errors import DataError
+from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.images import read_image
 from samtok_eval.masks import MAX_PIXELS, Rle
 from samtok_eval.run_store import read_predictions
@@ -83,6 +85,30 @@ def test_a_polygon_may_leave_its_picture_a_little():
 
 def test_what_is_inside_a_list_of_polygons_but_no_polygon_is_dropped():
     assert masks.from_segmentation([SQUARE, "x" * 8, None, 7, [[[]]]], 4, 4) == masks.from_segmentation([SQUARE], 4, 4)
+
+
+@pytest.mark.parametrize("parts", [[SQUARE], [SQUARE, [2, 2, 4, 2, 4, 4, 2, 4]], [SQUARE, [1, 1], []], [SQUARE[:5]]])
+def test_parts_are_added_up_as_coco_reads_them(parts):
+    total = coco.decode(coco.frPyObjects([part for part in parts if part], 4, 5)).sum(axis=2)
+    assert (masks.decode(masks.covered_once(parts, 4, 5)) == (total == 1)).all()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[[1, 1]], [[]], [[1, 1, 2]], [[1, 1, 2, 2]], [[1, 1, 2, 2], SQUARE], [SQUARE, "x"], [7], [[*SQUARE, 1e15]],
+     [[*SQUARE, 1e9, 1]], ["abcdefg"],
+     [[*SQUARE, "2"]], [[*SQUARE, HUGE]], [[*SQUARE, math.nan]]],
+)  # fmt: skip
+def test_parts_that_coco_must_not_be_given_are_refused(parts):
+    with pytest.raises(ValueError, match=r"polygon|segmentation"):
+        masks.covered_once(parts, 4, 5)
+
+
+def test_an_empty_mask_of_the_largest_picture_costs_nothing():
+    # Days, if its pixels were looked at.
+    for _ in range(10_000):
+        assert masks.area(masks.empty(2**14, 2**14)) == 0
+    assert masks.empty(3, 5) == masks.encode(np.zeros((3, 5), dtype=bool))
 
 
 SIDES = [0, -1, 1.5, HUGE, -HUGE, math.nan, math.inf, "4", True, None, [4], 2**16 + 1]
@@ -382,6 +408,26 @@ def test_references_that_hold_themselves_many_times_over_are_refused(demo_root, 
         path.write_bytes(pickle.dumps(damaged))
         with pytest.raises(DataError, match="not a refs file"):
             load_tasks()["refcoco"].read(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"id": ' * 100_000, '{"id": "1", "text": "x", "seconds": {"a": ' + "9" * 5000 + "}}"]
+)
+def test_predictions_that_cannot_be_read_are_one_line_of_error(demo_root, tmp_path, line):
+    path = tmp_path / "theirs.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(DataError, match=r"theirs\.jsonl"):
+        score_file(RunOptions(task="gres", data_root=str(demo_root), out=tmp_path / "out"), path)
+
+
+def test_an_error_is_one_line_of_bounded_length_that_no_terminal_obeys(demo_root, tmp_path):
+    path = tmp_path / "\x1b]0;title\x07\u202e.jsonl"
+    path.write_text(json.dumps({"id": "1", "x" * 10_000: "text"}) + "\n")
+    words = ["score", "--task", "gres", "--data-root", demo_root, "--out", tmp_path / "out", "--predictions", path]
+    done = bounded("from samtok_eval.cli import main; main()", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/\\x1b]0;title\\x07\\u202e.jsonl:1: xxx")
+    assert len(done.stderr) < 2100 and done.stderr.count("\n") == 1
 
 
 # ---- pictures ----

@@ -124,11 +124,15 @@ def read_segments(path: Path, height: int, width: int) -> NDArray[np.uint32]:
                 raise DataError(
                     f"{path} is {size}, its annotations say {height}x{width}; they are of different releases"
                 )
-            channels = np.asarray(file.convert("RGB")).astype(np.uint32)
+            channels = np.asarray(file.convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing; unpack COCO's panoptic annotations (panoptic_annotations_trainval2017.zip) there"
         ) from error
     except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}); unpack it again") from error
-    return np.asarray(channels[..., 0] + channels[..., 1] * 256 + channels[..., 2] * 65536, dtype=np.uint32)
+    ids = np.zeros(channels.shape[:2], dtype=np.uint32)
+    # One channel at a time: the largest pictures have a hundred million pixels.
+    for i in range(3):
+        ids |= channels[..., i].astype(np.uint32) << np.uint32(8 * i)
+    return ids

@@ -36,7 +36,7 @@ def read_curves(log: Path, fields: Sequence[str]) -> dict[str, Curve]:
     """
     try:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{log} is not a readable training log ({error}); give a training_log.jsonl") from error
     if not lines or not all(isinstance(line, dict) and "step" in line for line in lines):
         raise DataError(f"{log}: expected one object with `step` on every line; give a training_log.jsonl")

@@ -183,7 +183,7 @@ def read_result(path: Path) -> ResultFile:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable JSON file ({error}); submit the run again") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is not int:

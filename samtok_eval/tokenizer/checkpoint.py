@@ -83,7 +83,7 @@ def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dty
 def _read_json(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}); copy the checkpoint again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")

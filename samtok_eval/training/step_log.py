@@ -31,7 +31,7 @@ def lines_until(path: Path, step: int) -> list[dict[str, Any]]:
             line = json.loads(text)
             if line["step"] <= step:
                 found.append(line)
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             break
     return found
 
