@@ -47,13 +47,14 @@ class Rle(NamedTuple):
             ValueError: not such an object, or its runs do not fill the size.
         """
         try:
-            sides, counts = value["size"], value["counts"]
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError("an RLE must be {'size': [h, w], 'counts': ...}, these keys are not there") from error
+            (height, width), counts = value["size"], value["counts"]
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            expected = "{'size': [h, w], 'counts': ...}, the RLE's size two whole numbers"
+            raise ValueError(f"an RLE must be {expected}; got {reprlib.repr(value)}") from error
         try:
-            height, width = picture_size(*sides)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"an RLE's size must be [height, width], got {reprlib.repr(sides)}: {error}") from error
+            height, width = picture_size(height, width)
+        except ValueError as error:
+            raise ValueError(f"an RLE's size must be that of a picture: {error}") from error
         if isinstance(counts, list):
             if not {*map(type, counts)} <= {int}:
                 raise ValueError("the runs of an RLE must be whole numbers")
