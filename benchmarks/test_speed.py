@@ -54,7 +54,7 @@ def test_batching_and_grouping_make_a_run_at_least_three_times_as_fast(benchmark
     def seconds(name: str, **more: object) -> float:
         run = evaluate("gres", **options, **more, out=tmp_path / name)
         runs[name] = run
-        return float(run.manifest["times"]["predict_seconds"])
+        return float(run.manifest.times.predict_seconds)
 
     runs: dict = {}
     seconds("warm-up")

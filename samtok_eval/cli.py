@@ -391,7 +391,7 @@ def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report
 def _check_judged(runs: Sequence[Run]) -> None:
     """Raise `IncompleteRunError` when a judge owes replies; what came is kept, and the metrics are left out."""
     for run in runs:
-        owed, judge = run.metrics["counters"]["open_prompts"], run.manifest["settings"].get("judge") or ""
+        owed, judge = run.metrics["counters"]["open_prompts"], run.manifest.settings.judge or ""
         if owed and judge.startswith("replay:"):
             raise IncompleteRunError(f"{owed} prompts are not in {judge}; ask a judge with --judge openai:URL#NAME")
         if owed:
@@ -402,7 +402,7 @@ def _check_absent(runs: Sequence[Run]) -> None:
     """Raise `IncompleteRunError` when a metric could not be computed."""
     from samtok_eval.reports.table import absences
 
-    lacking = list(dict.fromkeys(f"{run.manifest['task']} without {line}" for run in runs for line in absences(run)))
+    lacking = list(dict.fromkeys(f"{run.manifest.task} without {line}" for run in runs for line in absences(run)))
     if lacking:
         raise IncompleteRunError(f"--strict-metrics: {'; '.join(lacking)}; then `score` the run folders")
 

@@ -14,22 +14,34 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
 import samtok_eval
 from samtok_eval.datasets.files import read_json, read_json_lines
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.manifest import read_manifest, read_object
 from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
+from samtok_eval.run.manifest import (
+    COMPLETE,
+    FOREIGN,
+    Dataset,
+    Manifest,
+    Model,
+    Scoring,
+    Settings,
+    Times,
+    read_manifest,
+    read_object,
+)
+from samtok_eval.run.settings import DEMO, RunOptions, recorded, settings_of_scoring
 from samtok_eval.run_store import (
     SCHEMA_VERSION,
     RunFolder,
@@ -41,48 +53,16 @@ from samtok_eval.run_store import (
 )
 from samtok_eval.sample import Sample
 from samtok_eval.score import NOT_PROTOCOLS, score
-from samtok_eval.signature import run_key, scoring_key, signature
+from samtok_eval.signature import run_key, sealed
 from samtok_eval.task import Task, find_task, load_tasks
 
 if TYPE_CHECKING:
     from samtok_eval.models.select import ModelOptions
+    from samtok_eval.runner import PredictSettings
 
-DEMO = "demo"
-COMPLETE = "complete"
-"""State of a run that was answered and scored."""
+__all__ = ["Run", "RunOptions", "evaluate", "load_run", "read_samples", "run", "score_file", "tasks"]
 RUN_ID_LENGTH = 12
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
-
-
-class RunOptions(BaseModel):
-    """Every setting of one run, with its default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    split: str | None = None
-    model: str = DEMO
-    data_root: str = DEMO
-    out: Path = Path("runs")
-    protocols: tuple[str, ...] | None = None
-    limit: int | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, gt=0)
-    max_new_tokens: int | None = Field(default=None, gt=0)
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = Field(default=0, ge=0)
-    history: Literal["gt", "pred"] = "gt"
-    judge: str | None = None
-    reference_codes: Path | None = None
-    prompt: str | None = None
-    tokenizer: str | None = None
-    min_pixels: int | None = Field(default=None, gt=0)
-    max_pixels: int | None = Field(default=None, gt=0)
-    constrained: bool = False
-    group_pictures: bool = True
-    max_errors: int = Field(default=0, ge=0)
-    fresh: bool = False
-    tasks_dirs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +70,7 @@ class Run:
     """A run folder that has been read."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def values(self, protocol: str) -> dict[str, dict[str, Any]]:
@@ -116,8 +96,8 @@ def load_run(path: str | Path) -> Run:
     if not folder.manifest.is_file():
         raise DataError(f"{folder.manifest} is missing; {path} is not a finished run folder")
     manifest = read_manifest(folder.manifest)
-    if manifest["state"] != COMPLETE:
-        raise IncompleteRunError(f"{path} is {manifest['state']}, not {COMPLETE}; run the same command again")
+    if manifest.state != COMPLETE:
+        raise IncompleteRunError(f"{path} is {manifest.state}, not {COMPLETE}; run the same command again")
     return Run(folder.path, manifest, read_object(folder.metrics))
 
 
@@ -162,38 +142,31 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
         max_errors=options.max_errors,
         history=options.history,
     )
-    manifest = _manifest(
-        task, split, samples, options, chosen, backend.identity(), tokenizer_sha256(tokenizer), settings
-    )
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
-    manifest["model"]["name"] = name
+    manifest = _manifest(
+        task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
+        tokenizer_sha256(tokenizer), settings,
+    )  # fmt: skip
     # Refused before hours of answering, not after.
-    _references(manifest["settings"], manifest)
-    folder = _folder(options, task, split, name, manifest)
-    _save_manifest(folder, manifest, state="predicting")
+    _references(manifest)
+    folder = _folder(options, task, split, manifest)
+    manifest = _saved(folder, manifest.replace(run_id=folder.path.name))
     started = time.perf_counter()
     with Progress(f"{task.metadata.name}:{split} {name}", console or Console(quiet=True)) as progress:
         counts = predict(task, samples, backend, tokenizer, folder, settings, progress)
-    seconds = time.perf_counter() - started
-    manifest["counters"] = {
-        "predicted": counts.predicted,
-        "done_before": counts.done_before,
-        "errored": counts.errored,
-    }
-    manifest["times"] |= {"predict_seconds": round(seconds, 3), "finished": _now()}
-    _save_manifest(folder, manifest, state="predicted")
+    seconds = round(time.perf_counter() - started, 3)
+    times = Times(started=manifest.times.started, predict_seconds=seconds, finished=_now())
+    manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
     if not scoring:
         return Run(folder.path, manifest)
-    return score_into(task, samples, folder, manifest, options.protocols, options.seed)
+    return score_into(task, samples, folder, manifest)
 
 
 def score_into(
     task: Task,
     samples: Sequence[Sample],
     folder: RunFolder,
-    manifest: dict[str, Any],
-    protocols: Sequence[str] | None,
-    seed: int,
+    manifest: Manifest,
     predictions: Sequence[Path] | None = None,
 ) -> Run:
     """Score a run folder's predictions, or given files, and write records, metrics and manifest there.
@@ -202,40 +175,34 @@ def score_into(
         task: the rules.
         samples: everything that was to be answered.
         folder: where to write.
-        manifest: of the answers.
-        protocols: all of the task's by default.
-        seed: of the bootstrap.
+        manifest: of the answers, with the settings of the scoring.
         predictions: files to read, the folder's own by default.
     """
-    answers = _read_answers(task, folder.parts() if predictions is None else predictions, own="run_key" in manifest)
-    settings = manifest["settings"]
+    own = manifest.run_key is not None
+    answers = _read_answers(task, folder.parts() if predictions is None else predictions, own)
+    settings = manifest.settings
+    seed = settings.seed_of_statistics
     scored = score(
         task,
         samples,
         answers,
         seed,
-        protocols,
-        settings.get("judge"),
+        settings.protocols,
+        settings.judge,
         folder.path / "judge_replies.jsonl",
-        _references(settings, manifest),
+        _references(manifest),
     )
     for name, content in scored.exports.items():
         write_json(folder.path / "official_format" / name, content)
     write_records(folder.records, scored.records)
     write_json(folder.metrics, scored.metrics)
-    manifest["counters"] = manifest["counters"] | scored.metrics["counters"]
-    version = task.metadata.version
-    manifest["scoring"] = {"samtok_eval": samtok_eval.__version__, "task_version": version, "seed": seed}
+    manifest = manifest.replace(
+        state=COMPLETE,
+        counters=manifest.counters | scored.metrics["counters"],
+        scoring=Scoring(samtok_eval=samtok_eval.__version__, task_version=task.metadata.version, seed=seed),
+    )
     manifest = sealed(manifest, [name for name in scored.metrics if name not in NOT_PROTOCOLS])
-    _save_manifest(folder, manifest, state=COMPLETE)
-    return Run(folder.path, manifest, scored.metrics)
-
-
-def sealed(manifest: Mapping[str, Any], protocols: Sequence[str]) -> dict[str, Any]:
-    """A manifest with the key of its scores and a signature per protocol, both of which follow from the rest of it."""
-    scoring = {**manifest["scoring"], "key": scoring_key(manifest)}
-    found = {**manifest, "scoring": scoring}
-    return {**found, "signature": {name: signature(found, name) for name in protocols}}
+    return Run(folder.path, _saved(folder, manifest), scored.metrics)
 
 
 def score_file(options: RunOptions, predictions: Path) -> Run:
@@ -253,46 +220,43 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     task = find_task(load_tasks(options.tasks_dirs), options.task)
     split, limit = options.split, options.limit
     if origin:
-        if origin["task"] != options.task:
-            raise UsageError(
-                f"{predictions} holds predictions for {origin['task']}, not {options.task}; correct --task"
-            )
-        split = split or origin["split"]
-        limit = limit or origin["settings"]["limit"]
-        task = task.asked_with(origin["settings"].get("prompt"))
+        if origin.task != options.task:
+            raise UsageError(f"{predictions} holds predictions for {origin.task}, not {options.task}; correct --task")
+        split = split or origin.split
+        limit = limit or origin.settings.limit
+        task = task.asked_with(origin.settings.prompt)
     split = task.check_split(split)
     task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)
     if origin:
         _check_same_data(task, samples, options.data_root, origin, predictions)
-    manifest = origin or _foreign_manifest(task, split, samples, options, predictions.stem, paths)
-    manifest["settings"] = manifest["settings"] | {"limit": limit, "data_root": options.data_root}
-    manifest["settings"] |= options.model_dump(mode="json", include={"judge", "reference_codes"})
-    return score_into(task, samples, RunFolder(options.out), manifest, options.protocols, options.seed, paths)
+    manifest = origin or _foreign_manifest(task, split, samples, options, predictions, paths)
+    changes = {"limit": limit, "data_root": options.data_root, **settings_of_scoring(options)}
+    passed = {name for name in manifest.passed if name not in changes}
+    passed |= {name for name in options.model_fields_set if name in changes}
+    passed |= {"statistics_seed"} if "seed" in options.model_fields_set else set()
+    manifest = manifest.replace(settings=manifest.settings.model_copy(update=changes), passed=tuple(sorted(passed)))
+    return score_into(task, samples, RunFolder(options.out), manifest, paths)
 
 
-def _check_same_data(
-    task: Task, samples: Sequence[Sample], root: str, origin: Mapping[str, Any], predictions: Path
-) -> None:
+def _check_same_data(task: Task, samples: Sequence[Sample], root: str, origin: Manifest, predictions: Path) -> None:
     """Refuse to score a run's answers as answers to other questions.
 
     Raises:
         DataError: other questions or targets than those of the run.
     """
-    then, now = origin["dataset"]["sha256"], samples_sha256(samples)
+    then, now = origin.dataset.sha256, samples_sha256(samples)
     if then != now:
         raise DataError(
-            f"{predictions} answers {origin['dataset']['samples']} questions with hash {then[:8]} (version "
-            f"{origin['task_version']} of {task.metadata.name}), --data-root {root} has {len(samples)} with {now[:8]} "
+            f"{predictions} answers {origin.dataset.samples} questions with hash {then[:8]} (version "
+            f"{origin.task_version} of {task.metadata.name}), --data-root {root} has {len(samples)} with {now[:8]} "
             f"(version {task.metadata.version}); use the same files and limit, or run again"
         )
 
 
-def _references(settings: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str] | None:
-    if not settings.get("reference_codes"):
-        return None
-    given = Path(settings["reference_codes"])
-    return reference_texts(given, *_prediction_paths(given, "--reference-codes"), manifest)
+def _references(manifest: Manifest) -> dict[str, str] | None:
+    given = manifest.settings.reference_codes
+    return reference_texts(given, *_prediction_paths(given, "--reference-codes"), manifest) if given else None
 
 
 def _read_answers(task: Task, paths: Sequence[Path], own: bool) -> list[Prediction]:
@@ -421,13 +385,12 @@ def _model_options(task: Task, options: RunOptions) -> ModelOptions:
     )
 
 
-def _folder(options: RunOptions, task: Task, split: str, name: str, manifest: dict[str, Any]) -> RunFolder:
-    base = options.out / task.metadata.name / split / slug(name)
-    run_id = manifest["run_key"][:RUN_ID_LENGTH]
+def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:
+    base = options.out / task.metadata.name / split / slug(manifest.model.name)
+    run_id = str(manifest.run_key)[:RUN_ID_LENGTH]
     if options.fresh:
         taken = sum(1 for path in base.glob(f"{run_id}*") if path.is_dir())
         run_id = f"{run_id}-{taken + 1}" if taken else run_id
-    manifest["run_id"] = run_id
     return RunFolder(base / run_id)
 
 
@@ -437,65 +400,68 @@ def _manifest(
     samples: Sequence[Sample],
     options: RunOptions,
     chosen: ModelOptions,
-    identity: dict[str, Any],
+    model: Model,
     tokenizer_hash: str,
-    settings: Any,
-) -> dict[str, Any]:
-    dataset = {
-        "root": options.data_root,
-        "samples": len(samples),
-        "images": len({sample.image.id for sample in samples}),
-        "sha256": samples_sha256(samples),
-        "images_sha256": images_sha256(samples),
-    }
-    effective = options.model_dump(mode="json", exclude={"task", "split", "model", "protocols", "fresh"}) | {
+    settings: PredictSettings,
+) -> Manifest:
+    dataset = Dataset(
+        root=options.data_root,
+        samples=len(samples),
+        images=len({sample.image.id for sample in samples}),
+        sha256=samples_sha256(samples),
+        images_sha256=images_sha256(samples),
+    )
+    effective = {
         "device": chosen.device_name(),
         "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
         "max_new_tokens": settings.max_new_tokens,
     }
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "task": task.metadata.name,
-        "task_version": task.metadata.version,
-        "split": split,
-        "model": {"name": options.model, "identity": identity},
-        "tokenizer_sha256": tokenizer_hash,
-        "prompt": task.prompt.id if task.prompt else "none",
-        "template": task.prompt.template if task.prompt else "",
-        "dataset": dataset,
-        "settings": effective,
-        "passed": sorted(options.model_fields_set),
-        "packages": _versions(),
-        "samtok_eval": samtok_eval.__version__,
-        "git_commit": _git_commit(),
-        "hardware": _hardware(chosen.device_name()),
-        "times": {"started": _now()},
-        "counters": {},
-    }
-    return {**manifest, "run_key": run_key(manifest)}
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        state="predicting",
+        task=task.metadata.name,
+        task_version=task.metadata.version,
+        split=split,
+        model=model,
+        tokenizer_sha256=tokenizer_hash,
+        prompt=task.prompt.id if task.prompt else "none",
+        template=task.prompt.template if task.prompt else "",
+        dataset=dataset,
+        settings=Settings(**recorded(options) | effective),
+        passed=tuple(sorted(options.model_fields_set)),
+        packages=_versions(),
+        samtok_eval=samtok_eval.__version__,
+        git_commit=_git_commit(),
+        hardware=_hardware(chosen.device_name()),
+        times=Times(started=_now()),
+        counters={},
+    )
+    return manifest.replace(run_key=run_key(manifest))
 
 
 def _foreign_manifest(
-    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, name: str, paths: Sequence[Path]
-) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "task": task.metadata.name,
-        "task_version": task.metadata.version,
-        "split": split,
-        "model": {"name": name, "identity": {"predictions_sha256": _files_sha256(paths)}},
-        "tokenizer_sha256": None,
-        "prompt": "foreign",
-        "dataset": {"root": options.data_root, "samples": len(samples), "sha256": samples_sha256(samples)},
-        "settings": options.model_dump(mode="json", exclude={"task", "split", "model", "protocols", "fresh"}),
-        "passed": sorted(options.model_fields_set),
-        "samtok_eval": samtok_eval.__version__,
-        "times": {"started": _now()},
-        "counters": {},
-    }
+    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, given: Path, paths: Sequence[Path]
+) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        state="predicted",
+        task=task.metadata.name,
+        task_version=task.metadata.version,
+        split=split,
+        model=Model(name=given.stem, identity={"predictions_sha256": _files_sha256(paths)}),
+        tokenizer_sha256=None,
+        prompt=FOREIGN,
+        predictions=str(given),
+        dataset=Dataset(root=options.data_root, samples=len(samples), sha256=samples_sha256(samples)),
+        settings=Settings(**recorded(options)),
+        passed=tuple(sorted(options.model_fields_set)),
+        samtok_eval=samtok_eval.__version__,
+        times=Times(started=_now()),
+        counters={},
+    )
 
 
-def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], dict[str, Any] | None]:
+def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], Manifest | None]:
     """Files to read, and the manifest of the run they belong to."""
     if not given.exists():
         raise DataError(f"{option} {given} does not exist; give a predictions file or a run folder")
@@ -510,7 +476,7 @@ def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[
     raise DataError(f"{option} {given} holds neither *.jsonl nor *.json; give predictions or a run folder")
 
 
-def _run_manifest(folders: Sequence[Path]) -> dict[str, Any] | None:
+def _run_manifest(folders: Sequence[Path]) -> Manifest | None:
     """The first manifest of a run; a file of another program that has the name is none."""
     for path in (folder / "manifest.json" for folder in folders):
         if path.is_file():
@@ -540,8 +506,9 @@ def images_sha256(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _save_manifest(folder: RunFolder, manifest: dict[str, Any], state: str) -> None:
-    write_json(folder.manifest, manifest | {"state": state})
+def _saved(folder: RunFolder, manifest: Manifest) -> Manifest:
+    write_json(folder.manifest, manifest.to_json())
+    return manifest
 
 
 def _files_sha256(paths: Sequence[Path]) -> str:

@@ -139,12 +139,13 @@ def make_run(demo_root: Path, tmp_path: Path):
 
 def edit_manifest(folder, change):
     """Change a run's manifest and make its key and signatures anew, as if the run had been made so."""
-    from samtok_eval.evaluation import sealed
+    from samtok_eval.run.manifest import manifest_of
+    from samtok_eval.signature import sealed
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
-    path.write_text(json.dumps(sealed(manifest, list(manifest["signature"]))))
+    path.write_text(json.dumps(sealed(manifest_of(manifest), manifest["signature"]).to_json()))
 
 
 def right(sample):

@@ -114,7 +114,7 @@ def test_a_folder_of_the_benchmarks_files_is_read_whatever_else_lies_there(score
     (folder.parent / "manifest.json").write_text('["another program"]')
     run = scored("region_vqa", folder)
     assert run.values("official")["accuracy"]["value"] == 1
-    assert run.manifest["model"]["name"] == "GAR-1B"
+    assert run.manifest.model.name == "GAR-1B"
 
 
 def test_two_folders_of_predictions_have_two_signatures(scored, demo_root, tmp_path):
@@ -124,7 +124,7 @@ def test_two_folders_of_predictions_have_two_signatures(scored, demo_root, tmp_p
         folder.mkdir()
         rows = json.loads((demo_root / "gar_bench" / "GAR-Bench-VQA.json").read_text())
         (folder / "outputs.jsonl").write_text(as_lines({"image": r["image"], "model_output": answer} for r in rows))
-        hashes.add(scored("region_vqa", folder).manifest["model"]["identity"]["predictions_sha256"])
+        hashes.add(scored("region_vqa", folder).manifest.model.identity["predictions_sha256"])
     assert len(hashes) == 2
 
 

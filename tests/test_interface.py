@@ -19,6 +19,7 @@ from samtok_eval import evaluate
 from samtok_eval.cli import app
 from samtok_eval.evaluation import RunOptions
 from samtok_eval.reports.result_file import result_of
+from samtok_eval.run.manifest import manifest_of
 from samtok_eval.signature import run_key, scoring_key, signature, signature_dict
 
 GOLDEN = Path(__file__).parent / "golden" / "interface"
@@ -123,7 +124,7 @@ def test_files_of_a_run_keep_their_keys(run):
 
 def test_a_demo_run_keeps_its_run_key_and_signatures(run):
     before, now = frozen(f"manifest_{run.path.parent.name}"), json.loads((run.path / "manifest.json").read_text())
-    assert run_key(now | {name: before[name] for name in MOVING}) == before["run_key"]
+    assert run_key(manifest_of(now | {name: before[name] for name in MOVING})) == before["run_key"]
     assert {name: masked(text) for name, text in now["signature"].items()} == {
         name: masked(text) for name, text in before["signature"].items()
     }
@@ -131,10 +132,11 @@ def test_a_demo_run_keeps_its_run_key_and_signatures(run):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_keys_and_signatures_of_a_kept_manifest_still_follow_from_it(model):
-    manifest = frozen(f"manifest_{model}")
-    assert run_key(manifest) == manifest["run_key"]
-    assert scoring_key(manifest) == manifest["scoring"]["key"]
-    for protocol, told in manifest["signature"].items():
+    content = frozen(f"manifest_{model}")
+    manifest = manifest_of(content)
+    assert run_key(manifest) == content["run_key"]
+    assert scoring_key(manifest) == content["scoring"]["key"]
+    for protocol, told in content["signature"].items():
         assert signature(manifest, protocol) == told
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 MAX_CHECKPOINT_BYTES = 12_000_000
 LAYERS = (
     ("sample", "prediction", "masks", "errors", "mask_tokens", "prompts", "images", "hub", "regions", "conversation"),
-    ("append_log", "datasets", "manifest", "metrics", "tokenizer", "models", "task", "run_store"),
+    ("append_log", "datasets", "metrics", "tokenizer", "models", "task", "run", "run_store"),
     ("statistics", "slices"),
     ("score", "signature", "progress", "runner"),
     ("evaluation",),

@@ -65,7 +65,7 @@ def kinds_table(samples: Sequence[Sample], runs: Sequence[Run]) -> str:
             scores.append(metrics["giou"]["value"])
         values = [*scores, blind[kind]["random instance"], blind[kind]["all instances"]]
         rows.append([kind, int(blind[kind]["n"]), *(f"{100 * value:.1f}" for value in values)])
-    columns = ["kind", "n", *(run.manifest["model"]["name"] for run in runs), "random instance", "all instances"]
+    columns = ["kind", "n", *(run.manifest.model.name for run in runs), "random instance", "all instances"]
     return "gIoU x 100 by kind of expression (protocol strict)\n\n" + tabulate(rows, columns, disable_numparse=True)
 
 

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import parse
 from samtok_eval.metrics.ratio import Ratio, mean_of
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.run.manifest import Manifest
 from samtok_eval.run_store import read_predictions
 
 NAME = "token_match"
@@ -80,9 +80,7 @@ def token_match_metric(records: Sequence[Record]) -> dict[str, Ratio]:
     return {NAME: mean_of(values, [record.image_id for record in records], told)}
 
 
-def reference_texts(
-    given: Path, parts: Sequence[Path], origin: Mapping[str, Any] | None, manifest: Mapping[str, Any]
-) -> dict[str, str]:
+def reference_texts(given: Path, parts: Sequence[Path], origin: Manifest | None, manifest: Manifest) -> dict[str, str]:
     """Right answers by sample id, as an oracle run wrote them.
 
     Args:
@@ -101,11 +99,11 @@ def reference_texts(
     return {p.id: p.text for p in read_predictions(parts) if p.text is not None}
 
 
-def _check_origin(given: Path, origin: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    if origin["model"]["identity"].get("model") != "oracle":
-        raise UsageError(f"--reference-codes {given}: expected a run of --model oracle, got {origin['model']['name']}")
+def _check_origin(given: Path, origin: Manifest, manifest: Manifest) -> None:
+    if origin.model.kind != "oracle":
+        raise UsageError(f"--reference-codes {given}: expected a run of --model oracle, got {origin.model.name}")
     for what in ("task", "split", "tokenizer_sha256"):
-        mine, theirs = manifest[what], origin[what]
+        mine, theirs = getattr(manifest, what), getattr(origin, what)
         if None not in (mine, theirs) and mine != theirs:
             raise UsageError(f"--reference-codes {given}: its {what} is {theirs}, not {mine}; run the oracle likewise")
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from samtok_eval.errors import UsageError
-from samtok_eval.evaluation import DEMO
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.reports.leaderboard import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
 from samtok_eval.reports.table import metric_order
+from samtok_eval.run.settings import DEMO
 from samtok_eval.signature import differences
 from samtok_eval.slices import sliced
 from samtok_eval.statistics import Difference, compare_metrics, holm
@@ -101,10 +101,10 @@ class Comparison:
         """Everything but the records."""
         manifests = [run.run.manifest for run in self.runs]
         return {
-            "task": manifests[0]["task"],
-            "split": manifests[0]["split"],
+            "task": manifests[0].task,
+            "split": manifests[0].split,
             "seed": self.seed,
-            "runs": [{"model": m["model"]["name"], "signature": m["signature"]} for m in manifests],
+            "runs": [{"model": m.model.name, "signature": m.signature} for m in manifests],
             "warnings": self.warnings,
             "cells": [asdict(cell) for cell in self.cells],
             "sample_metric": self.sample_metric,
@@ -187,9 +187,8 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
     Raises:
         UsageError: nothing was published for this task and split, or the runs are of the demo.
     """
-    manifest = run.run.manifest
     task, split = run.task.metadata.name, run.split
-    if manifest["dataset"]["root"] == DEMO:
+    if run.run.manifest.dataset.root == DEMO:
         raise UsageError("published numbers are about the benchmark, these runs about the demo; compare real runs")
     titles = {card(metric).title.casefold(): metric for metric in metrics}
     rows = [row for row in published_for(task, split, method) if row.metric.casefold() in titles]
@@ -204,9 +203,9 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
 def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:
     """What else than the model differs, samples that were scored without an answer, and each run's notes."""
     found = []
-    first = runs[0].run.manifest["signature"][protocols[0]]
+    first = runs[0].run.manifest.signature[protocols[0]]
     for run in runs[1:]:
-        signature = run.run.manifest["signature"].get(protocols[0], "")
+        signature = run.run.manifest.signature.get(protocols[0], "")
         for name, (one, other) in differences(first, signature).items():
             found.append(f"{run.name} differs from {runs[0].name} in {name}: {other} instead of {one}")
     for run in runs:

@@ -251,7 +251,7 @@ def _paired(first: ScoredRun, second: ScoredRun, tolerances: Tolerances, protoco
     answers = [run.predictions() for run in (first, second)]
     at_hand = bool(answers[0]) and answers[0].keys() == answers[1].keys()
     told = sample_metric(first, name)
-    signatures = [run.run.manifest["signature"][name] for run in (first, second)]
+    signatures = [run.run.manifest.signature[name] for run in (first, second)]
     return GateResult(
         task=task.metadata.name,
         split=first.split,

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.evaluation import COMPLETE, Run
+from samtok_eval.evaluation import Run
 from samtok_eval.reports.leaderboard_layout import LAYOUTS
 from samtok_eval.reports.leaderboard_page import html_page
 from samtok_eval.reports.leaderboard_table import Section, sections
 from samtok_eval.reports.leaderboard_text import GENERATED, csv_text, json_text, latex, markdown, section_slug
 from samtok_eval.reports.published_file import PublishedValue, read_published
 from samtok_eval.reports.result_file import default_split, read_result, read_results, result_of
+from samtok_eval.run.manifest import COMPLETE
 from samtok_eval.run_store import write_json, write_text
 from samtok_eval.task import Task, load_tasks
 
@@ -98,10 +99,10 @@ def check_complete(run: Run) -> None:
     Raises:
         IncompleteRunError: what is missing, and what to do.
     """
-    state = run.manifest.get("state")
+    state = run.manifest.state
     if state != COMPLETE:
         raise IncompleteRunError(f"{run.path}: expected a complete run, got one that is {state}; finish it first")
-    limit = run.manifest["settings"].get("limit")
+    limit = run.manifest.settings.limit
     if limit is not None:
         raise IncompleteRunError(f"{run.path} holds the first {limit} samples only; run it without --limit")
     counters = run.metrics["counters"]

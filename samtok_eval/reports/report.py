@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.evaluation import read_samples, samples_sha256
-from samtok_eval.manifest import read_manifest
 from samtok_eval.mask_tokens import CODEBOOK_SIZE
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
@@ -26,6 +24,8 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
 from samtok_eval.reports.table import metric_order
+from samtok_eval.run.manifest import FOREIGN, Manifest, read_manifest
+from samtok_eval.run.settings import words_of
 from samtok_eval.sample import Region, Sample
 from samtok_eval.signature import HASH_SHOWN
 from samtok_eval.slices import sliced
@@ -256,7 +256,7 @@ def bounds_of(
     return found[0], found[1]
 
 
-def _unfit(mine: Mapping[str, Any], its: Mapping[str, Any], model: str, unknown_fits: bool) -> str | None:
+def _unfit(mine: Manifest, its: Manifest, model: str, unknown_fits: bool) -> str | None:
     """Why a run is no bound of another, None where it is one.
 
     Args:
@@ -265,21 +265,21 @@ def _unfit(mine: Mapping[str, Any], its: Mapping[str, Any], model: str, unknown_
         model: the backend that must have answered.
         unknown_fits: whether a run whose mask tokenizer is not known may have this bound.
     """
-    if its["model"]["identity"].get("model") != model:
-        return f"expected a run of --model {model}, got one of {its['model']['name']}"
-    tokenizer, its_tokenizer = mine["tokenizer_sha256"], its["tokenizer_sha256"]
+    if its.model.kind != model:
+        return f"expected a run of --model {model}, got one of {its.model.name}"
+    tokenizer, its_tokenizer = mine.tokenizer_sha256, its.tokenizer_sha256
     if tokenizer is None and unknown_fits:
         tokenizer = its_tokenizer
-    pictures, its_pictures = (manifest["dataset"].get("images_sha256") for manifest in (mine, its))
+    pictures, its_pictures = (manifest.dataset.images_sha256 for manifest in (mine, its))
     for what, own, other in (
-        ("task", mine["task"], its["task"]),
-        ("split", mine["split"], its["split"]),
-        ("data", mine["dataset"]["sha256"], its["dataset"]["sha256"]),
+        ("task", mine.task, its.task),
+        ("split", mine.split, its.split),
+        ("data", mine.dataset.sha256, its.dataset.sha256),
         ("pictures", pictures or its_pictures, its_pictures or pictures),
         ("mask tokenizer", tokenizer or "unknown", its_tokenizer or "none"),
     ):
         if own != other:
-            return f"its {what} is {other[:HASH_SHOWN]}, that of the run {own[:HASH_SHOWN]}"
+            return f"its {what} is {str(other)[:HASH_SHOWN]}, that of the run {str(own)[:HASH_SHOWN]}"
     return None
 
 
@@ -293,7 +293,7 @@ def _neighbour(run: ScoredRun, model: str, tasks_dirs: Sequence[Path], known: Se
         except DataError:
             # A broken folder is no bound.
             continue
-    candidates.sort(key=lambda pair: str(pair[1]["times"].get("finished", "")), reverse=True)
+    candidates.sort(key=lambda pair: pair[1].times.finished or "", reverse=True)
     for folder, manifest in candidates:
         if _unfit(run.run.manifest, manifest, model, unknown_fits=False) is None:
             try:
@@ -309,22 +309,14 @@ def _neighbour(run: ScoredRun, model: str, tasks_dirs: Sequence[Path], known: Se
 def reproduce(run: ScoredRun) -> str:
     """The command that makes the same run, with what was given and nothing else."""
     manifest = run.run.manifest
-    if manifest["prompt"] == "foreign":
-        name = f"{run.task.metadata.name}:{run.split}"
-        return shlex.join(["samtok-eval", "score", "--task", name, "--predictions", manifest["model"]["name"]])
-    words = ["python", "run_eval.py", "--task", f"{run.task.metadata.name}:{run.split}"]
-    name = manifest["model"]["name"]
-    words += ["--model", name if run.task.needs_language_model else name.removeprefix("tokenizer-of-")]
-    flags = {"group_pictures": "--no-group", "constrained": "--constrained"}
-    for setting in manifest["passed"]:
-        value = manifest["settings"].get(setting)
-        if setting in flags:
-            words.append(flags[setting])
-        elif setting == "tasks_dirs":
-            words += [word for folder in value for word in ("--tasks-dir", str(folder))]
-        elif setting not in ("task", "split", "model", "protocols", "fresh", "out") and value is not None:
-            words += [f"--{setting.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+    task = ["--task", f"{run.task.metadata.name}:{run.split}"]
+    if manifest.prompt == FOREIGN:
+        words = ["samtok-eval", "score", *task, "--predictions", manifest.predictions or manifest.model.name]
+    else:
+        name = manifest.model.name
+        model = name if run.task.needs_language_model else name.removeprefix("tokenizer-of-")
+        words = ["python", "run_eval.py", *task, "--model", model]
+    return shlex.join([*words, *words_of(manifest.settings, manifest.passed)])
 
 
 def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
@@ -334,10 +326,10 @@ def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
         DataError: the data cannot be read, or are others.
     """
     manifest = run.run.manifest
-    settings = manifest["settings"]
-    task = run.task.asked_with(settings.get("prompt"))
-    samples = read_samples(task, run.split, data_root or settings["data_root"], settings.get("limit"))
-    found, expected = samples_sha256(samples), manifest["dataset"]["sha256"]
+    settings = manifest.settings
+    task = run.task.asked_with(settings.prompt)
+    samples = read_samples(task, run.split, data_root or settings.data_root, settings.limit)
+    found, expected = samples_sha256(samples), manifest.dataset.sha256
     if found != expected:
         raise DataError(
             f"the data are not those of {run.run.path} (hash {found[:8]} instead of {expected[:8]}); give --data-root"

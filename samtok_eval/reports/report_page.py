@@ -274,7 +274,7 @@ def _card(item: Item, report: Report, pictures: Pictures) -> dict[str, Any]:
 def _signatures(run: ScoredRun) -> list[dict[str, str]]:
     return [
         {"short": visible(short_signature(text), PHRASE_SHOWN), "long": visible(text, TEXT_SHOWN)}
-        for text in run.run.manifest["signature"].values()
+        for text in run.run.manifest.signature.values()
     ]
 
 
@@ -314,7 +314,6 @@ def _joined(slices: Mapping[str, str]) -> str:
 def _facts(report: Report) -> list[tuple[str, str]]:
     """What the numbers rest on, for the bottom of the page."""
     manifest = report.run.run.manifest
-    hardware, packages = manifest.get("hardware", {}), manifest.get("packages", {})
     bounds = [
         (f"{name} run", str(run.run.path))
         for name, run in (("ceiling", report.ceiling), ("floor", report.floor))
@@ -323,12 +322,12 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return [
         ("run folder", str(report.run.run.path)),
         *bounds,
-        ("finished", str(manifest["times"].get("finished", ABSENT))),
-        ("data", f"{manifest['dataset']['root']}, {manifest['dataset']['samples']} samples"),
-        ("prompt", str(manifest["prompt"])),
-        ("hardware", ", ".join(f"{name} {value}" for name, value in hardware.items()) or ABSENT),
-        ("packages", ", ".join(f"{name} {version}" for name, version in packages.items()) or ABSENT),
-        ("samtok-eval", str(manifest["samtok_eval"])),
+        ("finished", manifest.times.finished or ABSENT),
+        ("data", f"{manifest.dataset.root}, {manifest.dataset.samples} samples"),
+        ("prompt", manifest.prompt),
+        ("hardware", ", ".join(f"{name} {value}" for name, value in manifest.hardware.items()) or ABSENT),
+        ("packages", ", ".join(f"{name} {version}" for name, version in manifest.packages.items()) or ABSENT),
+        ("samtok-eval", manifest.samtok_eval),
     ]
 
 
@@ -355,7 +354,7 @@ def _downloads(report: Report) -> list[dict[str, str]]:
     ]
     told = {
         "metrics": report.run.run.metrics,
-        "signature": report.run.run.manifest["signature"],
+        "signature": report.run.run.manifest.signature,
         "comparison": report.comparison.to_json() if report.baseline else None,
     }
     metric_names = ["protocol", "metric", "value", "low", "high", "n", "ceiling", "floor"]

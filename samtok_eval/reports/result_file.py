@@ -15,11 +15,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from samtok_eval.errors import DataError
-from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.evaluation import Run
 from samtok_eval.metrics.cards import JUDGED
+from samtok_eval.run.manifest import Manifest
+from samtok_eval.run.settings import DEMO
 from samtok_eval.run_store import slug
 from samtok_eval.score import NOT_PROTOCOLS
-from samtok_eval.signature import scored_version
+from samtok_eval.signature import signature
 from samtok_eval.task import Task
 
 SCHEMA_VERSION: Final = 1
@@ -144,15 +146,15 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
     manifest, metrics = run.manifest, run.metrics
     try:
         content = {
-            "task": manifest["task"],
-            "split": manifest["split"],
-            "task_version": scored_version(manifest),
-            "history": manifest["settings"].get("history", "gt"),
+            "task": manifest.task,
+            "split": manifest.split,
+            "task_version": manifest.scored_version,
+            "history": manifest.settings.history,
             "model": {"name": model, "revision": revision, "parameters": parameters},
             "dataset": {
-                "sha256": manifest["dataset"]["sha256"],
-                "samples": manifest["dataset"]["samples"],
-                "demo": _is_demo(manifest["dataset"]["root"]),
+                "sha256": manifest.dataset.sha256,
+                "samples": manifest.dataset.samples,
+                "demo": _is_demo(manifest.dataset.root),
             },
             "protocols": {
                 protocol: {
@@ -161,14 +163,11 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
                 for protocol, values in metrics.items()
                 if protocol not in NOT_PROTOCOLS
             },
-            "signature": {
-                protocol: text.replace(f"|model:{manifest['model']['name']}|", f"|model:{model}|")
-                for protocol, text in manifest["signature"].items()
-            },
+            "signature": {protocol: _signature(manifest, protocol, model) for protocol in manifest.signature},
             "counters": metrics["counters"],
             "intervals": metrics.get("intervals"),
-            "date": manifest["times"].get("finished") or manifest["times"]["started"],
-            "samtok_eval": manifest.get("scoring", manifest)["samtok_eval"],
+            "date": manifest.times.finished or manifest.times.started,
+            "samtok_eval": manifest.scored_by,
         }
     except KeyError as error:
         raise DataError(f"{run.path}: the run does not say {error}; score it again with this version") from error
@@ -232,6 +231,14 @@ def _validated(content: Mapping[str, Any], origin: str) -> ResultFile:
         where = ".".join(str(part) for part in first["loc"]) or "file"
         given = "" if isinstance(first["input"], dict) else f", got {first['input']!r:.80}"
         raise DataError(f"{origin}: {where}: {first['msg']}{given}; correct it and submit again") from error
+
+
+def _signature(manifest: Manifest, protocol: str, model: str) -> str:
+    """A run's signature with the model's public name."""
+    if manifest.scoring is None:
+        # All that an older folder keeps is the text.
+        return manifest.signature[protocol].replace(f"|model:{manifest.model.name}|", f"|model:{model}|")
+    return signature(manifest.replace(model=manifest.model.model_copy(update={"name": model})), protocol)
 
 
 def _is_demo(root: str) -> bool:

@@ -17,8 +17,9 @@ from samtok_eval.errors import DataError, IncompleteRunError
 from samtok_eval.evaluation import Run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Record
+from samtok_eval.run.manifest import Manifest, Scoring
 from samtok_eval.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries, stopped
-from samtok_eval.signature import run_key, scored_version, scoring_key, signature, signature_dict
+from samtok_eval.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
 TOLERANCE = 1e-9
@@ -45,7 +46,7 @@ def check_version(run: Run, task: Task) -> None:
     Raises:
         DataError: scored by another version.
     """
-    scored, installed = scored_version(run.manifest), task.metadata.version
+    scored, installed = run.manifest.scored_version, task.metadata.version
     if scored != installed:
         raise DataError(
             f"{run.path} was scored by version {scored} of the task {task.metadata.name}, this program has version "
@@ -63,20 +64,20 @@ def check_identity(run: Run, task: Task) -> list[str]:
         DataError: one of them does not follow, so that something in the manifest was changed.
     """
     manifest, notes = run.manifest, []
-    scoring = manifest.get("scoring")
+    scoring = manifest.scoring
     if scoring is None:
         notes.append("what neither signature nor run key of this older folder holds")
-    elif scoring_key(manifest) != scoring["key"]:
+    elif scoring_key(manifest) != scoring.key:
         raise DataError(f"{run.path}: manifest.json does not fit the key of its scores; {RUN_AGAIN}")
-    if "run_key" in manifest:
-        prompt = task.asked_with(manifest["settings"].get("prompt")).prompt
-        complete = {"template": prompt.template if prompt else "", **manifest}
-        if run_key(complete) != manifest["run_key"]:
+    if manifest.run_key is not None:
+        prompt = task.asked_with(manifest.settings.prompt).prompt
+        template = (prompt.template if prompt else "") if manifest.template is None else manifest.template
+        if run_key(manifest.replace(template=template)) != manifest.run_key:
             raise DataError(
                 f"{run.path}: manifest.json does not fit its run key: task version, model, mask tokenizer, prompt, "
                 "data or a setting of the answers was changed; run again"
             )
-    signatures = manifest.get("signature", {})
+    signatures = manifest.signature
     names = _protocols(run.metrics)
     if set(signatures) != set(names):
         raise DataError(
@@ -84,7 +85,7 @@ def check_identity(run: Run, task: Task) -> list[str]:
         )
     for name in names:
         told = signatures[name]
-        complete = manifest if scoring else {**manifest, "scoring": _scoring_of(manifest, told)}
+        complete = manifest if scoring else manifest.replace(scoring=_scoring_of(manifest, told))
         if signature(complete, name) != told:
             raise DataError(f"{run.path}: the signature of {name} does not follow from manifest.json; {RUN_AGAIN}")
     return notes
@@ -106,7 +107,7 @@ def check_records(run: Run, task: Task, records: Mapping[str, Sequence[Record]])
     unknown = sorted(set(names) - {protocol.name for protocol in task.protocols})
     if unknown or not names:
         raise DataError(f"{run.path}: {task.metadata.name} has no protocol {', '.join(unknown)}; run `score` again")
-    expected = run.manifest["dataset"]["samples"]
+    expected = run.manifest.dataset.samples
     first = [record.id for record in records[names[0]]]
     for name in names:
         if len(records[name]) != expected:
@@ -150,7 +151,7 @@ def check_numbers(
         difference = _difference(told.get(name), computed, name)
         if difference is not None:
             raise DataError(f"{run.path}: metrics.json says {difference}; {RUN_AGAIN}")
-    kept = run.manifest["counters"]
+    kept = run.manifest.counters
     if any(kept.get(name) != value for name, value in found["counters"].items()):
         raise DataError(f"{run.path}: manifest.json has other counters than metrics.json; {RUN_AGAIN}")
     _check_absent(run, found)
@@ -161,10 +162,10 @@ def _protocols(metrics: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics if name not in NOT_PROTOCOLS]
 
 
-def _scoring_of(manifest: Mapping[str, Any], told: str) -> dict[str, Any]:
+def _scoring_of(manifest: Manifest, told: str) -> Scoring:
     """What older folders keep of their scoring in other places: the seed in the settings, the scorer in a signature."""
     scorer = signature_dict(told).get("scorer", "")
-    return {"seed": manifest["settings"]["seed"], "samtok_eval": scorer, "task_version": manifest["task_version"]}
+    return Scoring(samtok_eval=scorer, task_version=manifest.task_version, seed=manifest.settings.seed)
 
 
 def _method(run: Run) -> tuple[IntervalMethod | None, list[str]]:
@@ -172,7 +173,7 @@ def _method(run: Run) -> tuple[IntervalMethod | None, list[str]]:
     told = run.metrics.get("intervals")
     if told is None:
         # Folders from before the method was kept know this one only.
-        return IntervalMethod(run.manifest["settings"]["seed"]), []
+        return IntervalMethod(run.manifest.settings.seed), []
     try:
         named = _NamedMethod.model_validate(told)
     except ValidationError as error:

@@ -35,12 +35,12 @@ class ScoredRun:
     @property
     def name(self) -> str:
         """The model."""
-        return str(self.run.manifest["model"]["name"])
+        return self.run.manifest.model.name
 
     @property
     def split(self) -> str:
         """The split."""
-        return str(self.run.manifest["split"])
+        return self.run.manifest.split
 
     @property
     def protocols(self) -> list[str]:
@@ -97,9 +97,9 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
 
 
 def _task_of(run: Run, tasks_dirs: Sequence[Path]) -> Task:
-    name, tasks = run.manifest["task"], load_tasks(tasks_dirs)
+    name, tasks = run.manifest.task, load_tasks(tasks_dirs)
     if name not in tasks:
-        made_with = ", ".join(map(repr, run.manifest["settings"].get("tasks_dirs", ())))
+        made_with = ", ".join(repr(str(folder)) for folder in run.manifest.settings.tasks_dirs)
         where = f" (the run names {made_with}; look at it first, task files are run as programs)" if made_with else ""
         raise UsageError(
             f"{run.path} is of the task {name!r}, which no known task file defines; pass the folder of its task file "
@@ -116,7 +116,7 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
         IncompleteRunError: samples of one run are missing in the other.
     """
     for what in ("task", "split"):
-        one, other = first.run.manifest[what], second.run.manifest[what]
+        one, other = getattr(first.run.manifest, what), getattr(second.run.manifest, what)
         if one != other:
             raise UsageError(
                 f"{first.run.path} is of {what} {one}, {second.run.path} of {other}; compare like with like"
@@ -134,7 +134,7 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
             raise UsageError(f"{first.run.path} and {second.run.path} answer different samples; use the same data")
         if in_order != others_in_order:
             raise UsageError(f"{first.run.path} and {second.run.path} hold their samples in another order; score again")
-    one, other = (run.run.manifest["dataset"]["sha256"] for run in (first, second))
+    one, other = (run.run.manifest.dataset.sha256 for run in (first, second))
     if one != other:
         raise UsageError(
             f"{first.run.path} and {second.run.path} saw different data ({one[:8]} and {other[:8]}): same ids, other "

@@ -7,8 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from samtok_eval.evaluation import DEMO, Run
+from samtok_eval.evaluation import Run
 from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.run.settings import DEMO
 from samtok_eval.signature import short_signature
 from samtok_eval.task import Task
 
@@ -38,7 +39,7 @@ def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
             if protocol in run.metrics:
                 values = run.values(protocol)
                 n = max((int(value["n"]) for value in values.values()), default=0)
-                rows.append([protocol, run.manifest["model"]["name"], *(cell(values.get(m), m) for m in shown), n])
+                rows.append([protocol, run.manifest.model.name, *(cell(values.get(m), m) for m in shown), n])
     columns = ["protocol", "model", *(card(metric).title for metric in shown), "n"]
     text = tabulate(rows, columns, tablefmt=style, disable_numparse=True, stralign="right")
     return "\n".join([caption(task, runs), "", text, "", *footer(runs)])
@@ -55,9 +56,9 @@ def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], style: str = "si
     for task, runs in pairs:
         metric, protocol = task.metadata.main_metric, task.protocols[0].name
         values = [cell(run.metrics.get(protocol, {}).get(metric), metric) for run in runs]
-        name = f"{task.metadata.name}:{runs[0].manifest['split']}"
-        rows.append([name, protocol, card(metric).title, *values, runs[0].manifest["dataset"]["samples"]])
-    models = [run.manifest["model"]["name"] for run in pairs[0][1]]
+        name = f"{task.metadata.name}:{runs[0].manifest.split}"
+        rows.append([name, protocol, card(metric).title, *values, runs[0].manifest.dataset.samples])
+    models = [run.manifest.model.name for run in pairs[0][1]]
     text = tabulate(rows, ["task", "protocol", "metric", *models, "n"], tablefmt=style, disable_numparse=True)
     return f"All tasks, main metric of each. Values x 100, ± half of the 95 % interval over pictures.\n\n{text}"
 
@@ -70,10 +71,10 @@ def caption(task: Task, runs: Sequence[Run]) -> str:
 def subject(task: Task, runs: Sequence[Run]) -> str:
     """Benchmark, split, and a plain word where defaults stand in for real data or models."""
     manifest = runs[0].manifest
-    title = f"{task.metadata.title}, {manifest['split']}"
-    if manifest["dataset"]["root"] == DEMO:
+    title = f"{task.metadata.title}, {manifest.split}"
+    if manifest.dataset.root == DEMO:
         title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
-    if any(run.manifest["model"]["name"] in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):
+    if any(run.manifest.model.name in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):
         title += "; model demo is the bundled tiny checkpoint"
     return title
 
@@ -83,7 +84,7 @@ def footer(runs: Sequence[Run]) -> list[str]:
     lines = []
     for run in runs:
         c = run.metrics["counters"]
-        name = run.manifest["model"]["name"]
+        name = run.manifest.model.name
         lines.append(
             f"{name}: scored {c['scored']}, invalid {c['invalid']}, errored {c['errored']}, missing {c['missing']}, "
             f"repaired {c['repaired']}"
@@ -92,7 +93,7 @@ def footer(runs: Sequence[Run]) -> list[str]:
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
         lines += [f"  {line}" for line in limits(run)]
-        first = next(iter(run.manifest["signature"].values()))
+        first = next(iter(run.manifest.signature.values()))
         lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
     return lines
 

@@ -54,7 +54,7 @@ def test_tables_name_protocol_model_n_signature_and_folder(runs, samples):
         assert word in text
     for run in runs:
         assert str(run.path) in text
-        assert short_signature(run.manifest["signature"]["strict"]) in text
+        assert short_signature(run.manifest.signature["strict"]) in text
     kinds = kinds_table(samples, runs)
     assert "random instance" in kinds
     assert "all instances" in kinds

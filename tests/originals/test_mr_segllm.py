@@ -189,4 +189,4 @@ def test_with_right_answers_both_histories_agree_on_segllms_own_files(own_root, 
     texts = [[p.text for p in read_predictions(RunFolder(run.path).parts())] for run in runs]
     assert texts[0] == texts[1]
     assert len(texts[0]) == 13
-    assert all(run.manifest["counters"]["errored"] == 0 for run in runs)
+    assert all(run.manifest.counters["errored"] == 0 for run in runs)

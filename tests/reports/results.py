@@ -8,6 +8,7 @@ from typing import Any
 from samtok_eval.evaluation import Run
 from samtok_eval.reports.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
+from samtok_eval.run.manifest import manifest_of
 from samtok_eval.score import NOT_PROTOCOLS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,18 +34,23 @@ def run(path: Path = Path("run"), **changes: Any) -> Run:
     counters |= changes.pop("counters", {})
     protocols = [name for name in metrics if name not in NOT_PROTOCOLS]
     manifest = {
+        "schema_version": 1,
         "task": "gres",
         "split": "val",
         "task_version": 1,
         "model": {"name": "/home/someone/checkpoint", "identity": {}},
         "dataset": {"root": "/data", "samples": 100, "sha256": DATA},
-        "settings": {"limit": None, "history": "gt"},
+        "tokenizer_sha256": None,
+        "prompt": "segment-phrase",
+        "passed": [],
+        "counters": {},
+        "settings": {"data_root": "/data", "seed": 0, "limit": None, "history": "gt"},
         "times": {"started": "2026-01-02T03:04:05Z", "finished": "2026-01-02T04:04:05Z"},
         "samtok_eval": "0.1.0",
         "state": "complete",
         "signature": {name: f"task:gres:val|model:/home/someone/checkpoint|protocol:{name}" for name in protocols},
     }
-    return Run(path, manifest | changes, metrics | {"counters": counters})
+    return Run(path, manifest_of(manifest | changes), metrics | {"counters": counters})
 
 
 def result(name: str = "org/model", revision: str = "abc123", **changes: Any) -> ResultFile:

@@ -144,8 +144,7 @@ def test_an_unfinished_run_is_refused(make_run):
 
 
 def test_signatures_name_everything_and_their_short_form_stands_for_it(make_run):
-    manifest = read_scored(make_run("run", right)).run.manifest
-    long = manifest["signature"]["strict"]
+    long = read_scored(make_run("run", right)).run.manifest.signature["strict"]
     parts = signature_dict(long)
     assert parts["task"] == "gres:val" and parts["n"] == "80" and parts["protocol"] == "strict"
     assert {"data", "images", "history", "judge", "device", "dtype", "torch", "transformers", "seed"} <= set(parts)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.evaluation import Run
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports import gate as gate_module
 from samtok_eval.reports.gate import Tolerances, changed_answers, gate, read_tolerances
@@ -20,6 +19,7 @@ from samtok_eval.reports.runs import ScoredRun, read_scored
 from samtok_eval.run_store import write_json
 from samtok_eval.task import load_tasks
 from tests.conftest import right, shifted
+from tests.reports import results
 
 GRES = load_tasks()["gres"]
 STRICT = Tolerances()
@@ -34,10 +34,10 @@ def checkpoint(seed, samples, drop=0.0, each=3):
         for i, iou in enumerate(ious)
     ]
     signature = {"strict": "task:gres:val|protocol:strict|model:m"}
-    manifest = {"task": "gres", "split": "val", "model": {"name": f"seed {seed}"}, "signature": signature,
-                "dataset": {"sha256": "0" * 64, "samples": samples}}  # fmt: skip
+    changes = {"model": {"name": f"seed {seed}", "identity": {}}, "signature": signature,
+               "dataset": {"root": "/data", "sha256": "0" * 64, "samples": samples}}  # fmt: skip
     metrics = {"strict": {}, "counters": {"missing": 0, "errored": 0}}
-    return ScoredRun(Run(Path("nowhere"), manifest, metrics), GRES, {"strict": records})
+    return ScoredRun(results.run(Path("nowhere"), metrics=metrics, **changes), GRES, {"strict": records})
 
 
 def verdict(first, second, seed=0):

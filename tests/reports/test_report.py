@@ -293,13 +293,19 @@ def test_only_shares_of_masks_divide_into_losses(metric, value, ceiling, lost):
         assert value + sum(told) == pytest.approx(1)
 
 
-def test_the_command_says_what_was_given(make_run):
+def test_the_command_says_what_was_given(make_run, demo_root):
     run = read_scored(make_run("run", right))
-    assert reproduce(run) == "samtok-eval score --task gres:val --predictions run"
-    passed = ["limit", "batch_size", "group_pictures", "out", "task"]
-    run.run.manifest.update(prompt="segment-phrase", passed=passed)
-    run.run.manifest["settings"].update(batch_size=4)
-    assert reproduce(run) == "python run_eval.py --task gres:val --model run --limit 80 --batch-size 4 --no-group"
+    folder = run.run.path
+    assert reproduce(run) == (
+        f"samtok-eval score --task gres:val --predictions {folder}/predictions/part-0.jsonl "
+        f"--data-root {demo_root} --out {folder} --limit 80"
+    )
+    passed = ["limit", "batch_size", "group_pictures", "protocols", "task"]
+    edit_manifest(folder, lambda m: m.update(prompt="segment-phrase", passed=passed))
+    edit_manifest(folder, lambda m: m["settings"].update(batch_size=4, group_pictures=False, protocols=["a", "b"]))
+    assert reproduce(read_scored(folder)) == (
+        "python run_eval.py --task gres:val --model run --protocol a,b --limit 80 --batch-size 4 --no-group"
+    )
 
 
 def test_of_many_samples_the_worst_and_some_are_listed(make_run):

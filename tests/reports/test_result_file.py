@@ -71,7 +71,7 @@ def test_a_run_that_was_only_scored_is_dated_by_its_start():
     [
         ({"state": "predicting"}, "got one that is predicting"),
         ({"state": "predicted"}, "got one that is predicted"),
-        ({"settings": {"limit": 20}}, "the first 20 samples only"),
+        ({"settings": {"data_root": "/data", "seed": 0, "limit": 20}}, "the first 20 samples only"),
         ({"counters": {"missing": 1}}, "1 answers are missing"),
         ({"counters": {"errored": 2}}, "2 answers are errored"),
     ],
@@ -107,8 +107,8 @@ def test_a_name_that_is_no_hub_name_is_refused(tmp_path, model, revision, parame
 
 def test_a_run_without_the_fields_of_a_result_is_refused():
     broken = run()
-    del broken.manifest["dataset"]["sha256"]
-    with pytest.raises(DataError, match=r"does not say 'sha256'; score it again"):
+    del broken.metrics["strict"]["giou"]["low"]
+    with pytest.raises(DataError, match=r"does not say 'low'; score it again"):
         result_of(broken, "org/model", "abc123", None)
 
 

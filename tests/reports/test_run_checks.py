@@ -17,6 +17,7 @@ from samtok_eval.reports.gate import Tolerances, gate
 from samtok_eval.reports.report import gather
 from samtok_eval.reports.report_page import page
 from samtok_eval.reports.runs import read_scored
+from samtok_eval.run.manifest import manifest_of
 from samtok_eval.signature import signature_dict
 from tests.conftest import edit_manifest, right, shifted
 from tests.test_cli import command
@@ -271,7 +272,7 @@ def test_counters_of_the_manifest_are_those_of_the_records(own):
 def test_a_signature_names_the_seed_of_the_intervals_where_it_is_another(predicted, demo_root, tmp_path):
     options = RunOptions(task="gres", data_root=str(demo_root), out=tmp_path / "again", seed=5)
     again = score_file(options, predicted)
-    assert signature_dict(again.manifest["signature"]["strict"])["seed"] == "0, intervals 5"
+    assert signature_dict(again.manifest.signature["strict"])["seed"] == "0, intervals 5"
     assert read_scored(again.path).unchecked == []
     assert compare([read_scored(predicted), read_scored(again.path)]).warnings == [
         "random differs from random in seed: 0, intervals 5 instead of 0"
@@ -292,12 +293,12 @@ def test_answers_of_another_task_version_are_scored_again_only_where_the_questio
 
     def of_old_version(manifest):
         manifest["task_version"] = manifest["scoring"]["task_version"] = 0
-        manifest["run_key"] = run_key(manifest)
+        manifest["run_key"] = run_key(manifest_of(manifest))
 
     edit_manifest(own, of_old_version)
     options = RunOptions(task="gres", data_root=str(demo_root), out=tmp_path / "again")
     again = read_scored(score_file(options, own).path)
-    assert signature_dict(again.run.manifest["signature"]["strict"])["version"] == str(again.task.metadata.version)
+    assert signature_dict(again.run.manifest.signature["strict"])["version"] == str(again.task.metadata.version)
     edit(own, "manifest.json", lambda m: m["dataset"].update(sha256="0" * 64))
     with pytest.raises(DataError, match=r"hash 00000000 \(version 0 of gres\).* or run again"):
         score_file(options, own)

@@ -1,0 +1,1 @@
+"""One run: its settings and its description on disk."""

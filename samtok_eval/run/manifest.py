@@ -1,0 +1,182 @@
+"""The description of one run, `manifest.json`: what ran, on what, with which settings, and what came of it.
+
+In: JSON that anybody may have written, so its shape is checked before its use. Out: a frozen `Manifest`, and the same
+JSON again. Keys that this version does not know are kept; what an older version did not write yet stays unwritten, and
+reads as the default, which is how the program behaved before the key existed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from samtok_eval.errors import DataError
+from samtok_eval.run.settings import RunSettings
+from samtok_eval.run_store import SCHEMA_VERSION
+
+COMPLETE = "complete"
+"""State of a run that was answered and scored."""
+FOREIGN = "foreign"
+"""As the prompt: the answers were not made here."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Model(_Part):
+    """Who answered."""
+
+    name: str
+    identity: dict[str, Any]
+    """What the backend says of itself: kind, hash of the weights, settings of the processor."""
+
+    @property
+    def kind(self) -> str | None:
+        """`oracle` and the like; None for answers from elsewhere."""
+        return self.identity.get("model")
+
+
+class Dataset(_Part):
+    """What was asked."""
+
+    root: str
+    samples: int
+    images: int | None = None
+    sha256: str
+    """Of questions and targets."""
+    images_sha256: str | None = None
+
+
+class Settings(RunSettings):
+    """Settings as they took effect: `auto` and the task's own values are replaced by what they led to."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    data_root: str
+    seed: int = Field(ge=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written; a setting that did not exist yet is not there."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Times(_Part):
+    """UTC, ISO 8601."""
+
+    started: str
+    predict_seconds: float | None = None
+    finished: str | None = None
+    """End of answering."""
+
+
+class Scoring(_Part):
+    """How the answers were scored."""
+
+    samtok_eval: str
+    task_version: int
+    seed: int = Field(ge=0)
+    """Of the intervals."""
+    key: str = ""
+    """Hash of all that was scored and how, see `signature.scoring_key`."""
+
+
+class Manifest(_Part):
+    """The description of one run."""
+
+    schema_version: int
+    state: str
+    """`predicting`, `predicted` or `complete`."""
+    task: str
+    task_version: int
+    split: str
+    model: Model
+    tokenizer_sha256: str | None
+    """Of the mask tokenizer; None for answers from elsewhere."""
+    prompt: str
+    template: str | None = None
+    predictions: str | None = None
+    """Where answers from elsewhere were read; a place on the machine that scored them."""
+    dataset: Dataset
+    settings: Settings
+    passed: tuple[str, ...]
+    """Fields of `RunOptions` that the user gave."""
+    packages: dict[str, str] = {}
+    samtok_eval: str
+    git_commit: str | None = None
+    hardware: dict[str, Any] = {}
+    times: Times
+    counters: dict[str, int | dict[str, int]] = {}
+    run_key: str | None = None
+    """Hash of everything that can change an answer; None for answers from elsewhere."""
+    run_id: str | None = None
+    scoring: Scoring | None = None
+    """None before scoring, and in folders from before it was kept."""
+    signature: dict[str, str] = {}
+    """By protocol, see `samtok_eval.signature`."""
+
+    @property
+    def scored_version(self) -> int:
+        """The version of the task whose rules gave the numbers; that of the answers where this is not told."""
+        return self.scoring.task_version if self.scoring else self.task_version
+
+    @property
+    def scored_by(self) -> str:
+        """The version of this program that gave the numbers."""
+        return self.scoring.samtok_eval if self.scoring else self.samtok_eval
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def replace(self, **changes: Any) -> Manifest:
+        """A copy with other values."""
+        return self.model_copy(update=changes)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A run's manifest.
+
+    Raises:
+        DataError: it cannot be read, is of another schema version, or its shape is not that of a manifest.
+    """
+    content = read_object(path)
+    schema = content.get("schema_version")
+    if schema != SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {schema}, this program reads {SCHEMA_VERSION}; use the version that wrote it"
+        )
+    try:
+        return manifest_of(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path}: {where}: {first['msg']}; it is no manifest of this program's, run again") from error
+
+
+def manifest_of(content: dict[str, Any]) -> Manifest:
+    """A manifest from its JSON.
+
+    Raises:
+        ValidationError: the shape is not that of a manifest.
+    """
+    # As text, because strict reading takes a list for a tuple and a string for a path from JSON alone.
+    return Manifest.model_validate_json(json.dumps(content))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder.
+
+    Raises:
+        DataError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); run `score` again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no JSON object; run `score` again")
+    return content

@@ -1,0 +1,195 @@
+"""Every setting of a run, once: type, default, description, flag, and what it is a setting of.
+
+From the fields of `RunOptions` follow the options of the commands `run`, `predict` and `score`, the keys of a
+configuration file, the keyword arguments of `samtok_eval.evaluate`, the settings in `manifest.json`, the run key, the
+signature and the command that repeats a run. A new setting is a field here and the line that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
+
+DEMO = "demo"
+Role = Literal["answers", "scoring", "where"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a field beside its type, default and description."""
+
+    role: Role
+    """Stage that needs it: `answers` is left out of `score`, `scoring` of `predict`; `where` is in both."""
+    flag: str | None = None
+    """As in `--flag`, or `--on/--off`; follows from the name by default."""
+    keyed: bool = True
+    """Whether the run key holds a setting of the answers itself; False where it cannot change an answer, or where the
+    key holds what it leads to: weights, prompt, pictures."""
+
+
+class RunSettings(BaseModel):
+    """Settings that `manifest.json` keeps together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_root: Annotated[str, Option("where")] = Field(
+        default=DEMO, description="Folder of the benchmarks' own files, or demo."
+    )
+    out: Annotated[Path, Option("where")] = Field(default=Path("runs"), description="Where run folders go.")
+    protocols: Annotated[tuple[str, ...] | None, Option("scoring", "--protocol")] = Field(
+        default=None, description="Protocols to score, comma-separated; all of the task's by default."
+    )
+    limit: Annotated[int | None, Option("where")] = Field(default=None, gt=0, description="Only the first N samples.")
+    batch_size: Annotated[int, Option("answers")] = Field(default=32, gt=0, description="Questions per batch.")
+    max_new_tokens: Annotated[int | None, Option("answers")] = Field(
+        default=None, gt=0, description="Length of an answer; the task's own by default."
+    )
+    device: Annotated[str, Option("answers")] = Field(default="auto", description="auto, cpu or cuda.")
+    dtype: Annotated[str, Option("answers")] = Field(
+        default="auto", description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16."
+    )
+    seed: Annotated[int, Option("answers")] = Field(
+        default=0, ge=0, description="Of the random model, and of the intervals without --statistics-seed."
+    )
+    statistics_seed: Annotated[int | None, Option("scoring")] = Field(
+        default=None, ge=0, description="Of intervals and permutations; that of --seed by default."
+    )
+    tokenizer: Annotated[str | None, Option("answers", keyed=False)] = Field(
+        default=None, description="Mask tokenizer, when not beside the model."
+    )
+    min_pixels: Annotated[int | None, Option("answers", keyed=False)] = Field(
+        default=None, gt=0, description="Least pixels of a picture for the language model."
+    )
+    max_pixels: Annotated[int | None, Option("answers", keyed=False)] = Field(
+        default=None, gt=0, description="Most pixels of a picture for the language model."
+    )
+    constrained: Annotated[bool, Option("answers", keyed=False)] = Field(
+        default=False, description="Let only well-formed mask spans out."
+    )
+    group_pictures: Annotated[bool, Option("answers", "--group/--no-group")] = Field(
+        default=True, description="Read and encode each picture once for all its questions."
+    )
+    max_errors: Annotated[int, Option("answers", keyed=False)] = Field(
+        default=0, ge=0, description="Failed samples allowed before the run ends with exit code 3."
+    )
+    history: Annotated[Literal["gt", "pred"], Option("answers")] = Field(
+        default="gt", description="Earlier rounds show right masks (gt) or the model's (pred)."
+    )
+    judge: Annotated[str | None, Option("scoring")] = Field(
+        default=None, description="openai:URL#NAME or replay:FILE, for tasks that have a judge."
+    )
+    reference_codes: Annotated[Path | None, Option("scoring")] = Field(
+        default=None, description="Run folder of --model oracle: gives the metric token_match."
+    )
+    prompt: Annotated[str | None, Option("answers", keyed=False)] = Field(
+        default=None, description="Another published wording of the task's question."
+    )
+    tasks_dirs: Annotated[tuple[Path, ...], Option("where", "--tasks-dir")] = Field(
+        default=(), description="Further folder of task files."
+    )
+
+    @field_validator("protocols", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def seed_of_statistics(self) -> int:
+        """Seed of intervals and permutations."""
+        return self.seed if self.statistics_seed is None else self.statistics_seed
+
+
+class RunOptions(RunSettings):
+    """Every setting of one run, with its default."""
+
+    task: Annotated[str, Option("where")] = Field(
+        description="NAME[:SPLIT][,NAME[:SPLIT]...] or all, see `samtok-eval tasks`."
+    )
+    split: Annotated[str | None, Option("where")] = Field(default=None, description="As in --task NAME:SPLIT.")
+    model: Annotated[str, Option("answers")] = Field(
+        default=DEMO, description="demo, a folder, a hub id, oracle, random or replay:FILE."
+    )
+    fresh: Annotated[bool, Option("answers", "--fresh/--resume")] = Field(
+        default=False, description="Start anew, or go on where a run left off."
+    )
+
+
+ALWAYS_KEYED = ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures", "history")
+"""Settings that every run key holds. Further ones enter where they are not the default, so that keys from before they
+existed stay."""
+
+
+def option_of(field: FieldInfo) -> Option:
+    """What a field of `RunOptions` says of itself."""
+    return next(entry for entry in field.metadata if isinstance(entry, Option))
+
+
+def flags_of(name: str) -> tuple[str, str | None]:
+    """A field's spelling on the command line, and what switches it off.
+
+    Args:
+        name: field of `RunOptions`.
+    """
+    field = RunOptions.model_fields[name]
+    plain = name.replace("_", "-")
+    on, _, off = (option_of(field).flag or f"--{plain}").partition("/")
+    return on, off or (f"--no-{plain}" if field.annotation is bool else None)
+
+
+def words_of(settings: RunSettings, names: Iterable[str]) -> list[str]:
+    """Some of a run's settings as they are typed on the command line.
+
+    Args:
+        settings: of the run.
+        names: fields; those that are no settings are left out.
+    """
+    words: list[str] = []
+    for name in (name for name in RunSettings.model_fields if name in set(names)):
+        value, (on, off) = getattr(settings, name), flags_of(name)
+        if isinstance(value, bool):
+            words += [on if value else str(off)]
+        else:
+            words += [word for text in _typed(value) for word in (on, text)]
+    return words
+
+
+def recorded(options: RunOptions) -> dict[str, Any]:
+    """The settings that a manifest keeps."""
+    return options.model_dump(include=set(RunSettings.model_fields))
+
+
+def settings_of_scoring(options: RunOptions) -> dict[str, Any]:
+    """What scoring sets in the manifest of answers that exist already; their own seed stays."""
+    names = {name for name, field in RunSettings.model_fields.items() if option_of(field).role == "scoring"}
+    return options.model_dump(include=names) | {"statistics_seed": options.seed_of_statistics}
+
+
+def further_keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the answers beyond `ALWAYS_KEYED` that are not the default.
+
+    Args:
+        settings: as JSON.
+    """
+    usual = RunSettings().model_dump(mode="json")
+    names = [name for name, field in RunSettings.model_fields.items() if _is_keyed(field) and name not in ALWAYS_KEYED]
+    return {name: settings[name] for name in names if name in settings and settings[name] != usual[name]}
+
+
+def _typed(value: Any) -> list[str]:
+    """A value as texts of one option: names are joined by commas, folders are options of their own."""
+    if not isinstance(value, tuple):
+        return [] if value is None else [str(value)]
+    names = all(isinstance(entry, str) for entry in value)
+    return [",".join(value)] if value and names else [str(entry) for entry in value]
+
+
+def _is_keyed(field: FieldInfo) -> bool:
+    option = option_of(field)
+    return option.role == "answers" and option.keyed
