@@ -9,14 +9,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from samtok_eval import cli_finetune, cli_grpo, cli_reports, cli_tokenize, cli_train_tokenizer
+from samtok_eval.cli_options import Given, takes
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
+from samtok_eval.run.settings import RunOptions, ScoreOptions, flags_of
 
 if TYPE_CHECKING:
     from samtok_eval.evaluation import Run
@@ -48,26 +50,13 @@ EXTRAS = {
 WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of typer's own errors; typer may carry its own copy of click, so click cannot be asked for it."""
 
-TaskOption = Annotated[
-    str, typer.Option("--task", help="NAME[:SPLIT][,NAME[:SPLIT]...] or all, see `samtok-eval tasks`.")
-]
 ModelOption = Annotated[
     list[str] | None,
     typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
 ]
 DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
-ProtocolOption = Annotated[
-    str | None, typer.Option("--protocol", help="Protocols to score, comma-separated; all of the task's by default.")
-]
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
-JudgeOption = Annotated[
-    str | None, typer.Option("--judge", help="openai:URL#NAME or replay:FILE, for tasks that have a judge.")
-]
-CodesOption = Annotated[
-    Path | None,
-    typer.Option("--reference-codes", help="Run folder of --model oracle: gives the metric token_match."),
-]
 StrictOption = Annotated[
     bool,
     typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
@@ -96,7 +85,8 @@ def _run(program: typer.Typer) -> None:
         sys.exit(error.exit_code)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        name = str(first["loc"][0]) if first["loc"] else "options"
+        option = flags_of(name)[0] if name in RunOptions.model_fields else f"--{name.replace('_', '-')}"
         _fail(f"{option}: {first['msg']}, got {first['input']!r}")
         sys.exit(UsageError.exit_code)
     except WRONG_USAGE as error:
@@ -127,137 +117,53 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
+@takes("answers", "scoring", "where", but=("model", "split"))
 def run_command(
-    task: TaskOption = "",
+    given: Given,
     model: ModelOption = None,
-    data_root: DataOption = "demo",
-    out: OutOption = Path("runs"),
-    protocol: ProtocolOption = None,
-    limit: LimitOption = None,
-    batch_size: Annotated[int, typer.Option(help="Questions per batch.")] = 32,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Length of an answer; the task's own by default.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the random model and of the bootstrap.")] = 0,
-    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
-    min_pixels: Annotated[int | None, typer.Option(help="Least pixels of a picture for the language model.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Most pixels.")] = None,
-    constrained: Annotated[bool, typer.Option(help="Let only well-formed mask spans out.")] = False,
-    group: Annotated[bool, typer.Option(help="Read and encode each picture once for all its questions.")] = True,
-    max_errors: Annotated[int, typer.Option(help="Failed samples allowed before the run ends with exit code 3.")] = 0,
-    history: Annotated[
-        Literal["gt", "pred"], typer.Option(help="Earlier rounds show right masks (gt) or the model's (pred).")
-    ] = "gt",
-    judge: JudgeOption = None,
-    reference_codes: CodesOption = None,
-    prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Start anew, or go on where a run left off.")] = False,
     report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
     strict_metrics: StrictOption = False,
-    tasks_dir: TasksDirOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
 ) -> None:
     """Evaluate models on tasks: predict, score, print one table per task and split."""
     if list_tasks:
-        tasks_command(tasks_dir)
+        tasks_command(given.get("tasks_dirs"))
         return
-    _evaluate(
-        task,
-        model or ["demo"],
-        {
-            "data_root": data_root,
-            "out": out,
-            "protocols": _names(protocol),
-            "limit": limit,
-            "batch_size": batch_size,
-            "max_new_tokens": max_new_tokens,
-            "device": device,
-            "dtype": dtype,
-            "seed": seed,
-            "tokenizer": tokenizer,
-            "min_pixels": min_pixels,
-            "max_pixels": max_pixels,
-            "constrained": constrained,
-            "group_pictures": group,
-            "max_errors": max_errors,
-            "history": history,
-            "judge": judge,
-            "reference_codes": reference_codes,
-            "prompt": prompt,
-            "fresh": fresh,
-            "tasks_dirs": tuple(tasks_dir or ()),
-        },
-        report,
-        strict_metrics,
-    )
+    _evaluate(given, model, report, strict_metrics)
 
 
 app.command("run")(run_command)
 
 
 @app.command("predict")
-def predict_command(
-    task: TaskOption,
-    model: Annotated[str, typer.Option(help="demo, a folder, a hub id, oracle, random or replay:FILE.")] = "demo",
-    data_root: DataOption = "demo",
-    out: OutOption = Path("runs"),
-    limit: LimitOption = None,
-    batch_size: Annotated[int, typer.Option(help="Questions per batch.")] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the random model.")] = 0,
-    history: Annotated[Literal["gt", "pred"], typer.Option(help="gt or pred, see `run`.")] = "gt",
-    prompt: Annotated[str | None, typer.Option(help="Another published wording of the task's question.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
-    max_errors: Annotated[int, typer.Option(help="Failed samples allowed.")] = 0,
-    tasks_dir: TasksDirOption = None,
-) -> None:
+@takes("answers", "where", but=("split",))
+def predict_command(given: Given) -> None:
     """Answer only: write predictions, to be scored later without a model."""
-    from samtok_eval.evaluation import RunOptions, run
+    from samtok_eval.evaluation import run
 
-    for name, split in _tasks(task):
-        done = run(
-            RunOptions(
-                task=name, split=split, model=model, data_root=data_root, out=out, limit=limit, batch_size=batch_size,
-                device=device, dtype=dtype, seed=seed, tokenizer=tokenizer, max_errors=max_errors,
-                history=history, prompt=prompt, tasks_dirs=tuple(tasks_dir or ()),
-            ),
-            _console(),
-            scoring=False,
-        )  # fmt: skip
+    for named in _tasks(given):
+        done = run(RunOptions(**{**given, **named}), _console(), scoring=False)
         typer.echo(f"predictions in {done.path / 'predictions'}")
 
 
 @app.command("score")
+@takes("scoring", "where", also=("seed",), settings=ScoreOptions)
 def score_command(
-    task: TaskOption,
+    given: Given,
     predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],
-    data_root: DataOption = "demo",
-    out: OutOption = Path("scored"),
-    split: Annotated[str | None, typer.Option(help="As in --task NAME:SPLIT.")] = None,
-    protocol: ProtocolOption = None,
-    limit: LimitOption = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    judge: JudgeOption = None,
-    reference_codes: CodesOption = None,
     strict_metrics: StrictOption = False,
-    tasks_dir: TasksDirOption = None,
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
-    from samtok_eval.evaluation import RunOptions, score_file
+    from samtok_eval.evaluation import score_file
     from samtok_eval.reports.table import runs_table
     from samtok_eval.task import find_task, load_tasks
 
-    (name, named_split), *more = _tasks(task)
+    named, *more = _tasks(given)
     if more:
         raise UsageError("--task: score one task at a time")
-    dirs = tuple(tasks_dir or ())
-    options = RunOptions(
-        task=name, split=split or named_split, data_root=data_root, out=out, protocols=_names(protocol), limit=limit,
-        seed=seed, judge=judge, reference_codes=reference_codes, tasks_dirs=dirs,
-    )  # fmt: skip
+    options = ScoreOptions(**{**given, **named})
     done = score_file(options, predictions)
-    typer.echo(runs_table(find_task(load_tasks(dirs), name), [done]))
+    typer.echo(runs_table(find_task(load_tasks(options.tasks_dirs), options.task), [done]))
     missing = done.metrics["counters"]["missing"]
     if missing:
         raise IncompleteRunError(
@@ -289,7 +195,7 @@ def demo_command(
 ) -> None:
     """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
     from samtok_eval.demo.baselines import kinds_table
-    from samtok_eval.evaluation import RunOptions, read_samples, run
+    from samtok_eval.evaluation import read_samples, run
     from samtok_eval.reports.report_page import write_reports
     from samtok_eval.reports.table import runs_table
     from samtok_eval.task import load_tasks
@@ -358,30 +264,29 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
         raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
 
 
-def _evaluate(task_text: str, models: list[str], options: dict[str, Any], report: bool, strict_metrics: bool) -> None:
-    from samtok_eval.evaluation import RunOptions, run
+def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metrics: bool) -> None:
+    from samtok_eval.evaluation import run
     from samtok_eval.reports.report_page import write_reports
     from samtok_eval.reports.table import overview_table, runs_table
     from samtok_eval.task import find_task, load_tasks
 
-    known = load_tasks(options["tasks_dirs"])
-    named = [(name, None) for name in known] if task_text.strip() == ALL else _tasks(task_text)
-    wanted = [(find_task(known, name), split) for name, split in named]
-    for task, split in wanted:
-        task.check_split(split)
-    # Only what the user typed is passed on, so that the manifest can tell it from defaults.
-    passed = {name: value for name, value in options.items() if value != RunOptions.model_fields[name].default}
+    known = load_tasks(given.get("tasks_dirs", ()))
+    everything = str(given.get("task", "")).strip() == ALL
+    wanted = [{"task": name} for name in known] if everything else _tasks(given)
+    tasks = [find_task(known, named["task"]) for named in wanted]
+    for task, named in zip(tasks, wanted, strict=True):
+        task.check_split(named.get("split"))
+    answering = [{"model": model} for model in models] if models else [{}]
     pairs = []
-    for task, split in wanted:
-        runs = [
-            run(RunOptions(task=task.metadata.name, split=split, model=model, **passed), _console()) for model in models
-        ]
+    for task, named in zip(tasks, wanted, strict=True):
+        runs = [run(RunOptions(**{**given, **named, **model}), _console()) for model in answering]
         pairs.append((task, runs))
     typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
     if len(pairs) > 1:
         typer.echo("\n" + overview_table(pairs))
     for _, runs in pairs if report else ():
-        for page in write_reports([done.path for done in runs], options["tasks_dirs"], options["seed"]):
+        settings = runs[0].manifest.settings
+        for page in write_reports([done.path for done in runs], settings.tasks_dirs, settings.seed_of_statistics):
             typer.echo(f"report {page}")
     _check_judged([done for _, runs in pairs for done in runs])
     if strict_metrics:
@@ -407,13 +312,10 @@ def _check_absent(runs: Sequence[Run]) -> None:
         raise IncompleteRunError(f"--strict-metrics: {'; '.join(lacking)}; then `score` the run folders")
 
 
-def _tasks(text: str) -> list[tuple[str, str | None]]:
-    """`gres:testA,refcoco` -> [("gres", "testA"), ("refcoco", None)]."""
+def _tasks(given: Given) -> list[dict[str, str]]:
+    """Fields of each task that is named: `gres:testA,refcoco` -> task gres of split testA, and task refcoco."""
+    text = str(given.get("task", ""))
     if not text.strip():
         raise UsageError("--task is missing; `--list-tasks` names the tasks")
     pairs = (part.strip().partition(":") for part in text.split(","))
-    return [(name, split or None) for name, _, split in pairs]
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(part.strip() for part in text.split(",")) if text else None
+    return [{"task": name} | ({"split": split} if split else {}) for name, _, split in pairs]

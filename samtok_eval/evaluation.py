@@ -41,7 +41,7 @@ from samtok_eval.run.manifest import (
     read_manifest,
     read_object,
 )
-from samtok_eval.run.settings import DEMO, RunOptions, recorded, settings_of_scoring
+from samtok_eval.run.settings import DEMO, RunOptions, keywords, recorded, settings_of_scoring
 from samtok_eval.run_store import (
     SCHEMA_VERSION,
     RunFolder,
@@ -112,6 +112,9 @@ def evaluate(task: str, **options: Any) -> Run:
         SamtokError: anything a user can act on.
     """
     return run(RunOptions(task=task, **options))
+
+
+evaluate.__signature__ = keywords().replace(return_annotation=Run)  # type: ignore[attr-defined]
 
 
 def run(options: RunOptions, console: Console | None = None, scoring: bool = True) -> Run:

@@ -21,7 +21,7 @@ LAYERS = (
     ("score", "signature", "progress", "runner"),
     ("evaluation",),
     ("reports", "training", "demo", "doctor"),
-    ("cli", "cli_reports", "cli_tokenize", "cli_train_tokenizer", "cli_finetune", "cli_grpo"),
+    ("cli", "cli_options", "cli_reports", "cli_tokenize", "cli_train_tokenizer", "cli_finetune", "cli_grpo"),
 )
 """Low to high. The demo's scene generator and checkpoint path are data, so anything may use them."""
 DATA_MODULES = ("samtok_eval.demo.checkpoint", "samtok_eval.demo.benchmark")

@@ -7,6 +7,7 @@ signature and the command that repeats a run. A new setting is a field here and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,18 @@ class RunOptions(RunSettings):
         description="NAME[:SPLIT][,NAME[:SPLIT]...] or all, see `samtok-eval tasks`."
     )
     split: Annotated[str | None, Option("where")] = Field(default=None, description="As in --task NAME:SPLIT.")
-    model: Annotated[str, Option("answers")] = Field(
+    model: Annotated[str, Option("answers", keyed=False)] = Field(
         default=DEMO, description="demo, a folder, a hub id, oracle, random or replay:FILE."
     )
-    fresh: Annotated[bool, Option("answers", "--fresh/--resume")] = Field(
+    fresh: Annotated[bool, Option("answers", "--fresh/--resume", keyed=False)] = Field(
         default=False, description="Start anew, or go on where a run left off."
     )
+
+
+class ScoreOptions(RunOptions):
+    """The same for predictions that exist already; `out` is the folder itself."""
+
+    out: Annotated[Path, Option("where")] = Field(default=Path("scored"), description="Where the scores go.")
 
 
 ALWAYS_KEYED = ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures", "history")
@@ -131,13 +138,28 @@ def option_of(field: FieldInfo) -> Option:
     return next(entry for entry in field.metadata if isinstance(entry, Option))
 
 
-def flags_of(name: str) -> tuple[str, str | None]:
+def keywords() -> inspect.Signature:
+    """Fields of `RunOptions` as the signature of a function that takes them, `task` first, the others by name."""
+    empty = inspect.Parameter.empty
+    first = inspect.Parameter("task", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
+    others = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=field.annotation or empty, default=field.default
+        )
+        for name, field in RunOptions.model_fields.items()
+        if name != "task"
+    ]
+    return inspect.Signature([first, *others])
+
+
+def flags_of(name: str, settings: type[RunSettings] = RunOptions) -> tuple[str, str | None]:
     """A field's spelling on the command line, and what switches it off.
 
     Args:
-        name: field of `RunOptions`.
+        name: a field.
+        settings: whose.
     """
-    field = RunOptions.model_fields[name]
+    field = settings.model_fields[name]
     plain = name.replace("_", "-")
     on, _, off = (option_of(field).flag or f"--{plain}").partition("/")
     return on, off or (f"--no-{plain}" if field.annotation is bool else None)

@@ -1,0 +1,125 @@
+"""Options of `run`, `predict` and `score`, made from the fields of `RunOptions`, and the file that may hold them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from samtok_eval.errors import UsageError
+from samtok_eval.run.settings import Role, RunOptions, RunSettings, flags_of, option_of
+
+CONFIG_HELP = "TOML or YAML file of settings, named as in docs/run_folder.md; options of the command line win over it."
+CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    annotation=Annotated[Path | None, typer.Option("--config", help=CONFIG_HELP)],
+    default=None,
+)
+Given = Mapping[str, Any]
+"""What the user gave: fields of `RunOptions`, without defaults."""
+
+
+def takes(
+    *roles: Role, also: Collection[str] = (), but: Collection[str] = (), settings: type[RunOptions] = RunOptions
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a run, and `--config`.
+
+    Args:
+        *roles: of the fields that become options.
+        also: further fields.
+        but: fields that the command asks for in another way; from `--config` it gets them all the same.
+        settings: whose defaults the options show.
+
+    Returns:
+        A decorator. The command's first parameter receives what was `Given`; its others stay options of its own.
+    """
+    fields = {name: field for name, field in settings.model_fields.items() if option_of(field).role in roles}
+    fields |= {name: settings.model_fields[name] for name in also}
+    # What is asked stands before how.
+    names = sorted((name for name in fields if name not in but), key=lambda name: name in RunSettings.model_fields)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def call(context: typer.Context, config: Path | None, **values: Any) -> None:
+            typed = [name for name in names if _was_typed(context, name)]
+            given = {name: values.pop(name) for name in names}
+            read = {name: value for name, value in (read_config(config) if config else {}).items() if name in fields}
+            command(read | {name: given[name] for name in typed}, **values)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        parameters = [CONTEXT, *(_parameter(name, settings) for name in names), CONFIG, *own]
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        )
+        call.__annotations__, call.__doc__, call.__name__ = {}, command.__doc__, command.__name__
+        return call
+
+    return decorate
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Settings from a file.
+
+    Args:
+        path: `.toml`, `.yaml` or `.yml`.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else than fields of `RunOptions`; near names are offered.
+    """
+    parse = _parser(path)
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path} cannot be read ({error.strerror}); give a .toml or .yaml file") from error
+    # Errors of both parsers, and of the encoding, are values that do not fit.
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {path} is not a well-formed {path.suffix} file: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: expected settings by name, got {content!r:.80}")
+    for name in map(str, content):
+        if name not in RunOptions.model_fields:
+            near = difflib.get_close_matches(name, RunOptions.model_fields, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(RunOptions.model_fields)}"
+            raise UsageError(f"--config {path}: unknown setting {name!r}; {hint}")
+    return content
+
+
+def _parser(path: Path) -> Callable[[str], Any]:
+    if path.suffix == ".toml":
+        return tomllib.loads
+    if path.suffix in (".yaml", ".yml"):
+        return _yaml
+    raise UsageError(f"--config {path}: expected a .toml, .yaml or .yml file")
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _was_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _parameter(name: str, settings: type[RunOptions]) -> inspect.Parameter:
+    """A field as a parameter of a typer command; several names are one text with commas, several folders a list."""
+    field = settings.model_fields[name]
+    kind, default = field.annotation, "" if field.is_required() else field.default
+    if kind == tuple[Path, ...]:
+        kind, default = list[Path] | None, None
+    elif tuple[str, ...] in get_args(kind):
+        kind = str | None
+    on, off = flags_of(name, settings)
+    option = typer.Option(f"{on}/{off}" if off else on, help=field.description)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default)
