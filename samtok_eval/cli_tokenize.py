@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from samtok_eval.errors import UsageError
+from samtok_eval.run.settings import RunSettings
 
 
 def tokenize_command(
@@ -49,7 +50,7 @@ def tokenize_command(
     for name, _, split in (part.strip().partition(":") for part in task.split(",")):
         asked = find_task(known, name).asked_with(prompt)
         chosen.append((asked, asked.check_split(split or None)))
-    options = ModelOptions("oracle", tokenizer, _device(device, rank), dtype)
+    options = ModelOptions("oracle", RunSettings(tokenizer=tokenizer, device=_device(device, rank), dtype=dtype))
     loaded = load_mask_tokenizer(options)
     for asked, split in chosen:
         done = tokenize(

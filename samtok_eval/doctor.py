@@ -14,6 +14,7 @@ from samtok_eval.demo.scenes import draw_scene
 from samtok_eval.errors import SamtokError
 from samtok_eval.evaluation import PACKAGES, data_root, missing_pictures
 from samtok_eval.metrics.captions import CaptionToolsError, probe
+from samtok_eval.run.settings import RunSettings
 from samtok_eval.task import Task, load_tasks
 
 LEAST_IOU = 0.5
@@ -95,7 +96,7 @@ def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
     from samtok_eval.mask_tokens import WORDS
     from samtok_eval.models.select import ModelOptions, is_fixed, load_backend, load_mask_tokenizer, tokenizer_sha256
 
-    options = ModelOptions(model=model, tokenizer=tokenizer, device=device)
+    options = ModelOptions(model, RunSettings(tokenizer=tokenizer, device=device))
     try:
         yield Check(
             "device", True, f"{options.device_name()}, {torch.get_num_threads()} threads, {options.torch_dtype()}"

@@ -375,17 +375,7 @@ def _model_options(task: Task, options: RunOptions) -> ModelOptions:
     if not task.needs_language_model:
         tokenizer = tokenizer or (DEMO if is_fixed(model) else model)
         model = "oracle"
-    return ModelOptions(
-        model=model,
-        tokenizer=tokenizer,
-        device=options.device,
-        dtype=options.dtype,
-        seed=options.seed,
-        min_pixels=options.min_pixels,
-        max_pixels=options.max_pixels,
-        constrained=options.constrained,
-        share_pictures=options.group_pictures,
-    )
+    return ModelOptions(model, options.model_copy(update={"tokenizer": tokenizer}))
 
 
 def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:

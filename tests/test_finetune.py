@@ -25,6 +25,7 @@ from samtok_eval.conversation import Message
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
 from samtok_eval.models.backend import Request
+from samtok_eval.run.settings import RunSettings
 from samtok_eval.training import finetune as finetuning
 from samtok_eval.training.chat_batches import IGNORED, ChatBatches, as_rows, survey
 from samtok_eval.training.corpus import build_scene
@@ -119,7 +120,9 @@ def test_what_stands_before_an_answer_is_what_the_harness_asks(data, demo, tmp_p
     file = written(tmp_path, [sample("<image>\nPlease segment it in this image.", "No target.")])
     read, _ = read_conversations([Source(file, 100)], data.parent, 0)
     batch = ChatBatches(demo, None, None)(as_rows(read, [0]))
-    backend = TransformersBackend(str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, share_pictures=False)
+    backend = TransformersBackend(
+        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(group_pictures=False)
+    )
     picture = np.asarray(Image.open(data.parent / "0.png"))
     asked = backend.inputs([Request(None, picture, (Message("user", (picture, "Please segment it in this image.")),))])
     first = int((batch["labels"][0] != IGNORED).nonzero()[0])

@@ -18,6 +18,7 @@ from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import WORDS, parse
 from samtok_eval.models.backend import Request
 from samtok_eval.models.transformers_backend import PINNED, SpanGrammar, TransformersBackend, pinned_generation
+from samtok_eval.run.settings import RunSettings
 from samtok_eval.task import load_tasks
 
 
@@ -47,7 +48,9 @@ def test_batches_give_the_answers_of_single_questions(backend, requests):
 
 
 def test_sharing_pictures_changes_nothing(backend, requests):
-    alone = TransformersBackend(str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, share_pictures=False)
+    alone = TransformersBackend(
+        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(group_pictures=False)
+    )
     assert texts(alone, requests, 13) == texts(backend, requests, 13)
 
 
@@ -62,7 +65,9 @@ def test_inputs_equal_the_processor(backend, requests):
         chats, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
         processor_kwargs={"padding": True},
     )  # fmt: skip
-    own = TransformersBackend(str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, share_pictures=False).inputs(pair)
+    own = TransformersBackend(
+        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(group_pictures=False)
+    ).inputs(pair)
     assert set(own) == set(expected)
     for name, value in expected.items():
         assert torch.equal(own[name].to(value.dtype), value), name
@@ -130,7 +135,7 @@ def test_constrained_runs_are_another_run(demo_root, tmp_path):
 
 def test_the_pixel_budget_reaches_the_processor():
     small = TransformersBackend(
-        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, min_pixels=64 * 64, max_pixels=64 * 64
+        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(min_pixels=64 * 64, max_pixels=64 * 64)
     )
     assert small.identity()["image_size"] == {"shortest_edge": 4096, "longest_edge": 4096}
     picture = Image.new("RGB", (128, 128))
@@ -222,5 +227,5 @@ def qwen25(folder):
 def test_qwen25_checkpoints_run_through_the_same_code(tmp_path, requests):
     qwen25(tmp_path)
     together = TransformersBackend(str(tmp_path), "q25", "cpu", torch.float32)
-    alone = TransformersBackend(str(tmp_path), "q25", "cpu", torch.float32, share_pictures=False)
+    alone = TransformersBackend(str(tmp_path), "q25", "cpu", torch.float32, settings=RunSettings(group_pictures=False))
     assert texts(together, requests[:6], 6) == texts(alone, requests[:6], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import UsageError
 from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
+from samtok_eval.run.settings import DEMO, RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,19 +29,12 @@ SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the user chose for the model side."""
+    """Who answers, and the settings of the run, from which each backend takes its own."""
 
     model: str
     """`demo`, a folder, a hub id, `oracle`, `random` or `replay:FILE`."""
-    tokenizer: str | None = None
-    """Where the mask tokenizer is, when not beside the model; the demo's for `oracle`, `random` and `replay`."""
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    constrained: bool = False
-    share_pictures: bool = True
+    settings: RunSettings = field(default_factory=RunSettings)
+    """`tokenizer` is the demo's for `oracle`, `random` and `replay` where it is not given."""
 
     def __post_init__(self) -> None:
         """Refuse names that would be taken for folders.
@@ -57,11 +51,12 @@ class ModelOptions:
         Raises:
             UsageError: CUDA was asked for and is absent.
         """
-        if self.device == "auto":
+        device = self.settings.device
+        if device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
+        if device.startswith("cuda") and not torch.cuda.is_available():
             raise UsageError("--device cuda: no CUDA device is visible; use --device cpu")
-        return self.device
+        return device
 
     def torch_dtype(self) -> torch.dtype:
         """bfloat16 on CUDA and float32 elsewhere, or what the user said.
@@ -69,11 +64,12 @@ class ModelOptions:
         Raises:
             UsageError: unknown name.
         """
-        if self.dtype == "auto":
+        dtype = self.settings.dtype
+        if dtype == "auto":
             return torch.bfloat16 if self.device_name().startswith("cuda") else torch.float32
-        name = SHORT_DTYPES.get(self.dtype, self.dtype)
+        name = SHORT_DTYPES.get(dtype, dtype)
         if name not in DTYPES:
-            raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {self.dtype!r}")
+            raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {dtype!r}")
         return DTYPES[name]
 
 
@@ -86,13 +82,14 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
     place: str | Path
-    if options.tokenizer and options.tokenizer != "demo":
-        place = options.tokenizer
-    elif options.tokenizer == "demo" or is_fixed(options.model) or options.model == "demo":
+    named = options.settings.tokenizer
+    if named and named != DEMO:
+        place = named
+    elif named == DEMO or is_fixed(options.model) or options.model == "demo":
         place = DEMO_CHECKPOINT
     else:
         place = options.model
-    dtype = None if options.dtype == "auto" else options.torch_dtype()
+    dtype = None if options.settings.dtype == "auto" else options.torch_dtype()
     return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
 
 
@@ -113,7 +110,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
     if options.model == "oracle":
         return Oracle(task, tokenizer)
     if options.model == "random":
-        return Random(task, samples, options.seed)
+        return Random(task, samples, options.settings.seed)
     if kind == "replay":
         return Replay(Path(rest))
     from samtok_eval.models.transformers_backend import TransformersBackend
@@ -123,10 +120,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
         name=options.model,
         device=options.device_name(),
         dtype=options.torch_dtype(),
-        min_pixels=options.min_pixels,
-        max_pixels=options.max_pixels,
-        constrained=options.constrained,
-        share_pictures=options.share_pictures,
+        settings=options.settings,
     )
 
 

@@ -32,6 +32,7 @@ from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
 from samtok_eval.models.backend import Answer, Request
+from samtok_eval.run.settings import RunSettings
 
 PINNED = {
     "do_sample": False,
@@ -68,10 +69,7 @@ class TransformersBackend:
         name: str,
         device: str,
         dtype: torch.dtype,
-        min_pixels: int | None = None,
-        max_pixels: int | None = None,
-        constrained: bool = False,
-        share_pictures: bool = True,
+        settings: RunSettings | None = None,
     ) -> None:
         """Load model and processor.
 
@@ -80,14 +78,13 @@ class TransformersBackend:
             name: for tables and folders.
             device: `cpu` or `cuda`.
             dtype: of the weights.
-            min_pixels: least pixels of a picture after the processor's resize; None keeps the checkpoint's.
-            max_pixels: most pixels; None keeps the checkpoint's.
-            constrained: let only well-formed spans out.
-            share_pictures: encode a picture once per batch.
+            settings: pixels of a picture after the processor's resize (None keeps the checkpoint's), whether only
+                well-formed spans are let out, and whether a picture is encoded once per batch; the usual by default.
 
         Raises:
             CheckpointError: nothing loadable there, or the vocabulary lacks the 514 mask words.
         """
+        settings = settings or RunSettings()
         self.name, self.device, self.dtype = name, device, dtype
         self.folder = local_folder(path_or_hub_id)
         transformers_logging.disable_progress_bar()
@@ -104,12 +101,12 @@ class TransformersBackend:
         self.tokenizer.padding_side = "left"
         self.mask_ids = mask_word_ids(self.tokenizer, path_or_hub_id)
         size = dict(self.processor.image_processor.size)
-        size |= {"shortest_edge": min_pixels} if min_pixels is not None else {}
-        size |= {"longest_edge": max_pixels} if max_pixels is not None else {}
+        size |= {"shortest_edge": settings.min_pixels} if settings.min_pixels is not None else {}
+        size |= {"longest_edge": settings.max_pixels} if settings.max_pixels is not None else {}
         self.processor.image_processor.size = size
-        self.constrained = constrained
+        self.constrained = settings.constrained
         self.share_pictures = (
-            share_pictures and "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
+            settings.group_pictures and "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
         )
         self.generation, self.overridden = pinned_generation(self.model.generation_config)
 
