@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval import masks
-from samtok_eval.mask_tokens import render
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout, render
 from samtok_eval.regions import as_jpeg, cut_mask, cut_picture
 from samtok_eval.sample import Crop, Region, Turn
 
 Encode = Callable[[NDArray[np.uint8], NDArray[np.bool_]], Sequence[Sequence[int]]]
-"""Picture uint8 (H, W, 3) and masks bool (N, H, W) -> N code pairs."""
+"""Picture uint8 (H, W, 3) and masks bool (N, H, W) -> codes of N masks, one per book."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,21 @@ class Message:
     """Texts and pictures uint8 (h, w, 3), in order."""
 
 
-def messages(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode) -> tuple[Message, ...]:
+def messages(
+    turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode, layout: Layout = DEFAULT_LAYOUT
+) -> tuple[Message, ...]:
     """Render turns; the picture stands before the first text.
 
     Args:
         turns: the conversation before the answer.
         image: uint8 (H, W, 3).
         encode: gives the codes of a mask in a picture or view.
+        layout: of these codes.
 
     Returns:
         One message per turn. The full picture is the given array itself, so that equal pictures can be told by `is`.
     """
-    words = _mask_words(turns, image, encode)
+    words = _mask_words(turns, image, encode, layout)
     found: list[Message] = []
     for turn in turns:
         parts: list[str | NDArray[np.uint8]] = [] if found else [image]
@@ -57,7 +60,7 @@ def messages(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode) ->
     return tuple(found)
 
 
-def _mask_words(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode) -> dict[Region, str]:
+def _mask_words(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode, layout: Layout) -> dict[Region, str]:
     """Mask words of every region, each picture or view encoded once."""
     regions = dict.fromkeys(part for turn in turns for part in turn.parts if isinstance(part, Region))
     by_view: dict[Crop | None, list[Region]] = {}
@@ -69,5 +72,5 @@ def _mask_words(turns: Sequence[Turn], image: NDArray[np.uint8], encode: Encode)
         full = [masks.decode(region.mask) for region in members]
         stacked = np.stack(full if view is None else [cut_mask(mask, view) for mask in full])
         for region, codes in zip(members, encode(shown, stacked), strict=True):
-            words[region] = render([codes])
+            words[region] = render([codes], layout)
     return words

@@ -2,8 +2,10 @@
 
 A mask is written `<|mt_start|><|mt_c1|><|mt_(256+c2)|><|mt_end|>` with four-digit numbers: 0..255 name the first
 codebook's entries, 256..511 the second's (SAMTok, arXiv 2601.16093; `utils/add_special_tokens.py` of the released
-code). Models also write malformed spans; the default policy repairs each span by itself, never pairs codes across
-spans and never raises. The four `ref_*` policies read malformed answers as the released evaluation scripts do.
+code). Codebooks of another layout are written likewise; their words are in part the same, so that a text does not tell
+its layout, and every function here is given it. Models also write malformed spans; the default policy repairs each span
+by itself, never pairs codes across spans and never raises. The four `ref_*` policies read malformed answers as the
+released evaluation scripts do.
 """
 
 from __future__ import annotations
@@ -11,49 +13,158 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property, wraps
+from itertools import takewhile
+from typing import Literal, NamedTuple, Protocol
 
-CODEBOOK_SIZE = 256
+from samtok_eval.errors import UsageError
+
 START = "<|mt_start|>"
 END = "<|mt_end|>"
-WORDS = (START, *(f"<|mt_{number:04d}|>" for number in range(2 * CODEBOOK_SIZE)), END)
-"""The 514 words that a SAMTok checkpoint adds to its vocabulary, in the order of their token ids."""
 MISSING = -1
-"""Stands for an absent second code."""
+"""Stands for an absent code; all codes behind it are absent, too."""
+MOST_CODES = 1 << 20
+"""Codes of the largest layout that is read; the largest released one, 65536x1, has a sixteenth of it."""
+SHORTEST_NUMBER = 4
+"""Digits to which the numbers of words are filled up with zeros."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Size and depth of the codebooks of a mask tokenizer; entry c of book d has the word of number `d * size + c`."""
+
+    size: int = 256
+    """Entries of each codebook."""
+    depth: int = 2
+    """Codebooks, and so numbered words of a mask."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no codebook has.
+
+        Raises:
+            ValueError: size or depth below 1, or more than `MOST_CODES` codes.
+        """
+        if self.size < 1 or self.depth < 1 or self.count > MOST_CODES:
+            raise ValueError(
+                f"a layout must have size and depth from 1 on and at most {MOST_CODES} codes, got {self}; "
+                "give that of the mask tokenizer"
+            )
+
+    def __str__(self) -> str:
+        """`256x2`."""
+        return f"{self.size}x{self.depth}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Layout:
+        """Inverse of `str`.
+
+        Raises:
+            ValueError: not of the form `256x2`, or see `__post_init__`.
+        """
+        match = re.fullmatch(r"(\d{1,7})x(\d{1,7})", text, re.ASCII)
+        if match is None:
+            raise ValueError(f"a layout must look like 256x2 (size x depth), got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def count(self) -> int:
+        """Numbered words."""
+        return self.size * self.depth
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Words that a checkpoint of this layout adds to its vocabulary, in the order of their token ids."""
+        return (START, *(_numbered(number) for number in range(self.count)), END)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Any mask word; longer numbers than those of four digits are not filled up."""
+        longest = len(str(self.count - 1))
+        longer = rf"|[1-9]\d{{{SHORTEST_NUMBER},{longest - 1}}}" if longest > SHORTEST_NUMBER else ""
+        return re.compile(rf"<\|mt_(start|end|\d{{{SHORTEST_NUMBER}}}{longer})\|>")
+
+
+def _numbered(number: int) -> str:
+    return f"<|mt_{number:0{SHORTEST_NUMBER}d}|>"
+
+
+DEFAULT_LAYOUT = Layout()
+"""That of the published SAMTok checkpoints."""
+CODEBOOK_SIZE = DEFAULT_LAYOUT.size
+WORDS = DEFAULT_LAYOUT.words
+"""The 514 words that a published SAMTok checkpoint adds to its vocabulary, in the order of their token ids."""
 
 Status = Literal["ok", "missing_second", "extra", "swapped", "bad_range", "no_end", "no_start"]
-"""What was found: `ok` well formed; `missing_second` no second code; `extra` more than two codes, the first two valid
-ones kept; `swapped` second-book code first; `bad_range` a number of neither or of the wrong book; `no_end`, `no_start`
-a missing delimiter. A span with several faults carries the first that applies, in the order bad_range, swapped, extra,
-missing_second, no_start, no_end."""
+"""What was found: `ok` well formed; `missing_second` no code of the second or a later book; `extra` more codes than
+books, the first of each book kept; `swapped` books not in their order; `bad_range` a number of no book or one more of
+another book where a book has none; `no_end`, `no_start` a missing delimiter. A span with several faults carries the
+first that applies, in the order bad_range, swapped, extra, missing_second, no_start, no_end."""
 
-_WORD = re.compile(r"<\|mt_(start|end|\d{4})\|>")
 _PAIR = re.compile(r"<\|mt_start\|><\|mt_(\d{4})\|><\|mt_(\d{4})\|><\|mt_end\|>")
 
 
-class Codes(NamedTuple):
-    """Two code indices, each 0..255; `second` is -1 when it is absent."""
+class Codes(tuple[int, ...]):
+    """One entry per codebook; -1 for those that are absent, which are the last ones."""
 
-    first: int
-    second: int
+    __slots__ = ()
+
+    def __new__(cls, *entries: int) -> Codes:
+        """`Codes(44, 186)`."""
+        return super().__new__(cls, entries)
+
+    def __getnewargs__(self) -> tuple[int, ...]:
+        """The entries, for copies and other processes."""
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        """`Codes(44, 186)`."""
+        return f"Codes({', '.join(map(str, self))})"
+
+    @property
+    def first(self) -> int:
+        """Entry of the first book."""
+        return self[0]
+
+    @property
+    def second(self) -> int:
+        """Entry of the second book, -1 when it is absent or there is no such book."""
+        return self[1] if len(self) > 1 else MISSING
 
     @property
     def key(self) -> str:
         """`"44,186"`, or `"44,-"` without a second code: the key of decoded masks in prediction files."""
-        return f"{self.first},{self.second if self.second != MISSING else '-'}"
+        return ",".join("-" if entry == MISSING else str(entry) for entry in self)
 
     @classmethod
-    def from_key(cls, key: str) -> Codes:
+    def from_key(cls, key: str, layout: Layout | None = DEFAULT_LAYOUT) -> Codes:
         """Inverse of `key`.
 
+        Args:
+            key: e.g. `44,186`.
+            layout: what the codes must fit; None where only the form counts.
+
         Raises:
-            ValueError: not of the form `c1,c2` or `c1,-` with codes 0..255.
+            ValueError: not of the form `c1,c2` or `c1,-`, or codes of another layout.
         """
-        match = re.fullmatch(r"(\d{1,3}),(\d{1,3}|-)", key)
-        codes = cls(int(match[1]), MISSING if match[2] == "-" else int(match[2])) if match else None
-        if codes is None or codes.first >= CODEBOOK_SIZE or codes.second >= CODEBOOK_SIZE:
-            raise ValueError(f"a code key must look like '44,186' or '44,-' with codes 0..255, got {key!r}")
+        codes = None
+        if re.fullmatch(r"\d{1,7}(,\d{1,7})*(,-)*", key):
+            codes = cls(*(MISSING if entry == "-" else int(entry) for entry in key.split(",")))
+        if codes is None or (layout is not None and not codes.fit(layout)):
+            wanted = "" if layout is None else f" with {layout.depth} codes 0..{layout.size - 1} (layout {layout})"
+            raise ValueError(f"a code key must look like '44,186' or '44,-'{wanted}, got {key!r}")
         return codes
+
+    def fit(self, layout: Layout) -> bool:
+        """Whether there is one entry per book of a layout, each in its range or absent."""
+        return len(self) == layout.depth and all(MISSING <= entry < layout.size for entry in self)
+
+    def up_to(self, count: int) -> Codes:
+        """The first `count` entries, the others absent."""
+        return Codes(*self[:count], *[MISSING] * (len(self) - count))
+
+    def filled(self, entry: int = 0) -> Codes:
+        """The same with an entry in place of every absent one."""
+        return Codes(*(entry if own == MISSING else own for own in self))
 
 
 @dataclass(frozen=True)
@@ -73,63 +184,80 @@ class PolicyCrashError(Exception):
     """The reference script would have crashed on this answer; scored as an empty answer and counted."""
 
 
-def render(codes: Iterable[Sequence[int]]) -> str:
+def render(codes: Iterable[Sequence[int]], layout: Layout = DEFAULT_LAYOUT) -> str:
     """Mask words of codes, without blanks between them.
 
     Args:
-        codes: pairs `(c1, c2)`, each 0..255.
+        codes: one entry per book each, e.g. pairs `(c1, c2)`, each 0..255.
+        layout: of the mask tokenizer that made them.
 
     Raises:
-        ValueError: a code outside 0..255 or not a pair.
+        ValueError: a code outside its book, or another number of codes than there are books.
     """
     text = []
-    for pair in codes:
-        if len(pair) != 2 or not all(0 <= code < CODEBOOK_SIZE for code in pair):
-            raise ValueError(f"codes must be pairs (c1, c2) with values 0..{CODEBOOK_SIZE - 1}, got {tuple(pair)}")
-        text.append(f"{START}<|mt_{pair[0]:04d}|><|mt_{pair[1] + CODEBOOK_SIZE:04d}|>{END}")
+    for entries in codes:
+        if len(entries) != layout.depth or not all(0 <= entry < layout.size for entry in entries):
+            raise ValueError(
+                f"a mask of layout {layout} has {layout.depth} codes with values 0..{layout.size - 1}, "
+                f"got {tuple(entries)}"
+            )
+        numbers = (book * layout.size + entry for book, entry in enumerate(entries))
+        text.append(f"{START}{''.join(map(_numbered, numbers))}{END}")
     return "".join(text)
 
 
-def parse(answer: str) -> list[Span]:
+def parse(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Span]:
     """Spans of an answer text under the default policy, in order of mention; never raises.
 
     A span ends at its end word, at the next start word, at other text, or at the end of the answer.
+
+    Args:
+        answer: any text.
+        layout: of the checkpoint that wrote it.
     """
-    words = [_Word(match[1], match.start(), match.end()) for match in _WORD.finditer(answer)]
-    return [_read_span(group) for group in _groups(words)]
+    words = [_Word(match[1], match.start(), match.end()) for match in layout._pattern.finditer(answer)]
+    return [_read_span(group, layout) for group in _groups(words)]
 
 
-def parse_ids(token_ids: Sequence[int], first_id: int) -> list[Span]:
+def parse_ids(token_ids: Sequence[int], first_id: int, layout: Layout = DEFAULT_LAYOUT) -> list[Span]:
     """Spans of generated token ids; the same policy as `parse`, positions counted in tokens.
 
     Args:
         token_ids: generated ids.
-        first_id: id of `<|mt_start|>`; the 514 mask words must have consecutive ids in the order of `WORDS`.
+        first_id: id of `<|mt_start|>`; the mask words must have consecutive ids in the order of `Layout.words`.
+        layout: of the checkpoint that wrote them.
     """
-    words = []
+    words, last = [], layout.count + 1
     for position, token in enumerate(token_ids):
         offset = token - first_id
-        if 0 <= offset < len(WORDS):
-            name = "start" if offset == 0 else "end" if offset == len(WORDS) - 1 else f"{offset - 1:04d}"
+        if 0 <= offset <= last:
+            name = "start" if offset == 0 else "end" if offset == last else str(offset - 1)
             words.append(_Word(name, position, position + 1))
-    return [_read_span(group) for group in _groups(words)]
+    return [_read_span(group, layout) for group in _groups(words)]
 
 
-def masks_of(answer: str, policy: str = "default") -> list[Codes]:
+def masks_of(answer: str, policy: str = "default", layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
     """Codes of the masks that an answer names, under a named policy.
 
     Args:
         answer: the model's whole text.
         policy: a key of `POLICIES`.
+        layout: of the checkpoint that wrote it.
 
     Returns:
-        Codes in order of mention; `second` is -1 where a second code is absent.
+        Codes in order of mention; -1 where a code is absent.
 
     Raises:
         PolicyCrashError: the reference script of that policy would stop here.
+        UsageError: the reference script of that policy knows no such layout.
         KeyError: unknown policy.
     """
-    return POLICIES[policy](answer)
+    return POLICIES[policy](answer, layout)
+
+
+def has_policy(policy: str, layout: Layout) -> bool:
+    """Whether answers of a layout can be read under a policy; some released scripts know pairs of 256 codes alone."""
+    return layout == DEFAULT_LAYOUT or policy not in PAIR_POLICIES
 
 
 def split_thinking(answer: str) -> tuple[str | None, str | None]:
@@ -183,31 +311,56 @@ def _groups(words: list[_Word]) -> list[list[_Word]]:
     return groups + ([current] if current else [])
 
 
-def _read_span(group: list[_Word]) -> Span:
+def _read_span(group: list[_Word], layout: Layout) -> Span:
     numbers = [int(word.name) for word in group if word.name not in ("start", "end")]
-    firsts = [n for n in numbers if n < CODEBOOK_SIZE]
-    seconds = [n - CODEBOOK_SIZE for n in numbers if CODEBOOK_SIZE <= n < 2 * CODEBOOK_SIZE]
-    started, ended = group[0].name == "start", group[-1].name == "end"
-    codes = Codes(firsts[0], seconds[0] if seconds else MISSING) if firsts else None
-    status: Status
-    if not firsts or any(n >= 2 * CODEBOOK_SIZE for n in numbers) or (len(numbers) > 1 and not seconds):
-        status = "bad_range"
-    elif numbers[0] >= CODEBOOK_SIZE:
-        status = "swapped"
-    elif len(numbers) > 2:
-        status = "extra"
-    elif not seconds:
-        status = "missing_second"
-    elif not started:
+    found: dict[int, int] = {}
+    for number in numbers:
+        found.setdefault(number // layout.size, number % layout.size)
+    codes = _up_to_gap([found.get(book, MISSING) for book in range(layout.depth)])
+    status = _status(list(found), len(numbers), codes, layout.depth)
+    if status == "ok" and group[0].name != "start":
         status = "no_start"
-    elif not ended:
+    elif status == "ok" and group[-1].name != "end":
         status = "no_end"
-    else:
-        status = "ok"
     return Span(status, codes, group[0].start, group[-1].end)
 
 
+def _status(books: Sequence[int], count: int, codes: Codes | None, depth: int) -> Status:
+    """What the numbers of a span have to say about it, whatever its delimiters.
+
+    Args:
+        books: of its numbers, in order of first mention.
+        count: its numbers.
+        codes: what is read from it.
+        depth: books of the layout.
+    """
+    kept = 0 if codes is None else sum(entry != MISSING for entry in codes)
+    if not kept or max(books) >= depth or (kept < depth and count > kept):
+        return "bad_range"
+    if list(books) != sorted(books):
+        return "swapped"
+    if count > depth:
+        return "extra"
+    return "missing_second" if kept < depth else "ok"
+
+
+def _up_to_gap(entries: Sequence[int]) -> Codes | None:
+    """Codes up to the first absent one, since later books refine what earlier ones say; None without the first."""
+    kept = list(takewhile(lambda entry: entry != MISSING, entries))
+    return Codes(*entries).up_to(len(kept)) if kept else None
+
+
 # ---- policies of the released scripts (facts: which answer gives which mask, and where they stop) ----
+
+
+_PAIR = re.compile(r"<\|mt_start\|><\|mt_(\d{4})\|><\|mt_(\d{4})\|><\|mt_end\|>")
+
+
+class Policy(Protocol):
+    """A way to read an answer."""
+
+    def __call__(self, answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+        """Codes of the masks that the answer names, in order of mention."""
 
 
 def _numbers(text: str) -> list[int]:
@@ -233,16 +386,16 @@ def _second(number: int) -> int:
     return code if 0 <= code < CODEBOOK_SIZE else MISSING
 
 
-def _default(answer: str) -> list[Codes]:
-    return [span.codes for span in parse(answer) if span.codes is not None]
+def _default(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+    return [span.codes for span in parse(answer, layout) if span.codes is not None]
 
 
-def _first_code(answer: str) -> list[Codes]:
-    return [Codes(codes.first, MISSING) for codes in _default(answer)]
+def _first_code(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+    return [codes.up_to(1) for codes in _default(answer, layout)]
 
 
-def _final(answer: str) -> list[Codes]:
-    return _default(final_part(answer))
+def _final(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+    return _default(final_part(answer), layout)
 
 
 def _ref_pairs(answer: str) -> list[tuple[int, int]]:
@@ -292,24 +445,50 @@ def _ref_gcg(answer: str) -> list[Codes]:
     return [Codes(max(codes.first, 0), codes.second) for codes in kept]
 
 
-def _ref_last(answer: str) -> list[Codes]:
-    slots = [MISSING, MISSING]
-    for number in _numbers(answer):
-        if number >= 2 * CODEBOOK_SIZE:
-            raise PolicyCrashError("a number above 511 has no slot")
-        slots[number // CODEBOOK_SIZE] = number % CODEBOOK_SIZE
-    return [Codes(slots[0], slots[1])] if slots[0] != MISSING else []
+def _ref_last(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+    slots = [MISSING] * layout.depth
+    # The scripts for 65536 codes take numbers of any length; Python converts none of more than 4,300 digits.
+    digits = r"\d{4}" if layout.count <= 10**SHORTEST_NUMBER else r"\d{1,999}"
+    for match in re.finditer(rf"<\|mt_({digits})\|>", answer):
+        number = int(match[1])
+        if number >= layout.count:
+            raise PolicyCrashError(f"a number above {layout.count - 1} has no slot")
+        slots[number // layout.size] = number % layout.size
+    codes = _up_to_gap(slots)
+    return [] if codes is None else [codes]
 
 
-POLICIES: dict[str, Callable[[str], list[Codes]]] = {
-    "default": _default,
-    "first_code": _first_code,
-    "final": _final,
+PAIR_POLICIES: dict[str, Callable[[str], list[Codes]]] = {
     "ref_gres": _ref_gres,
     "ref_rl_gres": _ref_rl_gres,
     "ref_gcg": _ref_gcg,
+}
+"""Rules of scripts that exist for 256x2 alone; what they would do with other layouts nobody wrote down."""
+
+
+def _for_pairs(name: str) -> Policy:
+    """A rule of `PAIR_POLICIES` as a policy."""
+    read = PAIR_POLICIES[name]
+
+    @wraps(read)
+    def policy(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+        if layout != DEFAULT_LAYOUT:
+            raise UsageError(
+                f"the policy {name} reads answers of layout {DEFAULT_LAYOUT}, got {layout}; "
+                f"choose from {', '.join(other for other in POLICIES if other not in PAIR_POLICIES)}"
+            )
+        return read(answer)
+
+    return policy
+
+
+POLICIES: dict[str, Policy] = {
+    "default": _default,
+    "first_code": _first_code,
+    "final": _final,
+    **{name: _for_pairs(name) for name in PAIR_POLICIES},
     "ref_last": _ref_last,
 }
-"""Ways to read an answer. `default` repairs per span; `first_code` drops every second code; `final` reads the
+"""Ways to read an answer. `default` repairs per span; `first_code` drops every code but the first; `final` reads the
 final answer of a think/answer reply alone; the others follow the released scripts for GRES and GroundingSuite,
-RL-trained GRES, GCG, and RefCOCO with the multi-round sets."""
+RL-trained GRES, GCG, and RefCOCO with the multi-round sets. The last one takes any layout."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes
+from samtok_eval.mask_tokens import Codes, Layout
 from samtok_eval.masks import Rle
 
 AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
@@ -47,7 +47,7 @@ class Prediction(BaseModel):
     text: str | None = None
     """The model's whole answer; absent in foreign lines that bring masks."""
     decoded: dict[str, CocoRle] = {}
-    """One mask per distinct code pair that any protocol of the task asks for; `"c1,-"` is the first code alone."""
+    """One mask per distinct `Codes.key` that any protocol of the task asks for; `"c1,-"` is the first code alone."""
     masks: list[CocoRle] | None = None
     """Foreign lines: masks in order of mention."""
     phrases: list[str] | None = None
@@ -68,12 +68,34 @@ class Prediction(BaseModel):
     @classmethod
     def _keys_are_codes(cls, value: dict[str, CocoRle]) -> dict[str, CocoRle]:
         for key in value:
-            Codes.from_key(key)
+            Codes.from_key(key, layout=None)
         return value
 
 
 class OfficialLine(Prediction):
     """A line of a benchmark's own result file, under the name that it has there; `Task.assigned` gives it a sample."""
+
+
+def check_codes(predictions: Iterable[Prediction], layout: Layout) -> None:
+    """Refuse masks that are named by codes of other codebooks.
+
+    Args:
+        predictions: answers.
+        layout: of the mask tokenizer for which they were written.
+
+    Raises:
+        DataError: a key of decoded masks does not fit the layout.
+    """
+    fitting: set[str] = set()
+    for prediction in predictions:
+        for key in prediction.decoded.keys() - fitting:
+            try:
+                Codes.from_key(key, layout)
+            except ValueError as error:
+                raise DataError(
+                    f"prediction {prediction.id}: {error}; it was made with another mask tokenizer"
+                ) from error
+            fitting.add(key)
 
 
 def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:

@@ -24,7 +24,7 @@ from samtok_eval.conversation import Message, messages
 from samtok_eval.datasets.files import shortened
 from samtok_eval.errors import DataError, TooManyErrorsError
 from samtok_eval.images import read_image
-from samtok_eval.mask_tokens import Codes, parse
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse
 from samtok_eval.models.backend import Answer, Backend, Request
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.run_store import PredictionLog, RunFolder, read_own_predictions
@@ -87,7 +87,7 @@ def predict(
     """Ask every sample that the run folder does not hold yet.
 
     Args:
-        task: gives the protocols whose code pairs are decoded.
+        task: gives the protocols whose codes are decoded, for the layout of `tokenizer`.
         samples: what to ask.
         backend: answers.
         tokenizer: decodes.
@@ -149,7 +149,7 @@ def _check_failures(
 
 
 def codes_to_decode(task: Task, text: str) -> list[Codes]:
-    """Distinct code pairs that any protocol of the task asks for, in order of mention."""
+    """Distinct codes that any protocol of the task asks for, in order of mention."""
     found: dict[Codes, None] = {}
     for protocol in task.protocols:
         found |= dict.fromkeys(protocol.codes_or_none(text) or [])
@@ -193,11 +193,11 @@ def _answered(
         except DataError as error:
             yield _failed(sample, str(error))
             continue
-        requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode)))
+        requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode, task.layout)))
     if not requests:
         return
     if settings.history == "pred":
-        requests = with_own_history(requests, backend, settings)
+        requests = with_own_history(requests, backend, settings, task.layout)
     answers = backend.generate(requests, settings.max_new_tokens)
     yield from _decode(task, requests, answers, tokenizer)
 
@@ -207,7 +207,9 @@ def _failed(sample: Sample, reason: str) -> Prediction:
     return Prediction(id=sample.id, text="", status="error", error=reason)
 
 
-def with_own_history(requests: Sequence[Request], backend: Backend, settings: PredictSettings) -> list[Request]:
+def with_own_history(
+    requests: Sequence[Request], backend: Backend, settings: PredictSettings, layout: Layout = DEFAULT_LAYOUT
+) -> list[Request]:
     """Replace the right answers in each history by the model's own, round by round.
 
     Mask words of a right answer that later turns repeat are replaced by those at the same place of the model's answer,
@@ -229,14 +231,14 @@ def with_own_history(requests: Sequence[Request], backend: Backend, settings: Pr
         answers = backend.generate(list(asked.values()), settings.max_new_tokens)
         texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
         for i in members:
-            current[i] = _with_answer(current[i], turn, texts[keys[i]])
+            current[i] = _with_answer(current[i], turn, texts[keys[i]], layout)
     return current
 
 
-def _with_answer(request: Request, turn: int, answer: str) -> Request:
+def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Request:
     right = _text(request.messages[turn])
-    own = [answer[span.start : span.end] for span in parse(answer)]
-    swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right))}
+    own = [answer[span.start : span.end] for span in parse(answer, layout)]
+    swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right, layout))}
 
     def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
         if not isinstance(part, str):

@@ -13,7 +13,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import with_token_match
-from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record
+from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
 from samtok_eval.sample import Sample
 from samtok_eval.slices import sliced
 from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
@@ -73,14 +73,16 @@ def score(
             the first protocol, since it is the same under all.
 
     Raises:
-        DataError: an id is unknown or occurs twice, masks do not fit the pictures, or references are missing.
+        DataError: an id is unknown or occurs twice, masks do not fit the pictures, codes not the layout of the task, or
+            references are missing.
     """
     answers = by_id(task.assigned(list(predictions), samples), {sample.id for sample in samples})
+    check_codes(answers.values(), task.layout)
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
     with Judges(judge, record) as judges:
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
     if references is not None:
-        by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references)
+        by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references, task.layout)
     method = IntervalMethod(seed)
     metrics: dict[str, Any] = {}
     slices: dict[str, Any] = {}

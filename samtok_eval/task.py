@@ -13,7 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,7 +22,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.errors import UsageError
-from samtok_eval.mask_tokens import CODEBOOK_SIZE, Codes, PolicyCrashError, masks_of, parse, render
+from samtok_eval.mask_tokens import (
+    DEFAULT_LAYOUT,
+    Codes,
+    Layout,
+    PolicyCrashError,
+    has_policy,
+    masks_of,
+    parse,
+    render,
+)
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.token_match import token_match_metric
@@ -70,9 +79,11 @@ class Protocol:
     policy: str
     """How answers are read, a key of `mask_tokens.POLICIES`."""
     missing_second: Literal["skip", "zero"]
-    """What an absent second code decodes as: the first code alone, or entry 0 of the second book."""
+    """What an absent second or later code decodes as: the codes before it alone, or entry 0 of its book."""
     errors_fail: bool
     """Whether a missing or errored prediction is a failure even where an empty answer would be right."""
+    layout: Layout = DEFAULT_LAYOUT
+    """Of the mask tokenizer for which the answers were written."""
 
     def codes(self, answer: str) -> list[Codes]:
         """Codes that this protocol decodes for an answer.
@@ -80,10 +91,8 @@ class Protocol:
         Raises:
             PolicyCrashError: the reference script would stop here.
         """
-        found = masks_of(answer, self.policy)
-        if self.missing_second == "zero":
-            found = [Codes(codes.first, max(codes.second, 0)) for codes in found]
-        return found
+        found = masks_of(answer, self.policy, self.layout)
+        return [codes.filled() for codes in found] if self.missing_second == "zero" else found
 
     def codes_or_none(self, answer: str) -> list[Codes] | None:
         """`codes`, or None where the reference script would stop."""
@@ -109,6 +118,8 @@ class Task(ABC):
     """Whether only the text of an answer is scored; masks that others bring without text then answer nothing."""
     judged: bool = False
     """Whether a judge model can score its answers."""
+    layout: Layout = DEFAULT_LAYOUT
+    """Of the mask tokenizer for which answers are written."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -193,7 +204,7 @@ class Task(ABC):
         return {**own, **token_match_metric(records)}
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
-        """Masks that the right answer writes, one code pair each; the target's by default."""
+        """Masks that the right answer writes, one span each; the target's by default."""
         return sample.target.masks
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
@@ -201,9 +212,9 @@ class Task(ABC):
 
         Args:
             sample: the question.
-            codes: one pair per mask of `written`.
+            codes: those of each mask of `written`.
         """
-        return render(codes) or next(iter(sample.target.texts), NO_TARGET_ANSWER)
+        return render(codes, self.layout) or next(iter(sample.target.texts), NO_TARGET_ANSWER)
 
     def guess(self, sample: Sample, samples: Sequence[Sample], rng: np.random.Generator) -> str:
         """An answer that looks right and rests on nothing: here one span of random codes.
@@ -214,11 +225,11 @@ class Task(ABC):
             rng: the only source of choice.
         """
         del sample, samples
-        return render([random_codes(rng)])
+        return render([random_codes(rng, self.layout)], self.layout)
 
     def status(self, text: str) -> AnswerStatus:
         """How well formed an answer is."""
-        return mask_status(text)
+        return mask_status(text, self.layout)
 
     def asked_with(self, prompt: str | None) -> Task:
         """The task with another of its prompts, itself by default.
@@ -233,6 +244,16 @@ class Task(ABC):
             raise UsageError(f"{self.metadata.name} has no prompt {prompt!r}; choose from {', '.join(known) or 'none'}")
         other = copy(self)
         other.prompt = known[prompt]
+        return other
+
+    def with_layout(self, layout: Layout) -> Task:
+        """The task for answers in words of such codebooks, without the protocols that know no such codes."""
+        if layout == self.layout:
+            return self
+        other = copy(self)
+        other.layout = layout
+        known = [protocol for protocol in self.protocols if has_policy(protocol.policy, layout)]
+        other.protocols = tuple(replace(protocol, layout=layout) for protocol in known)
         return other
 
     def check_judge(self, judge: str | None) -> None:
@@ -270,7 +291,8 @@ class Task(ABC):
             if protocol.name == name:
                 return protocol
         names = ", ".join(protocol.name for protocol in self.protocols)
-        raise UsageError(f"{self.metadata.name} has no protocol {name!r}; choose from {names}")
+        codes = "" if self.layout == DEFAULT_LAYOUT else f" for codes of layout {self.layout}"
+        raise UsageError(f"{self.metadata.name} has no protocol {name!r}{codes}; choose from {names}")
 
 
 def _stopping(records: Sequence[Record]) -> Record | None:
@@ -278,9 +300,9 @@ def _stopping(records: Sequence[Record]) -> Record | None:
     return next((record for record in records if record.values.get("stops")), None)
 
 
-def mask_status(text: str) -> AnswerStatus:
+def mask_status(text: str, layout: Layout = DEFAULT_LAYOUT) -> AnswerStatus:
     """How well formed the mask words of an answer are."""
-    spans = parse(text)
+    spans = parse(text, layout)
     if not spans:
         return "no_mask"
     if all(span.codes is None for span in spans):
@@ -288,10 +310,9 @@ def mask_status(text: str) -> AnswerStatus:
     return "ok" if all(span.status == "ok" for span in spans) else "repaired"
 
 
-def random_codes(rng: np.random.Generator) -> Codes:
-    """A code pair drawn uniformly."""
-    first, second = rng.integers(CODEBOOK_SIZE, size=2).tolist()
-    return Codes(first, second)
+def random_codes(rng: np.random.Generator, layout: Layout = DEFAULT_LAYOUT) -> Codes:
+    """Codes of one mask, drawn uniformly."""
+    return Codes(*rng.integers(layout.size, size=layout.depth).tolist())
 
 
 def bundled_tasks_dir() -> Path:

@@ -132,7 +132,7 @@ class Gcg(Task):
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """The first reference with its phrases marked, each followed by its mask words."""
         found, rest = "", next(iter(sample.target.texts), "")
-        spans = [render([pair]) for pair in codes]
+        spans = [render([entries], self.layout) for entries in codes]
         for phrase, words in zip(sample.target.labels, spans, strict=False):
             marked = f"<|object_ref_start|> {phrase} <|object_ref_end|> {words}"
             before, here, after = rest.partition(phrase)
@@ -144,9 +144,9 @@ class Gcg(Task):
         """The caption of another picture with random masks."""
         others = [other for other in samples if other.id != sample.id]
         if not others:
-            return render([random_codes(rng)])
+            return render([random_codes(rng, self.layout)], self.layout)
         other = others[int(rng.integers(len(others)))]
-        return self.answer(other, [random_codes(rng) for _ in other.target.masks])
+        return self.answer(other, [random_codes(rng, self.layout) for _ in other.target.masks])
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """Everything but what needs a text model."""
@@ -236,7 +236,7 @@ def _answered(
         return "", [], [], True
     text = prediction.text or ""
     if protocol.name == "strict":
-        caption, phrases = read_paired(text)
+        caption, phrases = read_paired(text, protocol.layout)
     elif prediction.phrases is None:
         marks = (QWEN_MARKS, GLAMM_MARKS) if protocol.name == "official" else (QWEN_MARKS,)
         caption, phrases = read_released(text, marks)

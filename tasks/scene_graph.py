@@ -83,7 +83,8 @@ class SceneGraph(Task):
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """All relations, in the order of the file, as a fenced JSON list in one line."""
         nodes = [
-            {"mask_2d": render([pair]), "label": label} for pair, label in zip(codes, sample.target.labels, strict=True)
+            {"mask_2d": render([entries], self.layout), "label": label}
+            for entries, label in zip(codes, sample.target.labels, strict=True)
         ]
         triplets = [
             {"subject": nodes[s], "predicate": predicate, "object": nodes[o]}
@@ -97,11 +98,11 @@ class SceneGraph(Task):
         if not others:
             return "```json\n[]\n```"
         other = others[int(rng.integers(len(others)))]
-        return self.answer(other, [random_codes(rng) for _ in other.target.masks])
+        return self.answer(other, [random_codes(rng, self.layout) for _ in other.target.masks])
 
     def status(self, text: str) -> AnswerStatus:
         """`ok` only for a fenced JSON list of whole triplets whose mask words are well formed."""
-        words, reading = mask_status(text), read_answer(text)
+        words, reading = mask_status(text, self.layout), read_answer(text)
         if words in ("no_mask", "invalid"):
             return words
         if not reading.triplets:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import (
+    DEFAULT_LAYOUT,
+    MOST_CODES,
+    PAIR_POLICIES,
     POLICIES,
     WORDS,
     Codes,
+    Layout,
     PolicyCrashError,
+    has_policy,
     masks_of,
     parse,
     parse_ids,
@@ -176,6 +185,146 @@ def test_plain_text_names_no_mask_under_any_policy(text):
 def test_code_keys_round_trip_and_refuse_nonsense():
     for codes in (Codes(0, -1), Codes(255, 255)):
         assert Codes.from_key(codes.key) == codes
-    for key in ("", "1", "256,1", "1,256", "-,1", "a,b"):
+    for key in ("", "1", "256,1", "1,256", "-,1", "a,b", "1,2,3", "-,-"):
         with pytest.raises(ValueError, match="code key"):
             Codes.from_key(key)
+
+
+# ---- other layouts than 256x2 ----
+
+DEEP = Layout(64, 3)
+LAYOUTS = st.sampled_from([Layout(1024, 1), DEFAULT_LAYOUT, DEEP, Layout(256, 4), Layout(1024, 4), Layout(65536, 1)])
+
+
+def deep(pattern: str) -> str:
+    """`S a B c E` -> words of 64x3; a, b, c are entry 5 of book 1, 2, 3 and capitals entry 6, x is of no book."""
+    names = {"S": S, "E": E, "x": word(192)}
+    names |= {letter: word(64 * "abc".index(letter.lower()) + 5 + letter.isupper()) for letter in "abcABC"}
+    return "".join(names[letter] for letter in pattern.split())
+
+
+def masks(layout):
+    codes = st.tuples(*[st.integers(0, layout.size - 1)] * layout.depth)
+    return st.tuples(st.just(layout), st.lists(codes, max_size=4))
+
+
+def test_a_layout_has_a_word_per_entry_of_every_book():
+    assert (str(DEEP), DEEP.count, len(DEEP.words)) == ("64x3", 192, 194)
+    assert DEEP.words[:2] == (S, word(0)) and DEEP.words[-2:] == (word(191), E)
+    assert Layout.from_text("64x3") == DEEP and Layout() == DEFAULT_LAYOUT == Layout.from_text("256x2")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "256", "0x2", "2x0", "256x", "-1x2", "256 x 2", f"{MOST_CODES}x2", "9999999x9999999"]
+)
+def test_a_layout_that_no_codebooks_have_is_refused(text):
+    with pytest.raises(ValueError, match="a layout must"):
+        Layout.from_text(text)
+
+
+def test_entry_c_of_book_d_is_word_d_times_size_plus_c():
+    assert render([(5, 6, 7)], DEEP) == S + word(5) + word(64 + 6) + word(128 + 7) + E
+    assert render([(65535,)], Layout(65536, 1)) == f"{S}<|mt_65535|>{E}"
+
+
+@pytest.mark.parametrize("codes", [(1, 2), (1, 2, 3, 4), (64, 0, 0), (0, 0, -1)])
+def test_render_refuses_codes_of_another_layout(codes):
+    with pytest.raises(ValueError, match=r"layout 64x3 has 3 codes with values 0\.\.63"):
+        render([codes], DEEP)
+
+
+@given(LAYOUTS.flatmap(masks))
+def test_every_layout_reads_back_what_it_wrote(case):
+    layout, codes = case
+    text = " and ".join(render([entries], layout) for entries in codes)
+    spans = parse(text, layout)
+    assert [span.codes for span in spans] == codes and all(span.status == "ok" for span in spans)
+    assert all(masks_of(text, policy, layout) == codes for policy in ("default", "final"))
+    assert masks_of(text, "ref_last", layout) == codes[-1:]
+    ids = [FIRST_ID + layout.words.index(w) for entries in codes for w in _words(entries, layout)]
+    assert [span.codes for span in parse_ids(ids, FIRST_ID, layout)] == codes
+    assert all(Codes.from_key(Codes(*entries).key, layout) == entries for entries in codes)
+
+
+def _words(entries, layout):
+    return [S, *(word(book * layout.size + entry) for book, entry in enumerate(entries)), E]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "status", "codes"),
+    [
+        ("S a b c E", "ok", (5, 5, 5)),
+        ("S a b E", "missing_second", (5, 5, -1)),
+        ("S a E", "missing_second", (5, -1, -1)),
+        ("S a b c C E", "extra", (5, 5, 5)),
+        ("S a c b E", "swapped", (5, 5, 5)),
+        ("S c b a E", "swapped", (5, 5, 5)),
+        ("S a c E", "bad_range", (5, -1, -1)),
+        ("S a b B E", "bad_range", (5, 5, -1)),
+        ("S b c E", "bad_range", None),
+        ("S a b c x E", "bad_range", (5, 5, 5)),
+        ("a b c E", "no_start", (5, 5, 5)),
+        ("S a b c", "no_end", (5, 5, 5)),
+    ],
+)
+def test_the_faults_of_three_books(pattern, status, codes):
+    (span,) = parse(deep(pattern), DEEP)
+    assert (span.status, span.codes) == (status, codes)
+
+
+@given(LAYOUTS, st.lists(st.sampled_from([S, E, word(3), word(70), word(300), word(9999), "<|mt_65535|>", "x"])))
+def test_no_answer_makes_any_layout_raise_and_codes_end_at_the_first_gap(layout, words):
+    for span in parse("".join(words), layout):
+        if span.codes is not None:
+            assert span.codes.fit(layout) and span.codes.first >= 0
+            assert span.codes == span.codes.up_to(sum(entry >= 0 for entry in span.codes))
+
+
+def test_numbers_above_9999_are_words_only_where_a_layout_has_them():
+    text = f"{S}<|mt_12345|>{E}"
+    assert masks_of(text, layout=Layout(65536, 1)) == [(12345,)]
+    assert masks_of(text) == masks_of(text, layout=Layout(1024, 4)) == []
+    assert masks_of(f"{S}<|mt_00345|>{E}", layout=Layout(65536, 1)) == []
+
+
+def test_words_of_another_layout_are_never_well_formed_pairs():
+    (span,) = parse(render([(5, 6, 7)], DEEP))
+    assert (span.status, span.codes) == ("bad_range", Codes(5, -1))
+
+
+def test_the_first_code_policy_drops_all_later_codes():
+    assert masks_of(deep("S a b c E"), "first_code", DEEP) == [(5, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "codes"),
+    [("S a b c A E", [(6, 5, 5)]), ("S c a E", [(5, -1, -1)]), ("b c", []), ("S a E S B C E", [(5, 6, 6)])],
+)
+def test_the_last_policy_fills_a_slot_per_book_and_a_gap_blanks_what_follows(pattern, codes):
+    assert masks_of(deep(pattern), "ref_last", DEEP) == codes
+
+
+def test_the_last_policy_stops_at_a_number_of_no_book():
+    with pytest.raises(PolicyCrashError, match="191"):
+        masks_of(deep("S a b x E"), "ref_last", DEEP)
+
+
+@pytest.mark.parametrize("policy", PAIR_POLICIES)
+def test_scripts_that_exist_for_pairs_alone_read_no_other_layout(policy):
+    assert has_policy(policy, DEFAULT_LAYOUT) and not has_policy(policy, DEEP)
+    with pytest.raises(UsageError, match="256x2, got 64x3"):
+        masks_of("", policy, DEEP)
+
+
+def test_keys_have_a_part_per_book():
+    assert Codes(44, 186, 3, 9).key == "44,186,3,9" and Codes(44, 186, -1).key == "44,186,-"
+    assert Codes.from_key("44,6,-", DEEP) == (44, 6, -1)
+    assert Codes.from_key("1,2,3,4", layout=None) == (1, 2, 3, 4)
+    for key in ("1,-,3", "1,2", "64,0,0"):
+        with pytest.raises(ValueError, match="3 codes 0\\.\\.63"):
+            Codes.from_key(key, DEEP)
+
+
+def test_codes_survive_copies_and_other_processes():
+    for made in (copy.deepcopy(Codes(1, 2, 3)), pickle.loads(pickle.dumps(Codes(1, 2, 3)))):
+        assert made == Codes(1, 2, 3) and made.second == 2 and repr(made) == "Codes(1, 2, 3)"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samtok_eval.mask_tokens import final_part, parse
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout, final_part, parse
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ranked, Sums
 from samtok_eval.metrics.referring import clusters
@@ -70,12 +70,17 @@ def read_released(text: str, marks: Sequence[tuple[str, str]] = (QWEN_MARKS,)) -
     return Answer(caption, [marked.phrase.strip() for marked in marked_phrases(text, marks)])
 
 
-def read_paired(text: str) -> Answer:
-    """Caption of the final answer without marks, and for each decodable mask in it the phrase that stands before it."""
+def read_paired(text: str, layout: Layout = DEFAULT_LAYOUT) -> Answer:
+    """Caption of the final answer without marks, and for each decodable mask in it the phrase that stands before it.
+
+    Args:
+        text: the whole answer.
+        layout: of its mask words.
+    """
     final = final_part(text)
     marked = marked_phrases(final, (QWEN_MARKS, GLAMM_MARKS))
     ends = [one.end for one in marked]
-    before = [bisect_right(ends, span.start) for span in parse(final) if span.codes is not None]
+    before = [bisect_right(ends, span.start) for span in parse(final, layout) if span.codes is not None]
     phrases = [marked[count - 1].phrase.strip() if count else "" for count in before]
     return Answer(_plain(_MARK.sub(" ", final)), phrases)
 

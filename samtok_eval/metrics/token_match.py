@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.mask_tokens import parse
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout, parse
 from samtok_eval.metrics.ratio import Ratio, mean_of
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.run.manifest import Manifest
@@ -25,18 +25,19 @@ SAME, SAME_FIRST = 1.0, 0.4
 nothing."""
 
 
-def token_match(prediction: str, reference: str) -> float:
+def token_match(prediction: str, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """Share of masks named with the right codes, each mask of either text used once.
 
     Args:
         prediction: the answer.
         reference: the right answer.
+        layout: of the mask tokenizer for which both were written.
 
     Returns:
         Sum of grades / larger number of spans, 0..1; 1 when neither text names a mask. A malformed span matches
         nothing but is counted, also on its own: trying to name a mask where there is none is not "no mask".
     """
-    said, true = parse(prediction), parse(reference)
+    said, true = parse(prediction, layout), parse(reference, layout)
     most = max(len(said), len(true))
     if not most:
         return 1.0
@@ -48,7 +49,10 @@ def token_match(prediction: str, reference: str) -> float:
 
 
 def with_token_match(
-    records: Sequence[Record], answers: Mapping[str, Prediction], references: Mapping[str, str]
+    records: Sequence[Record],
+    answers: Mapping[str, Prediction],
+    references: Mapping[str, str],
+    layout: Layout = DEFAULT_LAYOUT,
 ) -> list[Record]:
     """Records with `values["token_match"]`; a missing answer has 0, one without text (foreign masks) no value.
 
@@ -56,6 +60,7 @@ def with_token_match(
         records: one per sample.
         answers: predictions by sample id.
         references: texts of the right answers by sample id, written with the codes of the true masks.
+        layout: of these codes.
 
     Raises:
         DataError: a sample has no reference, or no reference names a mask.
@@ -66,9 +71,9 @@ def with_token_match(
             f"the reference codes lack {len(lacking)} of {len(records)} samples, {lacking[0]} first; "
             "run the oracle on the same task, split and --limit"
         )
-    if not any(parse(references[record.id]) for record in records):
+    if not any(parse(references[record.id], layout) for record in records):
         raise DataError("the reference answers name no masks; leave --reference-codes out for tasks answered in words")
-    return [_with_value(record, answers.get(record.id), references[record.id]) for record in records]
+    return [_with_value(record, answers.get(record.id), references[record.id], layout) for record in records]
 
 
 def token_match_metric(records: Sequence[Record]) -> dict[str, Ratio]:
@@ -108,11 +113,11 @@ def _check_origin(given: Path, origin: Manifest, manifest: Manifest) -> None:
             raise UsageError(f"--reference-codes {given}: its {what} is {theirs}, not {mine}; run the oracle likewise")
 
 
-def _with_value(record: Record, prediction: Prediction | None, reference: str) -> Record:
+def _with_value(record: Record, prediction: Prediction | None, reference: str, layout: Layout) -> Record:
     if prediction is None or prediction.status == "error":
         value = 0.0
     elif prediction.text is None:
         return record
     else:
-        value = token_match(prediction.text, reference)
+        value = token_match(prediction.text, reference, layout)
     return replace(record, values={**record.values, NAME: value})

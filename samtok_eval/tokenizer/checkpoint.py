@@ -51,16 +51,23 @@ def find_tokenizer(path_or_hub_id: str | Path) -> Path:
     )
 
 
+def read_config(place: Path) -> MaskTokenizerConfig:
+    """Configuration of what `find_tokenizer` found.
+
+    Raises:
+        CheckpointError: missing or broken.
+    """
+    return MaskTokenizerConfig() if place.is_file() else _read_config(place / CONFIG_FILE)
+
+
 def read_config_and_weights(place: Path) -> tuple[MaskTokenizerConfig, dict[str, Tensor]]:
     """Configuration and float32 weights of what `find_tokenizer` found.
 
     Raises:
         CheckpointError: missing or broken.
     """
-    if place.is_file():
-        config, weights = MaskTokenizerConfig(), _read_pth(place)
-    else:
-        config, weights = _read_config(place / CONFIG_FILE), _read_safetensors(place / WEIGHTS_FILE)
+    config = read_config(place)
+    weights = _read_pth(place) if place.is_file() else _read_safetensors(place / WEIGHTS_FILE)
     return config, {name: value.float() for name, value in weights.items()}
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from samtok_eval.mask_tokens import Layout
+
 SAM2_BACKBONE_STRIDE = 16
 SAM2_TRUNK_STRIDE = 4
 
@@ -75,6 +77,11 @@ class MaskTokenizerConfig(BaseModel):
                 f"remove {sorted(starts & set(self.global_att_blocks))} from global_att_blocks"
             )
         return self
+
+    @property
+    def layout(self) -> Layout:
+        """Size and depth of the codebooks, which give mask words their meaning."""
+        return Layout(self.codebook_size, self.codebook_depth)
 
     @property
     def has_video_memory(self) -> bool:
