@@ -147,7 +147,7 @@ def predict_command(given: Given) -> None:
 
 
 @app.command("score")
-@takes("scoring", "where", also=("seed",), settings=ScoreOptions)
+@takes("scoring", "where", also=("seed", "tokenizer"), settings=ScoreOptions)
 def score_command(
     given: Given,
     predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],

@@ -93,7 +93,6 @@ def _captions() -> Check:
 def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
     import torch
 
-    from samtok_eval.mask_tokens import WORDS
     from samtok_eval.models.select import ModelOptions, is_fixed, load_backend, load_mask_tokenizer, tokenizer_sha256
 
     options = ModelOptions(model, RunSettings(tokenizer=tokenizer, device=device))
@@ -108,7 +107,7 @@ def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
         yield Check("model", False, str(error))
         return
     if not is_fixed(model):
-        yield Check("mask words", True, f"all {len(WORDS)} in the vocabulary of {backend.name}")
+        yield Check("mask words", True, f"all {len(masks.config.layout.words)} in the vocabulary of {backend.name}")
     scene = draw_scene(HELD_OUT)
     truth = np.stack([o.mask for o in scene.objects])
     found = masks.decode(scene.image, masks.encode(scene.image, truth))

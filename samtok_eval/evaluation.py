@@ -26,6 +26,7 @@ from rich.console import Console
 import samtok_eval
 from samtok_eval.datasets.files import read_json, read_json_lines
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.metrics.token_match import reference_texts
 from samtok_eval.prediction import Prediction
 from samtok_eval.progress import Progress
@@ -137,6 +138,10 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     _check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
     tokenizer = load_mask_tokenizer(chosen)
+    task = task.with_layout(tokenizer.config.layout)
+    for name in options.protocols or ():
+        task.protocol(name)
+    _check_replayed(chosen.model, task.layout)
     backend = load_backend(chosen, tokenizer, task, samples)
     settings = PredictSettings(
         batch_size=options.batch_size,
@@ -228,6 +233,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
         split = split or origin.split
         limit = limit or origin.settings.limit
         task = task.asked_with(origin.settings.prompt)
+    task = task.with_layout(_layout(origin, options.tokenizer, predictions))
     split = task.check_split(split)
     task.check_judge(options.judge)
     samples = read_samples(task, split, options.data_root, limit)
@@ -240,6 +246,43 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     passed |= {"statistics_seed"} if "seed" in options.model_fields_set else set()
     manifest = manifest.replace(settings=manifest.settings.model_copy(update=changes), passed=tuple(sorted(passed)))
     return score_into(task, samples, RunFolder(options.out), manifest, paths)
+
+
+def _layout(origin: Manifest | None, tokenizer: str | None, predictions: Path) -> Layout:
+    """That of the run, else of the mask tokenizer that was named, else 256x2; words never tell.
+
+    Raises:
+        UsageError: the run and the named mask tokenizer disagree.
+    """
+    if tokenizer is None:
+        return origin.code_layout if origin else DEFAULT_LAYOUT
+    from samtok_eval.models.select import named_layout
+
+    named = named_layout(tokenizer)
+    if origin:
+        _check_layout(predictions, origin.code_layout, named)
+    return named
+
+
+def _check_replayed(model: str, layout: Layout) -> None:
+    """Refuse to decode a run's answers with a mask tokenizer whose codes mean something else.
+
+    Raises:
+        UsageError: the run is of another layout.
+    """
+    kind, _, name = model.partition(":")
+    path = Path(name)
+    if kind == "replay" and path.parent.name == "predictions":
+        origin = _run_manifest([path.parent.parent])
+        _check_layout(path, origin.code_layout if origin else DEFAULT_LAYOUT, layout)
+
+
+def _check_layout(predictions: Path, written: Layout, read: Layout) -> None:
+    if written != read:
+        raise UsageError(
+            f"{predictions} holds answers in codes of layout {written}, the mask tokenizer is of layout {read}; "
+            "name that of the run with --tokenizer"
+        )
 
 
 def _check_same_data(task: Task, samples: Sequence[Sample], root: str, origin: Manifest, predictions: Path) -> None:
@@ -429,6 +472,7 @@ def _manifest(
         times=Times(started=_now()),
         counters={},
     )
+    manifest = manifest.of_layout(task.layout)
     return manifest.replace(run_key=run_key(manifest))
 
 
@@ -451,7 +495,7 @@ def _foreign_manifest(
         samtok_eval=samtok_eval.__version__,
         times=Times(started=_now()),
         counters={},
-    )
+    ).of_layout(task.layout)
 
 
 def _prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], Manifest | None]:

@@ -90,6 +90,8 @@ def _numbered(number: int) -> str:
 
 DEFAULT_LAYOUT = Layout()
 """That of the published SAMTok checkpoints."""
+NUMBERED_WORD = re.compile(r"<\|mt_\d+\|>")
+"""A word of some codebook, of whatever layout."""
 CODEBOOK_SIZE = DEFAULT_LAYOUT.size
 WORDS = DEFAULT_LAYOUT.words
 """The 514 words that a published SAMTok checkpoint adds to its vocabulary, in the order of their token ids."""

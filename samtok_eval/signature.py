@@ -58,7 +58,9 @@ def scoring_key(manifest: Manifest) -> str:
     """
     content = manifest.to_json()
     scoring = {name: value for name, value in content["scoring"].items() if name != "key"}
-    return _sha256({name: content.get(name) for name in IDENTIFYING} | {"scoring": scoring})
+    # Only other layouts than 256x2 are named, so that keys from before there were any still fit.
+    layout = {"layout": content["layout"]} if "layout" in content else {}
+    return _sha256({name: content.get(name) for name in IDENTIFYING} | layout | {"scoring": scoring})
 
 
 def sealed(manifest: Manifest, protocols: Iterable[str]) -> Manifest:

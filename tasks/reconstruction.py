@@ -1,4 +1,4 @@
-"""Reconstruction: the mask tokenizer alone. Every mask is encoded to two codes and decoded again.
+"""Reconstruction: the mask tokenizer alone. Every mask is encoded to codes and decoded again.
 
 No language model takes part, so this is the ceiling of every other task, on the same masks. Boundary IoU follows arXiv
 2103.16562 (band of 2 % of the diagonal). Protocol `first_code` decodes the first code alone.
@@ -17,6 +17,7 @@ from samtok_eval.datasets.files import inside, read_json_lines, reading, text
 from samtok_eval.datasets.gar import read_gar
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.metrics.ratio import Description, Metric, Ratio
@@ -29,6 +30,11 @@ from samtok_eval.task import Protocol, Task, TaskMetadata
 SMALL, MEDIUM = 32**2, 96**2
 """COCO's area limits in pixels."""
 MASKS_FILE = "masks.jsonl"
+
+
+def _of_books(layout: Layout) -> list[str]:
+    """Names of the metrics that each codebook has."""
+    return [f"{metric}_{book}" for metric in ("used", "perplexity") for book in range(1, layout.depth + 1)]
 
 
 class Reconstruction(Task):
@@ -56,10 +62,7 @@ class Reconstruction(Task):
             "boundary_iou",
             "pr@0.5",
             "pr@0.9",
-            "used_1",
-            "used_2",
-            "perplexity_1",
-            "perplexity_2",
+            *_of_books(DEFAULT_LAYOUT),
         ),
         notes=f"Split folder reads lines {{'image': relative path, 'masks': [RLE]}} of <data root>/{MASKS_FILE}.",
     )
@@ -69,6 +72,14 @@ class Reconstruction(Task):
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
         Protocol("first_code", policy="first_code", missing_second="skip", errors_fail=True),
     )
+
+    def with_layout(self, layout: Layout) -> Task:
+        """The task with the metrics of as many codebooks."""
+        other = super().with_layout(layout)
+        if other is not self:
+            shared = [name for name in self.metadata.metrics if name not in _of_books(self.layout)]
+            other.metadata = self.metadata.model_copy(update={"metrics": (*shared, *_of_books(layout))})
+        return other
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
         """One sample per mask."""
@@ -93,7 +104,7 @@ class Reconstruction(Task):
         if prediction is not None and prediction.text:
             codes = protocol.codes_or_none(prediction.text)
             if codes:
-                values |= {"code_1": codes[0].first, "code_2": codes[0].second}
+                values |= {f"code_{book}": code for book, code in enumerate(codes[0], 1)}
         return Record(**{**record.__dict__, "values": values})
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
@@ -109,7 +120,7 @@ class Reconstruction(Task):
             "boundary_iou": boundary,
             **precisions(records, (0.5, 0.9)),
         }
-        for book in (1, 2):
+        for book in range(1, self.layout.depth + 1):
             codes = [int(r.values[f"code_{book}"]) for r in records if r.values.get(f"code_{book}", -1) >= 0]
             if codes:
                 counts = np.bincount(codes)

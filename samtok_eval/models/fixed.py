@@ -15,8 +15,9 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout
 from samtok_eval.models.backend import Answer, Request
+from samtok_eval.prediction import check_codes
 from samtok_eval.run_store import read_predictions
 
 if TYPE_CHECKING:
@@ -78,10 +79,21 @@ class Replay:
 
     name = "replay"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layout: Layout = DEFAULT_LAYOUT) -> None:
+        """Read the file.
+
+        Args:
+            path: a predictions file.
+            layout: of the mask tokenizer that decodes the texts.
+
+        Raises:
+            DataError: the file is broken, or holds masks by codes of another layout.
+        """
         self.path = path
+        recorded = read_predictions([path])
+        check_codes(recorded, layout)
         # What a machine failed to answer is no recorded answer.
-        self.texts = {p.id: p.text for p in read_predictions([path]) if p.error is None}
+        self.texts = {p.id: p.text for p in recorded if p.error is None}
 
     def identity(self) -> dict[str, Any]:
         """The file's hash."""

@@ -13,11 +13,12 @@ from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import UsageError
 from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
-from samtok_eval.run.settings import DEMO, RunSettings
+from samtok_eval.run.settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from samtok_eval.mask_tokens import Layout
     from samtok_eval.sample import Sample
     from samtok_eval.task import Task
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -83,9 +84,9 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
 
     place: str | Path
     named = options.settings.tokenizer
-    if named and named != DEMO:
-        place = named
-    elif named == DEMO or is_fixed(options.model) or options.model == "demo":
+    if named:
+        place = _tokenizer_place(named)
+    elif is_fixed(options.model) or options.model == "demo":
         place = DEMO_CHECKPOINT
     else:
         place = options.model
@@ -93,12 +94,30 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
 
 
+def named_layout(tokenizer: str) -> Layout:
+    """The layout of a mask tokenizer, from its configuration alone.
+
+    Args:
+        tokenizer: `demo`, a folder, a file or a hub id, as `--tokenizer` takes it.
+
+    Raises:
+        CheckpointError: none is there, or its configuration is broken.
+    """
+    from samtok_eval.tokenizer.checkpoint import find_tokenizer, read_config
+
+    return read_config(find_tokenizer(_tokenizer_place(tokenizer))).layout
+
+
+def _tokenizer_place(name: str) -> str | Path:
+    return DEMO_CHECKPOINT if name == "demo" else name
+
+
 def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, samples: Sequence[Sample]) -> Backend:
     """The backend that answers.
 
     Args:
         options: names it.
-        tokenizer: gives the oracle its codes.
+        tokenizer: gives the oracle its codes and a checkpoint the layout of its words.
         task: knows right answers and guesses.
         samples: the whole split, from which guesses are drawn.
 
@@ -112,7 +131,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
     if options.model == "random":
         return Random(task, samples, options.settings.seed)
     if kind == "replay":
-        return Replay(Path(rest))
+        return Replay(Path(rest), tokenizer.config.layout)
     from samtok_eval.models.transformers_backend import TransformersBackend
 
     return TransformersBackend(
@@ -121,6 +140,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
         device=options.device_name(),
         dtype=options.torch_dtype(),
         settings=options.settings,
+        layout=tokenizer.config.layout,
     )
 
 

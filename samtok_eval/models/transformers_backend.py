@@ -11,7 +11,8 @@ import copy
 import hashlib
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
-from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Request
 from samtok_eval.run.settings import RunSettings
 
@@ -70,6 +71,7 @@ class TransformersBackend:
         device: str,
         dtype: torch.dtype,
         settings: RunSettings | None = None,
+        layout: Layout = DEFAULT_LAYOUT,
     ) -> None:
         """Load model and processor.
 
@@ -80,9 +82,10 @@ class TransformersBackend:
             dtype: of the weights.
             settings: pixels of a picture after the processor's resize (None keeps the checkpoint's), whether only
                 well-formed spans are let out, and whether a picture is encoded once per batch; the usual by default.
+            layout: of the mask tokenizer that decodes the answers.
 
         Raises:
-            CheckpointError: nothing loadable there, or the vocabulary lacks the 514 mask words.
+            CheckpointError: nothing loadable there, or the vocabulary has not the mask words of the layout.
         """
         settings = settings or RunSettings()
         self.name, self.device, self.dtype = name, device, dtype
@@ -99,7 +102,7 @@ class TransformersBackend:
         self.model.to(device).eval()
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
-        self.mask_ids = mask_word_ids(self.tokenizer, path_or_hub_id)
+        self.mask_ids, self.layout = mask_word_ids(self.tokenizer, path_or_hub_id, layout), layout
         size = dict(self.processor.image_processor.size)
         size |= {"shortest_edge": settings.min_pixels} if settings.min_pixels is not None else {}
         size |= {"longest_edge": settings.max_pixels} if settings.max_pixels is not None else {}
@@ -135,7 +138,7 @@ class TransformersBackend:
         inputs = self.inputs(requests)
         prompt = inputs["input_ids"].shape[1]
         encoded = time.perf_counter()
-        rules = [SpanGrammar(self.mask_ids, prompt)] if self.constrained else []
+        rules = [SpanGrammar(self.mask_ids, prompt, self.layout)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             tokens = self.model.generate(
@@ -210,27 +213,21 @@ def repeat_pictures(vision: Any, rows: Sequence[int]) -> Any:
 
 
 class SpanGrammar(LogitsProcessor):
-    """Lets only well-formed spans out: start, first-book word, second-book word, end; no mask word elsewhere."""
+    """Lets only well-formed spans out: start, a word of each book in order, end; no mask word elsewhere."""
 
-    def __init__(self, mask_ids: Sequence[int], prompt_length: int) -> None:
+    def __init__(self, mask_ids: Sequence[int], prompt_length: int, layout: Layout = DEFAULT_LAYOUT) -> None:
         """Prepare.
 
         Args:
-            mask_ids: ids of the mask words, in the order of `WORDS`.
+            mask_ids: ids of the mask words, in the order of `Layout.words`.
             prompt_length: tokens before the answer.
+            layout: of the mask words.
         """
         self.mask_ids = list(mask_ids)
-        start, first, second, end = (
-            self.mask_ids[:1],
-            self.mask_ids[1 : 1 + CODEBOOK_SIZE],
-            self.mask_ids[1 + CODEBOOK_SIZE : -1],
-            self.mask_ids[-1:],
-        )
-        self.next = {
-            **dict.fromkeys(start, first),
-            **dict.fromkeys(first, second),
-            **dict.fromkeys(second, end),
-        }
+        numbered = self.mask_ids[1:-1]
+        books = [numbered[first : first + layout.size] for first in range(0, layout.count, layout.size)]
+        steps = [self.mask_ids[:1], *books, self.mask_ids[-1:]]
+        self.next = {word: after for words, after in pairwise(steps) for word in words}
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -245,20 +242,42 @@ class SpanGrammar(LogitsProcessor):
         return scores.masked_fill(~allowed, float("-inf"))
 
 
-def mask_word_ids(tokenizer: Any, where: str) -> list[int]:
-    """Ids of the 514 mask words, in the order of `WORDS`.
+def mask_word_ids(tokenizer: Any, where: str, layout: Layout = DEFAULT_LAYOUT) -> list[int]:
+    """Ids of the mask words, in the order of `Layout.words`.
+
+    Args:
+        tokenizer: of text.
+        where: what the message calls the checkpoint.
+        layout: of the mask tokenizer that decodes the words.
 
     Raises:
-        CheckpointError: the vocabulary lacks some.
+        CheckpointError: the vocabulary lacks some, or has those of a larger layout.
     """
     vocabulary = tokenizer.get_vocab()
-    missing = [word for word in WORDS if word not in vocabulary]
+    words = layout.words
+    missing = [word for word in words if word not in vocabulary]
     if missing:
         raise CheckpointError(
-            f"{where} lacks {len(missing)} of the {len(WORDS)} mask words ({missing[0]} first); "
-            "it is not a SAMTok checkpoint: choose one, or add the words and fine-tune"
+            f"{where} lacks {len(missing)} of the {len(words)} mask words of layout {layout} ({missing[0]} first); "
+            "it is not a SAMTok checkpoint of that layout: choose one, name its own mask tokenizer with --tokenizer, "
+            "or add the words and fine-tune"
         )
-    return [int(vocabulary[word]) for word in WORDS]
+    check_no_further_words(vocabulary, where, layout)
+    return [int(vocabulary[word]) for word in words]
+
+
+def check_no_further_words(vocabulary: Iterable[str], where: str, layout: Layout) -> None:
+    """Refuse a vocabulary with mask words of a larger layout, whose answers would be read as other masks.
+
+    Raises:
+        CheckpointError: there are numbered words that the layout does not have.
+    """
+    numbered = sum(NUMBERED_WORD.fullmatch(word) is not None for word in vocabulary)
+    if numbered > layout.count:
+        raise CheckpointError(
+            f"{where} has {numbered} numbered mask words, its mask tokenizer of layout {layout} has {layout.count}; "
+            "they belong to different checkpoints: name the right mask tokenizer with --tokenizer"
+        )
 
 
 def pinned_generation(published: GenerationConfig) -> tuple[GenerationConfig, dict[str, Any]]:

@@ -209,9 +209,18 @@ def gate(
 
 
 def changed_answers(
-    baseline: Mapping[str, Prediction], candidate: Mapping[str, Prediction], protocol: Protocol
+    baseline: Mapping[str, Prediction],
+    candidate: Mapping[str, Prediction],
+    protocol: Protocol,
+    candidate_protocol: Protocol | None = None,
 ) -> Changed:
     """Count the answers whose text, codes and masks changed, under a protocol's way of reading codes.
+
+    Args:
+        baseline: answers by sample id.
+        candidate: of the same samples.
+        protocol: how the answers are read.
+        candidate_protocol: how the candidate's are read, where its codes are of another layout.
 
     Raises:
         ValueError: the two do not answer the same samples.
@@ -219,7 +228,14 @@ def changed_answers(
     if baseline.keys() != candidate.keys():
         raise ValueError("the two runs answer different samples")
     levels = [
-        [a != b for a, b in zip(_levels(baseline[name], protocol), _levels(candidate[name], protocol), strict=True)]
+        [
+            a != b
+            for a, b in zip(
+                _levels(baseline[name], protocol),
+                _levels(candidate[name], candidate_protocol or protocol),
+                strict=True,
+            )
+        ]
         for name in baseline
     ]
     text, codes, masks = (sum(level) for level in zip(*levels, strict=True)) if levels else (0, 0, 0)
@@ -260,7 +276,9 @@ def _paired(first: ScoredRun, second: ScoredRun, tolerances: Tolerances, protoco
         names=(first.name, second.name),
         paired=True,
         verdicts=verdicts,
-        changed=changed_answers(answers[0], answers[1], task.protocol(name)) if at_hand else None,
+        changed=changed_answers(answers[0], answers[1], task.protocol(name), second.task.protocol(name))
+        if at_hand
+        else None,
         falls=_falls(first, second, name, told) if told else [],
         sample_metric=told,
         warnings=[*_disagreements(*signatures), *first.notes, *second.notes],

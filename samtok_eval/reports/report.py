@@ -16,7 +16,7 @@ import numpy as np
 
 from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.evaluation import read_samples, samples_sha256
-from samtok_eval.mask_tokens import CODEBOOK_SIZE
+from samtok_eval.mask_tokens import MISSING
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.codebooks import perplexity
@@ -37,6 +37,7 @@ ROWS = 1000
 """Samples of the page's table."""
 REGRESSION = 1e-9
 CEILING, FLOOR = "oracle", "random"
+ORDINALS = ("First", "Second", "Third", "Fourth")
 
 
 @dataclass(frozen=True)
@@ -462,19 +463,15 @@ def _is_empty(record: Record, prediction: Prediction | None) -> bool:
 
 
 def _books(run: ScoredRun, protocol: str, predictions: Mapping[str, Prediction]) -> list[Book]:
-    counters: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     rules = run.task.protocol(protocol)
-    for prediction in predictions.values():
-        for codes in rules.codes_or_none(prediction.text or "") or []:
-            counters[0][codes.first] += 1
-            if codes.second >= 0:
-                counters[1][codes.second] += 1
-    names = ("First codebook", "Second codebook")
-    return [
-        Book(name, [counter[code] for code in range(CODEBOOK_SIZE)])
-        for name, counter in zip(names, counters, strict=True)
-        if counter
-    ]
+    written = [codes for p in predictions.values() for codes in rules.codes_or_none(p.text or "") or []]
+    found = []
+    for place in range(rules.layout.depth):
+        counter = Counter(codes[place] for codes in written if codes[place] != MISSING)
+        name = f"{ORDINALS[place]} codebook" if place < len(ORDINALS) else f"Codebook {place + 1}"
+        if counter:
+            found.append(Book(name, [counter[code] for code in range(rules.layout.size)]))
+    return found
 
 
 def _stages(predictions: Mapping[str, Prediction]) -> list[Stage]:

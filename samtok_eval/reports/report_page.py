@@ -13,6 +13,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def page(report: Report) -> str:
         galleries=galleries,
         pictures=list(pictures.known.values()),
         missing=[visible(path, PHRASE_SHOWN) for path in pictures.missing],
-        books=[{"book": book, "cells": _grid(book.counts)} for book in report.books],
+        books=[{"book": book, "cells": _grid(book.counts), "side": _side(book.counts)} for book in report.books],
         stages=report.stages,
         rows=[_row(record, score) for record, score in report.rows],
         rows_note=None if report.samples <= ROWS else f"{len(report.rows)} of {report.samples} samples: the lowest "
@@ -220,12 +221,17 @@ def _slice_cell(cell: Any, runs: Sequence[Any]) -> dict[str, Any]:
 
 
 def _grid(counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Codes of a book as a square of 16 x 16, with how dark each is, 0..1."""
-    top = max([*counts, 1])
+    """Codes of a book as a square, with how dark each is, 0..1."""
+    top, side = max([*counts, 1]), _side(counts)
     return [
-        {"code": code, "n": n, "x": code % 16, "y": code // 16, "shade": round((n / top) ** 0.5, 3)}
+        {"code": code, "n": n, "x": code % side, "y": code // side, "shade": round((n / top) ** 0.5, 3)}
         for code, n in enumerate(counts)
     ]
+
+
+def _side(counts: Sequence[int]) -> int:
+    """Cells on a side of the smallest square that holds a book, 16 for 256 codes."""
+    return isqrt(len(counts) - 1) + 1
 
 
 def _card(item: Item, report: Report, pictures: Pictures) -> dict[str, Any]:

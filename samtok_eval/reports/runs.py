@@ -105,7 +105,7 @@ def _task_of(run: Run, tasks_dirs: Sequence[Path]) -> Task:
             f"{run.path} is of the task {name!r}, which no known task file defines; pass the folder of its task file "
             f"with --tasks-dir{where}"
         )
-    return tasks[name]
+    return tasks[name].with_layout(run.manifest.code_layout)
 
 
 def check_comparable(first: ScoredRun, second: ScoredRun) -> None:

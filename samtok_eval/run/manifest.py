@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.run_store import SCHEMA_VERSION
 
@@ -96,6 +97,8 @@ class Manifest(_Part):
     model: Model
     tokenizer_sha256: str | None
     """Of the mask tokenizer; None for answers from elsewhere."""
+    layout: tuple[int, int] | None = None
+    """Size and depth of the codebooks; absent where they are 256x2."""
     prompt: str
     template: str | None = None
     predictions: str | None = None
@@ -117,6 +120,22 @@ class Manifest(_Part):
     """None before scoring, and in folders from before it was kept."""
     signature: dict[str, str] = {}
     """By protocol, see `samtok_eval.signature`."""
+
+    @field_validator("layout")
+    @classmethod
+    def _can_be_one(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None:
+            Layout(*value)
+        return value
+
+    @property
+    def code_layout(self) -> Layout:
+        """Layout of the mask tokenizer whose codes the answers hold."""
+        return Layout(*self.layout) if self.layout else DEFAULT_LAYOUT
+
+    def of_layout(self, layout: Layout) -> Manifest:
+        """A copy that names a layout; 256x2 is not named, so that older manifests and their keys stay as they are."""
+        return self if layout == DEFAULT_LAYOUT else self.replace(layout=(layout.size, layout.depth))
 
     @property
     def scored_version(self) -> int:
