@@ -114,13 +114,21 @@ def finetune_command(
 
 
 def words_command(
-    model: Annotated[str, typer.Option(help="Folder or hub id.")], out: OutOption, seed: SeedOption = 0
+    model: Annotated[str, typer.Option(help="Folder or hub id.")],
+    out: OutOption,
+    seed: SeedOption = 0,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Mask tokenizer whose codes the words name; 256x2 codes without it.")
+    ] = None,
 ) -> None:
-    """Write a checkpoint with the 514 mask words in its vocabulary."""
+    """Write a checkpoint with the words of a mask tokenizer in its vocabulary, 514 for the published one."""
     from samtok_eval.hub import local_folder
+    from samtok_eval.mask_tokens import DEFAULT_LAYOUT
+    from samtok_eval.models.select import named_layout
     from samtok_eval.training.vocabulary import write_with_mask_words
 
-    added = write_with_mask_words(local_folder(model), out, seed)
+    layout = DEFAULT_LAYOUT if tokenizer is None else named_layout(tokenizer)
+    added = write_with_mask_words(local_folder(model), out, seed, layout)
     typer.echo(f"checkpoint in {out}, {added or 'no'} words added")
 
 

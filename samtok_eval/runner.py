@@ -245,7 +245,7 @@ def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Re
             return part
         # All at once: own words may be those of another right mask.
         pieces, end = [], 0
-        for span in parse(part):
+        for span in parse(part, layout):
             words = part[span.start : span.end]
             pieces += [part[end : span.start], swaps.get(words, words)]
             end = span.end

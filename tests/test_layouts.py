@@ -159,6 +159,12 @@ def test_a_256x2_checkpoint_refuses_its_answers(answered, demo_root, tmp_path):
         MaskTokenizer.from_pretrained(DEMO_CHECKPOINT).decode(draw_scene(0).image, torch.tensor([[1, 2, 3]]))
 
 
+def test_its_answers_can_be_replayed_with_the_same_mask_tokenizer(answered, deep_folder, demo_root, tmp_path):
+    model = f"replay:{answered.path / 'predictions' / 'part-0.jsonl'}"
+    options = {"tokenizer": str(deep_folder), "data_root": str(demo_root), "limit": LIMIT, "out": tmp_path}
+    assert evaluate("gres", model=model, **options).metrics["strict"] == answered.metrics["strict"]
+
+
 def test_lines_outside_of_a_run_are_read_under_the_named_mask_tokenizer(answered, deep_folder, demo_root, tmp_path):
     alone = tmp_path / "answers.jsonl"
     shutil.copy(answered.path / "predictions" / "part-0.jsonl", alone)

@@ -15,7 +15,7 @@ from samtok_eval.conversation import messages
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import CheckpointError
 from samtok_eval.images import read_image
-from samtok_eval.mask_tokens import WORDS, parse
+from samtok_eval.mask_tokens import WORDS, Layout, parse
 from samtok_eval.models.backend import Request
 from samtok_eval.models.transformers_backend import PINNED, SpanGrammar, TransformersBackend, pinned_generation
 from samtok_eval.run.settings import RunSettings
@@ -229,3 +229,17 @@ def test_qwen25_checkpoints_run_through_the_same_code(tmp_path, requests):
     together = TransformersBackend(str(tmp_path), "q25", "cpu", torch.float32)
     alone = TransformersBackend(str(tmp_path), "q25", "cpu", torch.float32, settings=RunSettings(group_pictures=False))
     assert texts(together, requests[:6], 6) == texts(alone, requests[:6], 1)
+
+
+def test_constrained_spans_have_a_word_of_each_book_in_order():
+    deep = Layout(4, 3)
+    ids = list(range(10, 10 + len(deep.words)))
+    start, books, end = ids[0], [ids[1:5], ids[5:9], ids[9:13]], ids[-1]
+    grammar = SpanGrammar(ids, prompt_length=0, layout=deep)
+
+    def allowed(last):
+        scores = grammar(torch.tensor([[last]]), torch.zeros(1, 30))
+        return [i for i in range(30) if scores[0, i] == 0]
+
+    assert [allowed(word) for word in (start, books[0][2], books[1][0], books[2][3])] == [*books, [end]]
+    assert allowed(end) == [*range(11), *range(24, 30)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from samtok_eval.errors import CheckpointError, UsageError
-from samtok_eval.mask_tokens import WORDS
+from samtok_eval.mask_tokens import WORDS, Layout
 from samtok_eval.training.vocabulary import add_mask_words, load_checkpoint, new_rows, write_with_mask_words
 from tests.tiny_checkpoints import SPARE, qwen2_5, qwen3_without_words, tokenizer_without_words
 
@@ -129,3 +129,20 @@ def test_another_family_and_an_empty_folder_are_refused(base, tmp_path, monkeypa
     monkeypatch.setattr(vocabulary, "FAMILIES", ("qwen2_5_vl",))
     with pytest.raises(CheckpointError, match="model type qwen3_vl; expected one of qwen2_5_vl"):
         load_checkpoint(base, torch.float32)
+
+
+def test_words_of_another_layout_are_added_whole_and_fit_no_other(tmp_path):
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    deep, source, out = Layout(64, 3), qwen3_without_words(tmp_path / "base"), tmp_path / "out"
+    assert write_with_mask_words(source, out, layout=deep) == 194
+    backend = TransformersBackend(str(out), "tiny", "cpu", torch.float32, layout=deep)
+    assert backend.tokenizer.convert_ids_to_tokens(backend.mask_ids) == list(deep.words)
+    model, processor = load_checkpoint(out, torch.float32)
+    assert add_mask_words(model, processor.tokenizer, layout=deep) == 0
+    with pytest.raises(CheckpointError, match="194 of the 514 mask words"):
+        add_mask_words(model, processor.tokenizer)
+    with pytest.raises(CheckpointError, match=r"192 numbered mask words.*layout 64x2 has 128"):
+        add_mask_words(model, processor.tokenizer, layout=Layout(64, 2))
+    with pytest.raises(CheckpointError, match="lacks 320 of the 514 mask words of layout 256x2"):
+        TransformersBackend(str(out), "tiny", "cpu", torch.float32)

@@ -90,7 +90,7 @@ class Replay:
             DataError: the file is broken, or holds masks by codes of another layout.
         """
         self.path = path
-        recorded = read_predictions([path])
+        recorded = list(read_predictions([path]))
         check_codes(recorded, layout)
         # What a machine failed to answer is no recorded answer.
         self.texts = {p.id: p.text for p in recorded if p.error is None}

@@ -23,6 +23,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.transformers_backend import mask_word_ids
 from samtok_eval.training.grpo_decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo_held_out import HeldOutQuestion, text_of
@@ -84,6 +85,11 @@ def train_grpo(
     torch.set_num_threads(threads)
     transformers_logging.disable_progress_bar()
     check_sources(settings, prompts)
+    if mask_tokenizer.config.layout != DEFAULT_LAYOUT:
+        raise UsageError(
+            f"the mask tokenizer is of layout {mask_tokenizer.config.layout}, the rewards read mask words of "
+            f"{DEFAULT_LAYOUT} alone; give another --tokenizer"
+        )
     policy, processor = load_policy(model)
     published = Published.of(policy, processor)
     set_pixels(processor, settings)

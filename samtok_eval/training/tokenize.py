@@ -23,7 +23,7 @@ from samtok_eval.datasets.sft import VIEWS, SftCounts, validate
 from samtok_eval.errors import TooManyErrorsError, UsageError
 from samtok_eval.evaluation import data_root as resolved_root
 from samtok_eval.evaluation import images_sha256, read_samples, samples_sha256
-from samtok_eval.mask_tokens import CODEBOOK_SIZE
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.select import tokenizer_sha256
 from samtok_eval.progress import Progress
 from samtok_eval.sample import Sample
@@ -196,11 +196,10 @@ def _check(
             raise UsageError(f"--{name} {value}: expected at least {least}")
     if seed is not None and (limit is None or seed < 0):
         raise UsageError(f"--seed {seed}: expected a number from 0 on, together with --limit; it draws those samples")
-    books, size = tokenizer.config.codebook_depth, tokenizer.config.codebook_size
-    if (books, size) != (2, CODEBOOK_SIZE):
+    if tokenizer.config.layout != DEFAULT_LAYOUT:
         raise UsageError(
-            f"the mask tokenizer has {books} books of {size} entries, mask words exist for 2 of {CODEBOOK_SIZE}; "
-            "give another --tokenizer"
+            f"the mask tokenizer is of layout {tokenizer.config.layout}, conversations are written in words of "
+            f"{DEFAULT_LAYOUT} alone; give another --tokenizer"
         )
 
 

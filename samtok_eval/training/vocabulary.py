@@ -1,4 +1,4 @@
-"""The 514 mask words in the vocabulary of a Qwen2.5-VL or Qwen3-VL checkpoint.
+"""Mask words, 514 for 256x2 codes, in the vocabulary of a Qwen2.5-VL or Qwen3-VL checkpoint.
 
 In: a model and its tokenizer. Out: the same two, with the words behind the old vocabulary and rows for them.
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_enabled
 
 from samtok_eval.errors import CheckpointError, UsageError
-from samtok_eval.mask_tokens import WORDS
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, WORDS, Layout
+from samtok_eval.models.transformers_backend import check_no_further_words
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +31,33 @@ FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 """Model types that this code is tested with."""
 
 
-def add_mask_words(model: Any, tokenizer: Any, seed: int = 0) -> int:
+def add_mask_words(model: Any, tokenizer: Any, seed: int = 0, layout: Layout = DEFAULT_LAYOUT) -> int:
     """Add the mask words that a checkpoint lacks: all of them or none.
 
     Args:
         model: a `transformers` model, changed in place.
         tokenizer: its tokenizer, changed in place.
         seed: of the new rows.
+        layout: of the mask tokenizer whose codes the words name.
 
     Returns:
-        How many words were added: 514, or 0 when the vocabulary has them.
+        How many words were added: 514 for 256x2, or 0 when the vocabulary has them.
 
     Raises:
-        CheckpointError: the vocabulary has some of the words only, or the model lacks rows for words that it has.
+        CheckpointError: the vocabulary has some of the words only or those of another layout, or the model lacks rows
+            for words that it has.
         UsageError: the weights are loaded in parts over processes, so that rows cannot be written.
     """
     vocabulary = tokenizer.get_vocab()
-    present = [word for word in WORDS if word in vocabulary]
-    if len(present) == len(WORDS):
-        _check_rows(model, max(vocabulary[word] for word in WORDS))
+    words = layout.words
+    present = [word for word in words if word in vocabulary]
+    check_no_further_words(vocabulary, "the vocabulary", layout)
+    if len(present) == len(words):
+        _check_rows(model, max(vocabulary[word] for word in words))
         return 0
     if present:
         raise CheckpointError(
-            f"the vocabulary holds {len(present)} of the {len(WORDS)} mask words ({present[0]} first); expected all or "
+            f"the vocabulary holds {len(present)} of the {len(words)} mask words ({present[0]} first); expected all or "
             "none: take the checkpoint as it was published, or remove these words from its tokenizer"
         )
     if is_deepspeed_zero3_enabled() or is_fsdp_enabled():
@@ -60,38 +65,40 @@ def add_mask_words(model: Any, tokenizer: Any, seed: int = 0) -> int:
             "the mask words cannot be added while ZeRO-3 or FSDP loads weights in parts; write a checkpoint that has "
             "them with `samtok-eval train words`, and train that one"
         )
-    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in WORDS])
-    first = tokenizer.convert_tokens_to_ids(WORDS[0])
-    _grow(model, first + len(WORDS), seed)
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in words])
+    first = tokenizer.convert_tokens_to_ids(words[0])
+    _grow(model, first + len(words), seed)
     embedding = model.get_input_embeddings().weight
     with torch.no_grad():
-        embedding[first : first + len(WORDS)] = new_rows(embedding[:first], seed).to(embedding)
-    logger.info("added %d mask words, ids %d to %d", len(WORDS), first, first + len(WORDS) - 1)
-    return len(WORDS)
+        embedding[first : first + len(words)] = new_rows(embedding[:first], seed, len(words)).to(embedding)
+    logger.info("added %d mask words, ids %d to %d", len(words), first, first + len(words) - 1)
+    return len(words)
 
 
-def new_rows(known: Tensor, seed: int) -> Tensor:
+def new_rows(known: Tensor, seed: int, count: int = len(WORDS)) -> Tensor:
     """Rows of the mask words, drawn around the old vocabulary's.
 
     Args:
         known: (V, D) rows of the old vocabulary.
         seed: of the noise.
+        count: words.
 
     Returns:
-        float32 (514, D) on the CPU, equal on every machine.
+        float32 (count, D) on the CPU, equal on every machine.
     """
     rows = known.detach().float().cpu()
-    noise = torch.randn(len(WORDS), rows.shape[1], generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(count, rows.shape[1], generator=torch.Generator().manual_seed(seed))
     return rows.mean(0) + NOISE * noise * rows.std(0).clamp(min=LEAST_STD)
 
 
-def write_with_mask_words(source: Path, out: Path, seed: int = 0) -> int:
+def write_with_mask_words(source: Path, out: Path, seed: int = 0, layout: Layout = DEFAULT_LAYOUT) -> int:
     """Write a copy of a checkpoint that has the mask words.
 
     Args:
         source: checkpoint folder.
         out: new folder.
         seed: of the new rows.
+        layout: of the mask tokenizer whose codes the words name.
 
     Returns:
         How many words were added.
@@ -103,7 +110,7 @@ def write_with_mask_words(source: Path, out: Path, seed: int = 0) -> int:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"--out {out} exists and is not empty; choose another folder")
     model, processor = load_checkpoint(source, "auto")
-    added = add_mask_words(model, processor.tokenizer, seed)
+    added = add_mask_words(model, processor.tokenizer, seed, layout)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     return added
