@@ -139,6 +139,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     chosen = _model_options(task, options)
     tokenizer = load_mask_tokenizer(chosen)
     task = task.with_layout(tokenizer.config.layout)
+    # A layout may leave a protocol out that the task has otherwise.
     for name in options.protocols or ():
         task.protocol(name)
     _check_replayed(chosen.model, task.layout)
