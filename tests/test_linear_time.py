@@ -14,7 +14,16 @@ import pytest
 
 from samtok_eval import masks
 from samtok_eval.conversation import Message, messages
-from samtok_eval.mask_tokens import END, POLICIES, START, PolicyCrashError, parse, render, split_thinking
+from samtok_eval.mask_tokens import (
+    DEFAULT_LAYOUT,
+    END,
+    POLICIES,
+    START,
+    PolicyCrashError,
+    parse,
+    render,
+    split_thinking,
+)
 from samtok_eval.metrics.choices import lenient_letter
 from samtok_eval.metrics.token_match import token_match
 from samtok_eval.models.backend import Request
@@ -89,7 +98,7 @@ def test_an_answer_takes_the_place_of_the_right_one_in_linear_time(answer, right
             Message("user", (f"left of {right(count)}",)),
         )
         request = Request(Sample("1", ImageRef("1", Path("x"), 8, 8), (), Target()), IMAGE, turns)
-        return lambda: _with_answer(request, 1, answer * 8)
+        return lambda: _with_answer(request, 1, answer * 8, DEFAULT_LAYOUT)
 
     assert growth(work(MARKS // 2), work(MARKS)) < LINEAR
 
