@@ -75,13 +75,16 @@ class Referring(Task):
         file, name = self.sources[split]
         folder = data_root / self.metadata.name
         expressions = read_expressions(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
-        samples = []
+        samples: list[Sample] = []
+        known: dict[tuple[int, bool], tuple[Rle, ...] | None] = {}
         for expression in expressions:
             slices = {"category": expression.category}
             if expression.kind:
                 slices["kind"] = expression.kind
             turns = (Turn("user", (self.prompt(phrase=expression.sentence),)),)
-            seen = _lisa_masks(expression)
+            # The sentences about one object share its masks.
+            key = (expression.annotations[0]["id"], expression.sentence == "")
+            seen = known[key] = known[key] if key in known else _lisa_masks(expression)
             target = Target(
                 expression.instances, other_masks={} if seen == expression.instances else {"official": seen}
             )
