@@ -10,18 +10,18 @@ import pytest
 from PIL import Image
 
 from samtok_eval import masks
-from samtok_eval.evaluation import Run
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.reports import report as report_module
-from samtok_eval.reports.report import gather
-from samtok_eval.reports.report_page import page
+from samtok_eval.registry import load_tasks
+from samtok_eval.reports.page import content as report_module
+from samtok_eval.reports.page.content import gather
+from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.run.folder import Run
+from samtok_eval.run.score import score
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
-from samtok_eval.score import score
 from samtok_eval.statistics import compare_metrics, intervals
-from samtok_eval.task import load_tasks
 
 GRES = load_tasks()["gres"]
 PICTURES = 200

@@ -18,14 +18,15 @@ import pytest
 import torch
 
 from samtok_eval import evaluate, masks
-from samtok_eval.evaluation import RunOptions, score_file
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.gcg import pairs, recalled
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import CocoRle, Prediction
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.evaluate import score_file
+from samtok_eval.run.score import score
+from samtok_eval.run.settings import RunOptions
 from samtok_eval.sample import ImageRef, Sample, Target
-from samtok_eval.score import score
-from samtok_eval.task import load_tasks
 from samtok_eval.tokenizer import MaskTokenizer, MaskTokenizerConfig
 
 PAIRS = 10_000

@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from samtok_eval.demo.benchmark import HELD_OUT
-from samtok_eval.demo.scenes import draw_scene
+from samtok_eval.demo.world.scenes import draw_scene
 from samtok_eval.errors import SamtokError
-from samtok_eval.evaluation import PACKAGES, data_root, missing_pictures
 from samtok_eval.metrics.captions import CaptionToolsError, probe
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.fingerprints import PACKAGES
+from samtok_eval.run.samples import data_root, missing_pictures
 from samtok_eval.run.settings import RunSettings
-from samtok_eval.task import Task, load_tasks
+from samtok_eval.task import Task
 
 LEAST_IOU = 0.5
 """A round trip below this means that the weights were not loaded, or not for this code."""

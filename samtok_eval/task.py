@@ -1,42 +1,26 @@
-"""What a task is, and the registry that finds tasks in `tasks/` and in folders given by `--tasks-dir`.
-
-A task file defines `TASKS`, a tuple of `Task` objects. The same loader reads the checkout's folder, the one inside the
-installed wheel and any folder of the user.
-"""
+"""What a task is: one benchmark with its card, reader, prompts, protocols and scorer."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import re
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.errors import UsageError
-from samtok_eval.mask_tokens import (
-    DEFAULT_LAYOUT,
-    Codes,
-    Layout,
-    PolicyCrashError,
-    has_policy,
-    masks_of,
-    parse,
-    render,
-)
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, has_policy, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.token_match import token_match_metric
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample
 
 if TYPE_CHECKING:
@@ -69,37 +53,6 @@ class TaskMetadata(BaseModel):
     lower_is_better: tuple[str, ...] = ()
     max_new_tokens: int = 128
     notes: str = ""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A named set of scoring rules."""
-
-    name: str
-    policy: str
-    """How answers are read, a key of `mask_tokens.POLICIES`."""
-    missing_second: Literal["skip", "zero"]
-    """What an absent second or later code decodes as: the codes before it alone, or entry 0 of its book."""
-    errors_fail: bool
-    """Whether a missing or errored prediction is a failure even where an empty answer would be right."""
-    layout: Layout = DEFAULT_LAYOUT
-    """Of the mask tokenizer for which the answers were written."""
-
-    def codes(self, answer: str) -> list[Codes]:
-        """Codes that this protocol decodes for an answer.
-
-        Raises:
-            PolicyCrashError: the reference script would stop here.
-        """
-        found = masks_of(answer, self.policy, self.layout)
-        return [codes.filled() for codes in found] if self.missing_second == "zero" else found
-
-    def codes_or_none(self, answer: str) -> list[Codes] | None:
-        """`codes`, or None where the reference script would stop."""
-        try:
-            return self.codes(answer)
-        except PolicyCrashError:
-            return None
 
 
 class Task(ABC):
@@ -313,64 +266,3 @@ def mask_status(text: str, layout: Layout = DEFAULT_LAYOUT) -> AnswerStatus:
 def random_codes(rng: np.random.Generator, layout: Layout = DEFAULT_LAYOUT) -> Codes:
     """Codes of one mask, drawn uniformly."""
     return Codes(*rng.integers(layout.size, size=layout.depth).tolist())
-
-
-def bundled_tasks_dir() -> Path:
-    """The task folder of this installation: inside the wheel, else beside the package in a checkout."""
-    inside = Path(__file__).parent / "bundled_tasks"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "tasks"
-
-
-def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
-    """All tasks by name, in the order of file names.
-
-    Args:
-        extra: further folders of task files.
-
-    Raises:
-        UsageError: a folder is missing, a file defines no `TASKS`, or two tasks share a name.
-    """
-    tasks: dict[str, Task] = {}
-    for folder in [bundled_tasks_dir(), *extra]:
-        if not folder.is_dir():
-            raise UsageError(f"--tasks-dir {folder} is not a folder")
-        for path in sorted(folder.glob("*.py")):
-            for task in _tasks_of(path):
-                if task.metadata.name in tasks:
-                    raise UsageError(f"{path}: the task name {task.metadata.name!r} is taken; choose another")
-                tasks[task.metadata.name] = task
-    return tasks
-
-
-def find_task(tasks: dict[str, Task], name: str) -> Task:
-    """The task of a name.
-
-    Raises:
-        UsageError: unknown; the message offers near names.
-    """
-    if name in tasks:
-        return tasks[name]
-    near = difflib.get_close_matches(name, tasks, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(tasks)}"
-    raise UsageError(f"unknown task {name!r}; {hint}")
-
-
-def _tasks_of(path: Path) -> tuple[Task, ...]:
-    if path.name.startswith("_"):
-        return ()
-    module = _load_file(path)
-    found = getattr(module, "TASKS", None)
-    if not isinstance(found, tuple) or not all(isinstance(task, Task) for task in found):
-        raise UsageError(f"{path} must define TASKS, a tuple of Task objects; see docs/adding_a_task.md")
-    return found
-
-
-def _load_file(path: Path) -> ModuleType:
-    name = f"samtok_eval_task_files.{path.parent.name}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} cannot be read as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -47,8 +47,9 @@ from samtok_eval.prompts import (
     DETAIL_WITH_MASKS_DEMO,
     Prompt,
 )
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata, random_codes
+from samtok_eval.task import Task, TaskMetadata, random_codes
 
 RANKED_CATEGORY = 1
 """The category that the official scorer's average precision looks at; its other metrics look at all."""

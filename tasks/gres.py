@@ -27,8 +27,9 @@ from samtok_eval.metrics.referring import (
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 RELEASED = ("samtok", "samtok_rl")
 """Protocols of SAMTok's scripts, which share loader and scorer and differ in how they read an answer."""

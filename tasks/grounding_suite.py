@@ -26,8 +26,9 @@ from samtok_eval.metrics.referring import ciou, clusters
 from samtok_eval.metrics.scoring import answered_masks, score_region
 from samtok_eval.prediction import OfficialLine, Prediction, Record
 from samtok_eval.prompts import FIND_DESCRIBED
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 logger = logging.getLogger(__name__)
 

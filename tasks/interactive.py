@@ -16,8 +16,9 @@ from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.referring import ciou, giou, giou_with_epsilon
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 MEAN_EPSILON, SUM_EPSILON = 1e-5, 1e-10
 """The released scripts add them to each union and to their sum."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import inside, read_json_lines, reading, text
 from samtok_eval.datasets.gar import read_gar
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
+from samtok_eval.files import inside, read_json_lines, reading, text
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.codebooks import perplexity
@@ -24,8 +24,9 @@ from samtok_eval.metrics.ratio import Description, Metric, Ratio
 from samtok_eval.metrics.referring import ciou, clusters, giou, precisions
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import ImageRef, Sample, Target
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 SMALL, MEDIUM = 32**2, 96**2
 """COCO's area limits in pixels."""

@@ -18,8 +18,9 @@ from samtok_eval.metrics.referring import by_phrase, ciou, giou, giou_with_epsil
 from samtok_eval.metrics.scoring import Combine, score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
 """LISA adds it to every union, and counts an empty one as 1."""

@@ -27,9 +27,10 @@ from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
+from samtok_eval.protocol import Protocol
 from samtok_eval.regions import ZoomRule
 from samtok_eval.sample import Part, Region, Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
 DLC = "dlc"

@@ -23,8 +23,9 @@ from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_OPTION
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Part, Region, Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.task import Task, TaskMetadata
 
 _PROMPT = re.compile(r"<Prompt(\d+)>")
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)

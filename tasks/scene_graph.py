@@ -37,8 +37,9 @@ from samtok_eval.metrics.scene_graph import (
 )
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import SCENE_GRAPH
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata, mask_status, random_codes
+from samtok_eval.task import Task, TaskMetadata, mask_status, random_codes
 
 
 class SceneGraph(Task):

@@ -102,9 +102,11 @@ def make_run(demo_root: Path, tmp_path: Path):
     decoded masks, as a model's have; a code pair stands for a mask, whatever sample it is in. With `model` and
     `tokenizer` the run says that this backend answered, with the mask tokenizer of this hash.
     """
-    from samtok_eval.evaluation import RunOptions, read_samples, score_file
     from samtok_eval.mask_tokens import Codes, render
-    from samtok_eval.task import load_tasks
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.run.evaluate import score_file
+    from samtok_eval.run.samples import read_samples
+    from samtok_eval.run.settings import RunOptions
 
     pairs: dict[str, Codes] = {}
 
@@ -140,7 +142,7 @@ def make_run(demo_root: Path, tmp_path: Path):
 def edit_manifest(folder, change):
     """Change a run's manifest and make its key and signatures anew, as if the run had been made so."""
     from samtok_eval.run.manifest import manifest_of
-    from samtok_eval.signature import sealed
+    from samtok_eval.run.signature import sealed
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -25,23 +25,17 @@ import pytest
 from pycocotools import mask as coco
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import (
-    MAX_TUPLES,
-    inside,
-    numbered_json_lines,
-    read_bytes,
-    read_json,
-    read_json_lines,
-    read_plain_pickle,
-)
+from samtok_eval.datasets.pickles import MAX_TUPLES, read_plain_pickle
 from samtok_eval.datasets.psg import read_segments
 from samtok_eval.errors import DataError
-from samtok_eval.evaluation import RunOptions, score_file
+from samtok_eval.files import inside, numbered_json_lines, read_bytes, read_json, read_json_lines
 from samtok_eval.images import read_image
 from samtok_eval.masks import MAX_PIXELS, Rle
-from samtok_eval.run_store import read_predictions
+from samtok_eval.prediction_log import read_predictions
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.evaluate import score_file
+from samtok_eval.run.settings import RunOptions
 from samtok_eval.sample import ImageRef
-from samtok_eval.task import load_tasks
 from tests.support.timing import LINEAR, growth
 
 HUGE = 10**30
@@ -227,7 +221,7 @@ def test_a_pickle_takes_no_more_than_it_holds_and_imports_nothing(tmp_path, atta
     path.write_bytes(ATTACKS[attack])
     code = (
         "import sys, resource; from pathlib import Path\n"
-        "from samtok_eval.datasets.files import read_plain_pickle; from samtok_eval.errors import DataError\n"
+        "from samtok_eval.datasets.pickles import read_plain_pickle; from samtok_eval.errors import DataError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    read_plain_pickle(Path(sys.argv[1]))\nexcept DataError as error:\n    print('refused', error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
@@ -424,7 +418,7 @@ def test_an_error_is_one_line_of_bounded_length_that_no_terminal_obeys(demo_root
     path = tmp_path / "\x1b]0;title\x07\u202e.jsonl"
     path.write_text(json.dumps({"id": "1", "x" * 10_000: "text"}) + "\n")
     words = ["score", "--task", "gres", "--data-root", demo_root, "--out", tmp_path / "out", "--predictions", path]
-    done = bounded("from samtok_eval.cli import main; main()", *words)
+    done = bounded("from samtok_eval.cli.main import main; main()", *words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path}/\\x1b]0;title\\x07\\u202e.jsonl:1: xxx")
     assert len(done.stderr) < 2100 and done.stderr.count("\n") == 1

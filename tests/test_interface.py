@@ -16,11 +16,11 @@ import pytest
 import typer
 
 from samtok_eval import evaluate
-from samtok_eval.cli import app
-from samtok_eval.evaluation import RunOptions
+from samtok_eval.cli.main import app
 from samtok_eval.reports.result_file import result_of
 from samtok_eval.run.manifest import manifest_of
-from samtok_eval.signature import run_key, scoring_key, signature, signature_dict
+from samtok_eval.run.settings import RunOptions
+from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 
 GOLDEN = Path(__file__).parent / "golden" / "interface"
 MODELS = ("oracle", "random")

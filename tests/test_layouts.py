@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.demo.scenes import draw_scene
+from samtok_eval.demo.world.scenes import draw_scene
 from samtok_eval.errors import CheckpointError, DataError, UsageError
-from samtok_eval.evaluation import RunOptions, evaluate, load_run, run, score_file
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, masks_of, parse, render
 from samtok_eval.models.select import ModelOptions, load_backend
-from samtok_eval.reports.gate import changed_answers
-from samtok_eval.reports.report_page import write_reports
+from samtok_eval.registry import load_tasks
+from samtok_eval.reports.gate.verdict import changed_answers
+from samtok_eval.reports.page.page import write_reports
 from samtok_eval.reports.runs import read_scored
-from samtok_eval.run.settings import RunSettings
-from samtok_eval.task import load_tasks
+from samtok_eval.run.evaluate import evaluate, run, score_file
+from samtok_eval.run.folder import load_run
+from samtok_eval.run.settings import RunOptions, RunSettings
 from samtok_eval.tokenizer import MaskTokenizer, MaskTokenizerConfig
 
 DEEP = Layout(64, 3)

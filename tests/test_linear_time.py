@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from samtok_eval import masks
-from samtok_eval.conversation import Message, messages
 from samtok_eval.mask_tokens import (
     DEFAULT_LAYOUT,
     END,
@@ -24,12 +23,13 @@ from samtok_eval.mask_tokens import (
     render,
     split_thinking,
 )
+from samtok_eval.messages import Message, messages
 from samtok_eval.metrics.choices import lenient_letter
 from samtok_eval.metrics.token_match import token_match
 from samtok_eval.models.backend import Request
-from samtok_eval.reports.leaderboard_text import visible as visible_in_tables
-from samtok_eval.reports.report_page import visible
-from samtok_eval.runner import _with_answer
+from samtok_eval.reports.leaderboard.text import visible as visible_in_tables
+from samtok_eval.reports.page.page import visible
+from samtok_eval.run.predict import _with_answer
 from samtok_eval.sample import ImageRef, Region, Sample, Target, Turn
 from tests.support.timing import LINEAR, growth
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import finite_number, inside, read_json, reading, text, whole_number
 from samtok_eval.errors import DataError
+from samtok_eval.files import finite_number, inside, read_json, reading, text, whole_number
 from samtok_eval.masks import Rle
 from samtok_eval.sample import Graded, ImageRef
 

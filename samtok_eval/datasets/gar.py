@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from samtok_eval.datasets.files import inside, read_json, reading, text
 from samtok_eval.errors import DataError
+from samtok_eval.files import inside, read_json, reading, text
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import inside, read_json, reading, text
+from samtok_eval.files import inside, read_json, reading, text
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 

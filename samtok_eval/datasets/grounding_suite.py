@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.datasets.files import finite_number, inside, numbered_json_lines, reading, text, whole_number
+from samtok_eval.files import finite_number, inside, numbered_json_lines, reading, text, whole_number
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import inside, read_json, reading, text, whole_number
 from samtok_eval.errors import DataError
+from samtok_eval.files import inside, read_json, reading, text, whole_number
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.sample import ImageRef, Target, Triplet
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import inside, read_json, read_plain_pickle, reading, text, whole_number
+from samtok_eval.datasets.pickles import read_plain_pickle
 from samtok_eval.errors import DataError
+from samtok_eval.files import inside, read_json, reading, text, whole_number
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 

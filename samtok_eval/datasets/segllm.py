@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import inside, read_json, reading, text
 from samtok_eval.datasets.segllm_own import IMAGE_MARK, Dialogue, read_dialogues
 from samtok_eval.errors import DataError
+from samtok_eval.files import inside, read_json, reading, text
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.mask_tokens import START
 from samtok_eval.masks import Rle

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import MISFITS, read_json, reading, shortened, text
 from samtok_eval.errors import DataError
+from samtok_eval.files import MISFITS, read_json, reading, shortened, text
 from samtok_eval.masks import Rle
 from samtok_eval.sample import Part, Region
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from samtok_eval.datasets.files import read_bytes
 from samtok_eval.errors import DataError
+from samtok_eval.files import read_bytes
 from samtok_eval.mask_tokens import parse
 
 IMAGE_MARK = "<image>"

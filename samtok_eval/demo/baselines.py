@@ -12,9 +12,9 @@ from statistics import fmean
 from tabulate import tabulate
 
 from samtok_eval import masks
-from samtok_eval.datasets.files import read_json
-from samtok_eval.evaluation import Run
+from samtok_eval.files import read_json
 from samtok_eval.masks import Rle
+from samtok_eval.run.folder import Run
 from samtok_eval.sample import Sample
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from samtok_eval import masks
 from samtok_eval.demo import formats
-from samtok_eval.demo.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
+from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 
 VERSION = 3
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""

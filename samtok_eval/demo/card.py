@@ -14,10 +14,12 @@ from pathlib import Path
 
 from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.evaluation import RunOptions, read_samples, run
+from samtok_eval.files import write_json
+from samtok_eval.registry import load_tasks
 from samtok_eval.reports.table import runs_table
-from samtok_eval.run_store import write_json
-from samtok_eval.task import load_tasks
+from samtok_eval.run.evaluate import run
+from samtok_eval.run.samples import read_samples
+from samtok_eval.run.settings import RunOptions
 
 WEIGHTS = ("model.safetensors", "mask_tokenizer/model.safetensors")
 LOGS = {

@@ -13,8 +13,8 @@ import numpy as np
 from samtok_eval.demo.benchmark import multi_round_scenes
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.demo.formats import CODES_FILE, seeds
-from samtok_eval.demo.scenes import Scene, draw_scene
-from samtok_eval.run_store import write_text
+from samtok_eval.demo.world.scenes import Scene, draw_scene
+from samtok_eval.files import write_text
 from samtok_eval.tokenizer.model import MaskTokenizer
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from samtok_eval import masks
-from samtok_eval.demo import language
-from samtok_eval.demo.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
-from samtok_eval.demo.scenes import COLORS, SHAPES, SIDE, Scene
+from samtok_eval.demo.world import language
+from samtok_eval.demo.world.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
+from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 

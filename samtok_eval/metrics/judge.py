@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from samtok_eval.append_log import AppendLog
-from samtok_eval.datasets.files import read_bytes, read_json, shortened
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_bytes, read_json, shortened
 
 logger = logging.getLogger(__name__)
 

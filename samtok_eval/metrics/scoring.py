@@ -13,8 +13,8 @@ from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample
-from samtok_eval.task import Protocol
 
 Combine = Literal["union", "last"]
 

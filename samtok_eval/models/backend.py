@@ -1,4 +1,4 @@
-"""The one interface between the runner and whatever answers: requests in, answers out."""
+"""The one interface between asking and whatever answers: requests in, answers out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from samtok_eval.conversation import Message
+from samtok_eval.messages import Message
 from samtok_eval.sample import Sample
 
 

@@ -18,7 +18,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout
 from samtok_eval.models.backend import Answer, Request
 from samtok_eval.prediction import check_codes
-from samtok_eval.run_store import read_predictions
+from samtok_eval.prediction_log import read_predictions
 
 if TYPE_CHECKING:
     from samtok_eval.sample import Sample

@@ -15,13 +15,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from samtok_eval.errors import DataError
-from samtok_eval.evaluation import Run
 from samtok_eval.metrics.cards import JUDGED
+from samtok_eval.run.folder import Run, slug
 from samtok_eval.run.manifest import Manifest
+from samtok_eval.run.score import NOT_PROTOCOLS
 from samtok_eval.run.settings import DEMO
-from samtok_eval.run_store import slug
-from samtok_eval.score import NOT_PROTOCOLS
-from samtok_eval.signature import signature
+from samtok_eval.run.signature import signature
 from samtok_eval.task import Task
 
 SCHEMA_VERSION: Final = 1

@@ -14,12 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from samtok_eval.errors import DataError, IncompleteRunError
-from samtok_eval.evaluation import Run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Record
+from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import Manifest, Scoring
-from samtok_eval.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries, stopped
-from samtok_eval.signature import run_key, scoring_key, signature, signature_dict
+from samtok_eval.run.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries, stopped
+from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
 TOLERANCE = 1e-9

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.evaluation import Run, load_run
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction_log import read_own_predictions
+from samtok_eval.registry import load_tasks
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
 from samtok_eval.reports.table import absences
-from samtok_eval.run_store import RunFolder, read_own_predictions, read_records
-from samtok_eval.task import Task, load_tasks
+from samtok_eval.run.folder import Run, RunFolder, load_run, read_records
+from samtok_eval.task import Task
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from samtok_eval.evaluation import Run
 from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.run.folder import Run
 from samtok_eval.run.settings import DEMO
-from samtok_eval.signature import short_signature
+from samtok_eval.run.signature import short_signature
 from samtok_eval.task import Task
 
 ABSENT = "-"

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.run.settings import RunSettings
-from samtok_eval.run_store import SCHEMA_VERSION
 
+SCHEMA_VERSION = 1
 COMPLETE = "complete"
 """State of a run that was answered and scored."""
 FOREIGN = "foreign"
@@ -119,7 +119,7 @@ class Manifest(_Part):
     scoring: Scoring | None = None
     """None before scoring, and in folders from before it was kept."""
     signature: dict[str, str] = {}
-    """By protocol, see `samtok_eval.signature`."""
+    """By protocol, see `samtok_eval.run.signature`."""
 
     @field_validator("layout")
     @classmethod

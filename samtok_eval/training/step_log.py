@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.run_store import write_text
+from samtok_eval.files import write_text
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

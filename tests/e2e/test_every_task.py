@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from samtok_eval import evaluate
-from samtok_eval.evaluation import read_samples
 from samtok_eval.mask_tokens import parse
 from samtok_eval.masks import encode
 from samtok_eval.metrics.captions import CaptionScorer
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import Prediction
-from samtok_eval.run_store import RunFolder, read_predictions
-from samtok_eval.score import score
-from samtok_eval.task import load_tasks
+from samtok_eval.prediction_log import read_predictions
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.samples import read_samples
+from samtok_eval.run.score import score
 
 LIMITS = {"gcg": 80, "grounding_suite": 120, "interactive": 160, "region_caption": 80, "scene_graph": 80}
 

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.evaluation import RunOptions, run
+from samtok_eval.run.evaluate import run
+from samtok_eval.run.settings import RunOptions
 
 LIMIT = 400
 SHARE = 0.05

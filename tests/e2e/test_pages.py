@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from samtok_eval.mask_tokens import render
-from samtok_eval.reports.report import gather
-from samtok_eval.reports.report_page import write_report
+from samtok_eval.reports.page.content import gather
+from samtok_eval.reports.page.page import write_report
 from samtok_eval.reports.runs import read_scored
 from tests.conftest import right, shifted
-from tests.reports.test_report import HOSTILE
+from tests.reports.page.test_page import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LEADERBOARD = Path(__file__).parents[2] / "leaderboards" / "index.html"

@@ -12,10 +12,10 @@ from samtok_eval import evaluate
 from samtok_eval.metrics.captions import CaptionScorer
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.reports.report import bounds_of, gather
-from samtok_eval.reports.report_page import BAR, page
+from samtok_eval.registry import load_tasks
+from samtok_eval.reports.page.content import bounds_of, gather
+from samtok_eval.reports.page.page import BAR, page
 from samtok_eval.reports.runs import read_scored
-from samtok_eval.task import load_tasks
 
 LIMIT = 12
 TASKS = load_tasks()

@@ -8,15 +8,16 @@ import shutil
 import pytest
 
 from samtok_eval import evaluate, masks
-from samtok_eval.conversation import messages
-from samtok_eval.evaluation import read_samples
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import render
+from samtok_eval.messages import messages
 from samtok_eval.models.backend import Answer, Request
 from samtok_eval.prediction import Prediction
-from samtok_eval.run_store import RunFolder, read_predictions
-from samtok_eval.runner import PredictSettings, with_own_history
-from samtok_eval.score import score
+from samtok_eval.prediction_log import read_predictions
+from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.predict import PredictSettings, with_own_history
+from samtok_eval.run.samples import read_samples
+from samtok_eval.run.score import score
 from tests.support.originals import ORIGINALS, task, write_json
 
 FOLDER = ORIGINALS / "mr_segllm"

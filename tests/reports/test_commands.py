@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_main import HEAVY, command
 from tests.conftest import right, shifted
-from tests.test_cli import HEAVY, command
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 
@@ -31,7 +31,7 @@ def test_none_of_them_imports_anything_heavy(pair, tmp_path):
         ["leaderboard", "build", "--folder", tmp_path / "board"],
     ]
     probe = (
-        "import sys\nfrom samtok_eval.cli import main\nfor words in {commands}:\n"
+        "import sys\nfrom samtok_eval.cli.main import main\nfor words in {commands}:\n"
         "    sys.argv = ['x', *words]\n    try:\n        main()\n    except SystemExit as end:\n"
         "        assert not end.code, end.code\n"
         "print('LOADED', [name for name in {heavy} if name in sys.modules])"

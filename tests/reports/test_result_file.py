@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.reports.leaderboard import submit
+from samtok_eval.registry import load_tasks
+from samtok_eval.reports.leaderboard.build import submit
 from samtok_eval.reports.result_file import SCHEMA_VERSION, default_split, read_result, read_results, result_of
-from samtok_eval.task import load_tasks
-from tests.reports.results import REPOSITORY, result, run, value
+from tests.support.results import REPOSITORY, result, run, value
 
 PLACE = Path("results", "org__model", "abc123")
 

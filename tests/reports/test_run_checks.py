@@ -10,17 +10,18 @@ import pytest
 
 from samtok_eval import evaluate
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.evaluation import RunOptions, score_file
-from samtok_eval.reports.compare import compare
-from samtok_eval.reports.compare_text import comparison_table
-from samtok_eval.reports.gate import Tolerances, gate
-from samtok_eval.reports.report import gather
-from samtok_eval.reports.report_page import page
+from samtok_eval.reports.compare.comparison import compare
+from samtok_eval.reports.compare.text import comparison_table
+from samtok_eval.reports.gate.verdict import Tolerances, gate
+from samtok_eval.reports.page.content import gather
+from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import read_scored
+from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.manifest import manifest_of
-from samtok_eval.signature import signature_dict
+from samtok_eval.run.settings import RunOptions
+from samtok_eval.run.signature import signature_dict
+from tests.cli.test_main import command
 from tests.conftest import edit_manifest, right, shifted
-from tests.test_cli import command
 
 MARKED = """
 from pathlib import Path
@@ -28,7 +29,8 @@ Path({marker!r}).write_text("run")
 from samtok_eval.metrics.referring import giou
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
-from samtok_eval.task import Protocol, Task, TaskMetadata
+from samtok_eval.protocol import Protocol
+from samtok_eval.task import Task, TaskMetadata
 
 class Own(Task):
     metadata = TaskMetadata(
@@ -289,7 +291,7 @@ def test_answers_of_another_task_version_are_scored_again_only_where_the_questio
     own, demo_root, tmp_path
 ):
     """A change of the scoring alone does not ask for new answers; one of the questions does."""
-    from samtok_eval.signature import run_key
+    from samtok_eval.run.signature import run_key
 
     def of_old_version(manifest):
         manifest["task_version"] = manifest["scoring"]["task_version"] = 0
@@ -441,7 +443,7 @@ def test_a_task_of_ones_own_may_have_a_tolerance(foreign, tmp_path):
 
 def test_the_command_of_a_report_quotes_the_folder_of_task_files(foreign):
     run, tasks, _ = foreign
-    from samtok_eval.reports.report import reproduce
+    from samtok_eval.reports.page.content import reproduce
 
     edit_manifest(run, lambda m: m.update(prompt="own", passed=["tasks_dirs"]))
     assert f"--tasks-dir '{tasks}'" in reproduce(read_scored(run, [tasks]))

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.evaluation import read_samples
 from samtok_eval.mask_tokens import PolicyCrashError, masks_of
 from samtok_eval.prediction import Prediction
-from samtok_eval.score import score
-from samtok_eval.task import Task, load_tasks
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.samples import read_samples
+from samtok_eval.run.score import score
+from samtok_eval.task import Task
 
 ORIGINALS = Path(__file__).parents[1] / "golden" / "originals"
 

@@ -1,0 +1,1 @@
+"""The command line: `main` holds the program, every other module one family of commands."""

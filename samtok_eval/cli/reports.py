@@ -1,0 +1,192 @@
+"""Commands about finished runs: compare, gate, report, leaderboard, curves. None imports torch or transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samtok_eval.errors import UsageError
+
+RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the baseline.")]
+ProtocolOption = Annotated[str | None, typer.Option(help="The rules to judge by; the task's first by default.")]
+SeedOption = Annotated[int, typer.Option(help="Of draws and permutations.", min=0)]
+TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
+
+
+def compare_command(
+    runs: RunsArgument,
+    protocol: Annotated[
+        str | None, typer.Option(help="Comma-separated; all that the first run has by default.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(help='Also show published numbers of methods with this in their names; "" for all.')
+    ] = None,
+    seed: SeedOption = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.")] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Compare runs of one task: differences, intervals, p values, slices, and the samples that changed most."""
+    from samtok_eval.files import write_json
+    from samtok_eval.reports.compare.comparison import compare
+    from samtok_eval.reports.compare.text import comparison_table
+    from samtok_eval.reports.runs import read_scored
+
+    read = [read_scored(path, tasks_dir or ()) for path in runs]
+    protocols = None
+    if protocol is not None:
+        protocols = [read[0].task.protocol(name.strip()).name for name in protocol.split(",")]
+    found = compare(read, seed, protocols, published)
+    typer.echo(comparison_table(found))
+    if json_file:
+        write_json(json_file, found.to_json())
+
+
+def gate_command(
+    baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file.")],
+    candidate: Annotated[Path, typer.Option(help="The same of the new checkpoint.")],
+    tolerances: Annotated[Path | None, typer.Option(help="TOML file: points that each metric may lose.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Level of the test, 0.05 by default.")] = None,
+    protocol: ProtocolOption = None,
+    seed: SeedOption = 0,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.")] = None,
+    summary: Annotated[Path | None, typer.Option(help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".')] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete."""
+    from samtok_eval.files import write_json, write_text
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary
+    from samtok_eval.reports.gate.verdict import RegressionError, gate, read_tolerances
+
+    if alpha is not None and not 0 < alpha < 1:
+        raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
+    dirs = tasks_dir or ()
+    allowed = read_tolerances(tolerances, alpha, load_tasks(dirs))
+    results = gate(baseline, candidate, allowed, protocol, seed, dirs)
+    typer.echo(gate_table(results))
+    if junit_file:
+        write_text(junit_file, junit(results))
+    if json_file:
+        write_json(json_file, [result.to_json() for result in results])
+    if summary:
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(step_summary(results))
+    if any(result.regressed for result in results):
+        raise RegressionError(f"worse than the baseline: {failure_line(results)}")
+
+
+def report_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="[BASELINE...] RUN", help="The run to show comes last.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the page; RUN/report by default.")] = None,
+    ceiling: Annotated[Path | None, typer.Option(help="Run of the oracle; looked for beside RUN by default.")] = None,
+    floor: Annotated[Path | None, typer.Option(help="Run of the random model; likewise.")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Where the benchmark lies, if not where it lay.")] = None,
+    seed: SeedOption = 0,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Write an HTML report of a run, or of a run against earlier ones: one file that opens anywhere."""
+    from samtok_eval.reports.page.content import bounds_of, gather
+    from samtok_eval.reports.page.page import write_report
+    from samtok_eval.reports.runs import read_scored
+
+    dirs = tasks_dir or ()
+    read = [read_scored(path, dirs) for path in runs]
+    highest, lowest = bounds_of(read[-1], ceiling, floor, dirs)
+    page = write_report(gather(read, highest, lowest, data_root, seed), out or runs[-1] / "report")
+    typer.echo(f"report {page}")
+
+
+leaderboard_app = typer.Typer(no_args_is_help=True, help="Results that are kept, and tables of them.")
+FolderOption = Annotated[Path, typer.Option("--folder", help="Leaderboard folder.")]
+
+
+@leaderboard_app.command("build")
+def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksDirOption = None) -> None:
+    """Write Markdown, page, LaTeX, CSV and JSON anew from what lies in the folder."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.build import build
+
+    written = build(folder, tasks=load_tasks(tasks_dir or ()))
+    typer.echo(f"{len(written)} files in {folder}, {written[0].name} and {written[1].name} first")
+
+
+@leaderboard_app.command("submit")
+def submit_command(
+    run: Annotated[Path, typer.Argument(help="Finished run folder of a whole split.")],
+    model: Annotated[str, typer.Option(help="As readers find it, ORG/NAME.")],
+    revision: Annotated[str, typer.Option(help="Commit, tag, or the beginning of the weights' hash.")],
+    parameters: Annotated[str | None, typer.Option(help="Size, e.g. 3B.")] = None,
+    folder: FolderOption = Path("leaderboards"),
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of another result.")] = False,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Keep a run's numbers as a result file; `build` then shows them."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.build import submit
+    from samtok_eval.reports.runs import read_scored
+
+    scored, tasks = read_scored(run, tasks_dir or ()), load_tasks(tasks_dir or ())
+    for note in scored.notes:
+        typer.echo(f"WARNING: {note}")
+    typer.echo(f"result {submit(scored.run, folder, model, revision, parameters, tasks=tasks, replace=replace)}")
+
+
+@leaderboard_app.command("publish")
+def publish_command(
+    model: Annotated[str, typer.Argument(help="ORG/NAME, as submitted.")],
+    revision: Annotated[str, typer.Option(help="As submitted.")],
+    out: Annotated[Path, typer.Option(help="Folder as it will look in the model's repository.")],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="TASK[:SPLIT]=ORG/NAME: a benchmark's data set on the hub.")
+    ] = None,
+    folder: FolderOption = Path("leaderboards"),
+    upload_to: Annotated[str | None, typer.Option(help="Repository to send it to, as a pull request.")] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Write a model card's metadata and `.eval_results`, to look at before anything is sent."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.build import RESULTS
+    from samtok_eval.reports.leaderboard.publish import upload, write_publication
+    from samtok_eval.reports.result_file import read_results
+
+    pairs = [pair.partition("=") for pair in dataset or ()]
+    for name, sign, target in pairs:
+        if not (name and sign and target):
+            raise UsageError(f"--dataset {name}{sign}{target}: expected TASK=ORG/NAME")
+    tasks = load_tasks(tasks_dir or ())
+    known = read_results(folder / RESULTS, tasks)
+    chosen = [result for result in known if (result.model.name, result.model.revision) == (model, revision)]
+    if not chosen:
+        names = ", ".join(sorted({f"{result.model.name} {result.model.revision}" for result in known})) or "none"
+        raise UsageError(f"no result of {model} {revision} in {folder}; there are: {names}")
+    named = {name: target for name, _, target in pairs}
+    for path in write_publication(chosen, out, named, tasks=tasks):
+        typer.echo(f"wrote {path}")
+    if upload_to:
+        typer.echo(f"sent to {upload(out, upload_to)}")
+
+
+def curves_command(
+    log: Annotated[Path, typer.Argument(help="training_log.jsonl of any training command.")],
+    field: Annotated[list[str], typer.Option(help="A number of the log; several make several curves.")],
+    out: Annotated[Path, typer.Option(help="SVG file.")],
+    title: Annotated[str | None, typer.Option(help="Above the picture; the log's path by default.")] = None,
+) -> None:
+    """Draw numbers of a training log over its steps."""
+    from samtok_eval.files import write_text
+    from samtok_eval.training.curves import curves_svg, read_curves
+
+    write_text(out, curves_svg(read_curves(log, field), title or str(log)))
+    typer.echo(f"curves {out}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("curves")(curves_command)
+    app.command("compare")(compare_command)
+    app.command("gate")(gate_command)
+    app.command("report")(report_command)
+    app.add_typer(leaderboard_app, name="leaderboard")

@@ -1,0 +1,1 @@
+"""Masks of a benchmark -> fine-tuning conversations (the command `tokenize`)."""

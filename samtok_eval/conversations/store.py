@@ -1,0 +1,144 @@
+"""The folder that tokenizing writes: parts that grow line by line, then one finished file.
+
+`parts/part-<rank>.jsonl` is appended to and flushed per sample, so it is also the resume log, of skipped samples too;
+`conversations.json` and `manifest.json` appear whole or not at all. No process waits for another: whichever sees every
+sample in the parts writes the finished file, and two that see it at once write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from samtok_eval.append_log import AppendLog
+from samtok_eval.datasets.sft import SftConversation, fault
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_bytes, read_json, write_json, write_text
+
+SCHEMA_VERSION = 1
+SAME = ("task", "task_version", "split", "prompt", "settings", "tokenizer_sha256", "dataset", "samtok_eval")
+"""Parts of the manifest on which every byte of a conversation may depend."""
+
+
+class Entry(BaseModel):
+    """One line of a part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    conversation: SftConversation | None = None
+    skipped: str | None = None
+    """Why there is no conversation."""
+    kept_answers: int = 0
+    """Earlier answers that keep the file's own mask words."""
+
+
+class ConversationFolder:
+    """Paths and files of one tokenized split."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def finished(self) -> Path:
+        """All conversations, a JSON list with one of them a line."""
+        return self.path / "conversations.json"
+
+    @property
+    def manifest(self) -> Path:
+        """What was tokenized, with which settings, and what was skipped."""
+        return self.path / "manifest.json"
+
+    def part(self, rank: int) -> Path:
+        """Lines of one process."""
+        return self.path / "parts" / f"part-{rank}.jsonl"
+
+    def open(self, manifest: dict[str, Any]) -> None:
+        """Begin, or go on where the same settings left off.
+
+        Raises:
+            UsageError: the folder holds conversations of other settings; the message names them.
+            DataError: its manifest cannot be read.
+        """
+        if not self.manifest.exists():
+            if any(self.path.glob("parts/part-*.jsonl")):
+                raise UsageError(f"{self.path} holds parts but no manifest.json; choose an empty --out")
+            write_json(self.manifest, {"schema_version": SCHEMA_VERSION, **manifest, "state": "running"})
+            return
+        before = read_json(self.manifest)
+        if not isinstance(before, dict):
+            raise DataError(f"{self.manifest} must hold an object; choose another --out")
+        # Through JSON, since that is what the earlier run kept.
+        now = json.loads(json.dumps(manifest))
+        changed = _differences({name: before.get(name) for name in SAME}, {name: now.get(name) for name in SAME})
+        if changed:
+            raise UsageError(
+                f"{self.path} was begun with other settings: {'; '.join(changed)}; choose another --out, or go back"
+            )
+
+    def entries(self) -> dict[str, Entry]:
+        """Everything that is written so far, by id; a line that is being written does not count.
+
+        Raises:
+            DataError: a line is broken, or a sample occurs twice.
+        """
+        found: dict[str, Entry] = {}
+        for path in sorted(self.path.glob("parts/part-*.jsonl")):
+            for number, line in enumerate(read_bytes(path).split(b"\n")[:-1], start=1):
+                try:
+                    entry = Entry.model_validate_json(line)
+                except ValidationError as error:
+                    raise DataError(
+                        f"{path}:{number}: {fault(error)}; remove the line, it will be made again"
+                    ) from error
+                if entry.id in found:
+                    raise DataError(f"{path}:{number}: sample {entry.id!r} occurs twice; remove one of the lines")
+                found[entry.id] = entry
+        return found
+
+    def finish(self, entries: Sequence[Entry], manifest: Mapping[str, Any]) -> None:
+        """Write the finished file, then the manifest.
+
+        Args:
+            entries: one per sample, in the order of the benchmark's files.
+            manifest: with its counters.
+        """
+        lines = [entry.conversation.to_line() for entry in entries if entry.conversation is not None]
+        write_text(self.finished, "[\n" + ",\n".join(lines) + "\n]\n")
+        write_json(self.manifest, {"schema_version": SCHEMA_VERSION, **manifest, "state": "complete"})
+
+
+class PartLog(AppendLog):
+    """Appends lines to a part, each on disk before the next is made; one process at a time."""
+
+    def __init__(self, folder: ConversationFolder, rank: int) -> None:
+        """Open the part.
+
+        Raises:
+            UsageError: another process is writing it.
+        """
+        super().__init__(folder.part(rank), "give every process its own --rank")
+        self.folder = folder
+
+    def append(self, entry: Entry, views: Mapping[str, bytes]) -> None:
+        """Write the enlarged views, then the line that names them."""
+        for name, content in views.items():
+            place = self.folder.path / name
+            place.parent.mkdir(exist_ok=True)
+            part = place.with_name(f".{place.name}.part")
+            part.write_bytes(content)
+            part.replace(place)
+        self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """`limit was 8, now 9` for every value that differs; hashes shortened."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = dict.fromkeys([*before, *now])
+        return [text for key in names for text in _differences(before.get(key), now.get(key), key)]
+    shown = [value[:12] if isinstance(value, str) else json.dumps(value) for value in (before, now)]
+    return [] if before == now else [f"{name} was {shown[0]}, now {shown[1]}"]

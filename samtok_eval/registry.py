@@ -1,0 +1,77 @@
+"""How tasks are found: in `tasks/`, in the folder inside the wheel, and in folders given by `--tasks-dir`.
+
+A task file defines `TASKS`, a tuple of `Task` objects.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from samtok_eval.errors import UsageError
+from samtok_eval.task import Task
+
+
+def bundled_tasks_dir() -> Path:
+    """The task folder of this installation: inside the wheel, else beside the package in a checkout."""
+    inside = Path(__file__).parent / "bundled_tasks"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "tasks"
+
+
+def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
+    """All tasks by name, in the order of file names.
+
+    Args:
+        extra: further folders of task files.
+
+    Raises:
+        UsageError: a folder is missing, a file defines no `TASKS`, or two tasks share a name.
+    """
+    tasks: dict[str, Task] = {}
+    for folder in [bundled_tasks_dir(), *extra]:
+        if not folder.is_dir():
+            raise UsageError(f"--tasks-dir {folder} is not a folder")
+        for path in sorted(folder.glob("*.py")):
+            for task in _tasks_of(path):
+                if task.metadata.name in tasks:
+                    raise UsageError(f"{path}: the task name {task.metadata.name!r} is taken; choose another")
+                tasks[task.metadata.name] = task
+    return tasks
+
+
+def find_task(tasks: dict[str, Task], name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UsageError: unknown; the message offers near names.
+    """
+    if name in tasks:
+        return tasks[name]
+    near = difflib.get_close_matches(name, tasks, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(tasks)}"
+    raise UsageError(f"unknown task {name!r}; {hint}")
+
+
+def _tasks_of(path: Path) -> tuple[Task, ...]:
+    if path.name.startswith("_"):
+        return ()
+    module = _load_file(path)
+    found = getattr(module, "TASKS", None)
+    if not isinstance(found, tuple) or not all(isinstance(task, Task) for task in found):
+        raise UsageError(f"{path} must define TASKS, a tuple of Task objects; see docs/adding_a_task.md")
+    return found
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"samtok_eval_task_files.{path.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

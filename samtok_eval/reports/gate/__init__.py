@@ -1,0 +1,1 @@
+"""Is a candidate worse than its baseline? A verdict for CI."""

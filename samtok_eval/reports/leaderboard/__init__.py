@@ -1,0 +1,1 @@
+"""Result files of many models -> tables in several formats."""

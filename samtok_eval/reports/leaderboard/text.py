@@ -1,0 +1,282 @@
+"""The leaderboard as Markdown, LaTeX, CSV and JSON; `leaderboard_page.py` writes the page.
+
+Names and sources come from files that anybody may have written: here they become text of the target format, whatever
+they hold. Characters that cannot be seen, such as marks that turn the writing direction, are spelt out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from samtok_eval.reports.leaderboard.published_file import DAGGER, SECONDARY
+from samtok_eval.reports.leaderboard.table import BEST, MEASURED, PUBLISHED, SECOND, Cell, Row, Section, Table
+from samtok_eval.reports.table import ABSENT
+
+SCHEMA_VERSION = 1
+GENERATED = "Written by `samtok-eval leaderboard build`; edit published.csv or results/ and build again."
+LEGEND = (
+    "Bold: the highest value of a column, underlined: the next; only a paired test on the same questions says whether "
+    f"a difference is real. {DAGGER}: copied from somebody else's table, not from the authors'."
+)
+UNITS = (
+    "Numbers measured here are x 100, ± half of the 95 % interval over pictures; published ones stand as printed. "
+    "Every table holds one protocol: no column mixes scoring rules."
+)
+_MARKDOWN = (
+    (re.compile(r"&"), "&amp;"),
+    (re.compile(r"<"), "&lt;"),
+    (re.compile(r">"), "&gt;"),
+    (re.compile(r"([\\`*_\[\]~$])"), r"\\\1"),
+    # What begins a block, and what GitHub turns into a link by itself.
+    (re.compile(r"^([-+#=])"), r"\\\1"),
+    (re.compile(r"^(\d+)([.)])"), r"\1\\\2"),
+    (re.compile(r"://"), "&#58;//"),
+    (re.compile(r"(?<=www)\.", re.IGNORECASE), "&#46;"),
+    (re.compile(r"@(?=[\w-]+\.)"), "&#64;"),
+)
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "'": r"{\textquotesingle}",
+    "`": r"\textasciigrave{}",
+    # A bracket or star after a line's end would be read as its argument.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "†": r"$^\dagger$",
+    "–": r"\textendash{}",
+    "…": r"\ldots{}",
+}
+_LATEX_HEAD = f"% {GENERATED}\n% Needs \\usepackage{{booktabs,graphicx,textcomp}}.\n"
+CSV_COLUMNS = (
+    "benchmark",
+    "demo",
+    "table",
+    "protocol",
+    "split",
+    "metric",
+    "method",
+    "revision",
+    "params",
+    "value",
+    "low",
+    "high",
+    "n",
+    "unit",
+    "mark",
+    "trust",
+    "source",
+)
+
+
+def visible(text: str) -> str:
+    """Text in one line, with every character that has no shape written as `[U+202E]`."""
+    return "".join(
+        f"[U+{ord(c):04X}]" if unicodedata.category(c) in ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp") else c
+        for c in re.sub(r"[ \t\r\n]+", " ", text)
+    )
+
+
+def section_slug(section: Section) -> str:
+    """A file name and anchor of a section; `RefCOCO+` and `RefCOCO` differ."""
+    words = re.sub(r"[^a-z0-9]+", "-", section.name.lower().replace("+", "-plus")).strip("-")
+    return f"demo-{words}" if section.demo else words
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """The whole leaderboard as one Markdown file."""
+    parts = ["# Leaderboards", GENERATED, f"{UNITS} {LEGEND}"]
+    for section in sections:
+        parts += [f"## {_markdown_text(section.title)}", *(_markdown_text(note) for note in section.notes)]
+        for table in section.tables:
+            parts += [f"### {_markdown_text(table.title)}", markdown_table(table), *_markdown_notes(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """One table: method, size, values, numbers of the sources."""
+    heads = ["method", "size", *(f"{column.split} {column.metric}" for column in table.columns), "source"]
+    lines = [_markdown_line([_markdown_text(head) for head in heads])]
+    lines.append(_markdown_line(["---", "---", *("---:" for _ in table.columns), "---:"]))
+    for row in table.rows:
+        values = [_markdown_cell(cell, row) for cell in row.cells]
+        numbers = ", ".join(str(number) for number in source_numbers(table, row))
+        lines.append(_markdown_line([_markdown_text(row_name(row)), _markdown_text(row.size), *values, numbers]))
+    return "\n".join(lines)
+
+
+def latex(section: Section) -> str:
+    r"""All tables of a section for `\input`, in booktabs' manner."""
+    return _LATEX_HEAD + "\n".join(latex_table(table) for table in section.tables)
+
+
+def latex_table(table: Table) -> str:
+    """One `table` environment, scaled down where it is wider than the column."""
+    rows = [
+        " & ".join(
+            [
+                latex_text(row_name(row)),
+                latex_text(row.size),
+                *(_latex_cell(cell, row) for cell in row.cells),
+                ", ".join(str(number) for number in source_numbers(table, row)),
+            ]
+        )
+        + r" \\"
+        for row in table.rows
+    ]
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{latex_text(f'{table.title}.{_latex_legend(table)}')}}}",
+        r"\sbox0{%",
+        rf"\begin{{tabular}}{{ll{'r' * len(table.columns)}r}}",
+        r"\toprule",
+        *_latex_heads(table),
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
+        r"\par\smallskip\footnotesize\raggedright",
+        *(f"[{number}] {latex_text(source)}\\par" for number, source in enumerate(table.sources, start=1)),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX sets it; what pdflatex has no glyph for is spelt `[U+4E2D]`."""
+    # Two hyphens would become a dash.
+    return re.sub("-(?=-)", "-{}", "".join(_latex_character(c) for c in visible(text)))
+
+
+def csv_text(sections: Sequence[Section]) -> str:
+    """One line per number, in the unit of the tables."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for section in sections:
+        for table in section.tables:
+            for row in table.rows:
+                for column, cell in zip(table.columns, row.cells, strict=True):
+                    if cell is not None:
+                        place = (section.name, section.demo, table.title, table.protocol, column.split, column.metric)
+                        value = cell.text if row.trust != MEASURED else cell.value
+                        numbers = (value, cell.low, cell.high, cell.n, _unit(table))
+                        who = (row.name, row.revision, row.size)
+                        writer.writerow((*place, *who, *numbers, cell.mark, row.trust, cell.source))
+    return out.getvalue()
+
+
+def json_text(sections: Sequence[Section]) -> str:
+    """The table model itself."""
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "sections": [
+            {**asdict(section), "slug": section_slug(section), "tables": [_json_table(t) for t in section.tables]}
+            for section in sections
+        ],
+    }
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def row_name(row: Row) -> str:
+    """The method, with the revision where it is a model of ours."""
+    return f"{row.name} @ {row.revision}" if row.revision else row.name
+
+
+def source_numbers(table: Table, row: Row) -> list[int]:
+    """Places of a row's sources in the table's list, from 1."""
+    return [table.sources.index(source) + 1 for source in row.sources]
+
+
+def _unit(table: Table) -> str:
+    return "as published" if table.protocol == PUBLISHED else "x 100, counts as they are"
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    return {**asdict(table), "unit": _unit(table), "sources": list(table.sources)}
+
+
+def _markdown_text(text: str) -> str:
+    shown = visible(text)
+    for pattern, written in _MARKDOWN:
+        shown = pattern.sub(written, shown)
+    return shown
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    # An entity and not `\|`: a backslash before it would undo that.
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _markdown_cell(cell: Cell | None, row: Row) -> str:
+    if cell is None:
+        return ABSENT
+    around = {BEST: "**{}**", SECOND: "<u>{}</u>", "": "{}"}[cell.mark]
+    return around.format(cell.text) + (DAGGER if row.trust == SECONDARY else "")
+
+
+def _markdown_notes(table: Table) -> list[str]:
+    return ["\n".join(f"{number}. {_markdown_text(source)}" for number, source in enumerate(table.sources, start=1))]
+
+
+def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    return character if character.isascii() or "À" <= character <= "ÿ" else f"{{[}}U+{ord(character):04X}{{]}}"
+
+
+def _latex_legend(table: Table) -> str:
+    secondary = any(row.trust == SECONDARY for row in table.rows)
+    interval = any(cell and cell.low is not None for row in table.rows for cell in row.cells)
+    ranked = any(cell and cell.mark for row in table.rows for cell in row.cells)
+    parts = ["Best bold, second underlined"] if ranked else []
+    parts += ["± half of the 95 % interval"] if interval else []
+    parts += [f"{DAGGER}: not from the authors' own table"] if secondary else []
+    return "".join(f" {part}." for part in parts)
+
+
+def _latex_heads(table: Table) -> list[str]:
+    """Splits over their metrics."""
+    spans: list[tuple[str, int]] = []
+    for column in table.columns:
+        if spans and spans[-1][0] == column.split:
+            spans[-1] = (column.split, spans[-1][1] + 1)
+        else:
+            spans.append((column.split, 1))
+    over = " & ".join(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(split)}}}" for split, width in spans)
+    rules, first = [], 3
+    for _, width in spans:
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    metrics = " & ".join(latex_text(column.metric) for column in table.columns)
+    return [rf" & & {over} & \\", "".join(rules), rf"method & size & {metrics} & source \\"]
+
+
+def _latex_cell(cell: Cell | None, row: Row) -> str:
+    if cell is None:
+        return "--"
+    around = {BEST: r"\textbf{%s}", SECOND: r"\underline{%s}", "": "%s"}[cell.mark]
+    return around % latex_text(cell.text) + (latex_text(DAGGER) if row.trust == SECONDARY else "")

@@ -1,0 +1,1 @@
+"""One run, or several of one task, as an HTML page."""

@@ -1,0 +1,156 @@
+"""Answers that exist already: where they lie, whose they are, and whether they answer these questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_json, read_json_lines
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
+from samtok_eval.prediction import Prediction
+from samtok_eval.prediction_log import read_own_predictions, read_predictions
+from samtok_eval.run.fingerprints import samples_sha256
+from samtok_eval.run.manifest import (
+    Manifest,
+    read_manifest,
+)
+from samtok_eval.sample import Sample
+from samtok_eval.task import Task
+
+
+def layout_of(origin: Manifest | None, tokenizer: str | None, predictions: Path) -> Layout:
+    """That of the run, else of the mask tokenizer that was named, else 256x2; words never tell.
+
+    Raises:
+        UsageError: the run and the named mask tokenizer disagree.
+    """
+    if tokenizer is None:
+        return origin.code_layout if origin else DEFAULT_LAYOUT
+    from samtok_eval.models.select import named_layout
+
+    named = named_layout(tokenizer)
+    if origin:
+        _check_layout(predictions, origin.code_layout, named)
+    return named
+
+
+def check_replayed(model: str, layout: Layout) -> None:
+    """Refuse to decode a run's answers with a mask tokenizer whose codes mean something else.
+
+    Raises:
+        UsageError: the run is of another layout.
+    """
+    kind, _, name = model.partition(":")
+    path = Path(name)
+    if kind == "replay" and path.parent.name == "predictions":
+        origin = _run_manifest([path.parent.parent])
+        _check_layout(path, origin.code_layout if origin else DEFAULT_LAYOUT, layout)
+
+
+def _check_layout(predictions: Path, written: Layout, read: Layout) -> None:
+    if written != read:
+        raise UsageError(
+            f"{predictions} holds answers in codes of layout {written}, the mask tokenizer is of layout {read}; "
+            "name that of the run with --tokenizer"
+        )
+
+
+def check_same_data(task: Task, samples: Sequence[Sample], root: str, origin: Manifest, predictions: Path) -> None:
+    """Refuse to score a run's answers as answers to other questions.
+
+    Raises:
+        DataError: other questions or targets than those of the run.
+    """
+    then, now = origin.dataset.sha256, samples_sha256(samples)
+    if then != now:
+        raise DataError(
+            f"{predictions} answers {origin.dataset.samples} questions with hash {then[:8]} (version "
+            f"{origin.task_version} of {task.metadata.name}), --data-root {root} has {len(samples)} with {now[:8]} "
+            f"(version {task.metadata.version}); use the same files and limit, or run again"
+        )
+
+
+def read_answers(task: Task, paths: Sequence[Path], own: bool) -> list[Prediction]:
+    """Predictions of all files.
+
+    Args:
+        task: knows the benchmark's own result format.
+        paths: the files.
+        own: whether lines are the logs of a run, in which a failed question may be answered later.
+
+    Raises:
+        DataError: a file is missing, broken or in no known format, or nothing in the files can be scored.
+    """
+    answers: list[Prediction] = []
+    logs = []
+    for path in paths:
+        found = _foreign_predictions(task, path)
+        if found is not None:
+            answers += found
+        elif own:
+            logs.append(path)
+        else:
+            answers += read_predictions([path])
+    answers += read_own_predictions(logs).values()
+    if not any(task.answered(prediction) for prediction in answers):
+        names = paths[0] if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
+        raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
+    return answers
+
+
+def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
+    """Predictions of a file in the benchmark's own result format; None for lines that are to be read as ours."""
+    whole = path.suffix == ".json"
+    if not whole and _has_our_lines(path):
+        return None
+    content = read_json(path) if whole else read_json_lines(path)
+    try:
+        found = task.foreign(content)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {where}: {first['msg']}; see docs/run_folder.md for the format") from error
+    if found is None and whole:
+        raise DataError(f"{path} is not in the result format of {task.metadata.name}; see docs/run_folder.md")
+    return found
+
+
+def _has_our_lines(path: Path) -> bool:
+    """Whether a file of lines is ours, by its first one; a broken one is left to our reader, which names it."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(next((line for line in file if line.strip()), b"{}"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(first, dict) and "id" in first
+
+
+def prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], Manifest | None]:
+    """Files to read, and the manifest of the run they belong to."""
+    if not given.exists():
+        raise DataError(f"{option} {given} does not exist; give a predictions file or a run folder")
+    if given.is_file():
+        return [given], _run_manifest([given.parent.parent] if given.parent.name == "predictions" else [])
+    folder = given / "predictions" if (given / "predictions").is_dir() else given
+    for pattern in ("part-*.jsonl", "*.json", "*.jsonl"):
+        # A copied folder may hold a Mac's `._x.json` beside every file.
+        paths = [p for p in sorted(folder.glob(pattern)) if p.name != "manifest.json" and not p.name.startswith(".")]
+        if paths:
+            return paths, _run_manifest([given, given.parent])
+    raise DataError(f"{option} {given} holds neither *.jsonl nor *.json; give predictions or a run folder")
+
+
+def _run_manifest(folders: Sequence[Path]) -> Manifest | None:
+    """The first manifest of a run; a file of another program that has the name is none."""
+    for path in (folder / "manifest.json" for folder in folders):
+        if path.is_file():
+            content = read_json(path)
+            if isinstance(content, dict) and {"task", "split", "settings"} <= set(content):
+                return read_manifest(path)
+    return None

@@ -1,0 +1,301 @@
+"""One evaluation from options to a finished run folder; what the command line and `samtok_eval.evaluate` share.
+
+The run folder's name is a hash of everything that can change an answer, so a run goes on only where it left off and
+never reads what another model, split or setting wrote.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+import samtok_eval
+from samtok_eval.errors import UsageError
+from samtok_eval.files import write_json
+from samtok_eval.progress import Progress
+from samtok_eval.registry import find_task, load_tasks
+from samtok_eval.run.answers import check_replayed, check_same_data, layout_of, prediction_paths, read_answers
+from samtok_eval.run.fingerprints import (
+    files_sha256,
+    git_commit,
+    hardware,
+    images_sha256,
+    now,
+    samples_sha256,
+    versions,
+)
+from samtok_eval.run.folder import Run, RunFolder, slug, write_records
+from samtok_eval.run.manifest import (
+    COMPLETE,
+    FOREIGN,
+    SCHEMA_VERSION,
+    Dataset,
+    Manifest,
+    Model,
+    Scoring,
+    Settings,
+    Times,
+)
+from samtok_eval.run.references import reference_texts
+from samtok_eval.run.samples import check_pictures, read_samples
+from samtok_eval.run.score import NOT_PROTOCOLS, score
+from samtok_eval.run.settings import DEMO, RunOptions, keywords, recorded, settings_of_scoring
+from samtok_eval.run.signature import run_key, sealed
+from samtok_eval.sample import Sample
+from samtok_eval.task import Task
+
+if TYPE_CHECKING:
+    from samtok_eval.models.select import ModelOptions
+    from samtok_eval.run.predict import PredictSettings
+
+RUN_ID_LENGTH = 12
+
+
+def evaluate(task: str, **options: Any) -> Run:
+    """Run one task with one model: predict, then score.
+
+    Args:
+        task: task name.
+        **options: fields of `RunOptions`.
+
+    Raises:
+        SamtokError: anything a user can act on.
+    """
+    return run(RunOptions(task=task, **options))
+
+
+evaluate.__signature__ = keywords().replace(return_annotation=Run)  # type: ignore[attr-defined]
+
+
+def run(options: RunOptions, console: Console | None = None, scoring: bool = True) -> Run:
+    """Carry out one run.
+
+    Args:
+        options: settings.
+        console: for the progress bar; none is shown without it.
+        scoring: False stops after predicting.
+    """
+    from samtok_eval.models.select import load_backend, load_mask_tokenizer, tokenizer_sha256
+    from samtok_eval.run.predict import PredictSettings, predict
+
+    task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
+    split = task.check_split(options.split)
+    task.check_judge(options.judge)
+    for name in options.protocols or ():
+        task.protocol(name)
+    samples = read_samples(task, split, options.data_root, options.limit)
+    check_pictures(samples, options.data_root)
+    chosen = _model_options(task, options)
+    tokenizer = load_mask_tokenizer(chosen)
+    task = task.with_layout(tokenizer.config.layout)
+    # A layout may leave a protocol out that the task has otherwise.
+    for name in options.protocols or ():
+        task.protocol(name)
+    check_replayed(chosen.model, task.layout)
+    backend = load_backend(chosen, tokenizer, task, samples)
+    settings = PredictSettings(
+        batch_size=options.batch_size,
+        max_new_tokens=options.max_new_tokens or task.max_new_tokens,
+        group_pictures=options.group_pictures,
+        max_errors=options.max_errors,
+        history=options.history,
+    )
+    name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
+    manifest = _manifest(
+        task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
+        tokenizer_sha256(tokenizer), settings,
+    )  # fmt: skip
+    # Refused before hours of answering, not after.
+    _references(manifest)
+    folder = _folder(options, task, split, manifest)
+    manifest = _saved(folder, manifest.replace(run_id=folder.path.name))
+    started = time.perf_counter()
+    with Progress(f"{task.metadata.name}:{split} {name}", console or Console(quiet=True)) as progress:
+        counts = predict(task, samples, backend, tokenizer, folder, settings, progress)
+    seconds = round(time.perf_counter() - started, 3)
+    times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
+    manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
+    if not scoring:
+        return Run(folder.path, manifest)
+    return score_into(task, samples, folder, manifest)
+
+
+def score_into(
+    task: Task,
+    samples: Sequence[Sample],
+    folder: RunFolder,
+    manifest: Manifest,
+    predictions: Sequence[Path] | None = None,
+) -> Run:
+    """Score a run folder's predictions, or given files, and write records, metrics and manifest there.
+
+    Args:
+        task: the rules.
+        samples: everything that was to be answered.
+        folder: where to write.
+        manifest: of the answers, with the settings of the scoring.
+        predictions: files to read, the folder's own by default.
+    """
+    own = manifest.run_key is not None
+    answers = read_answers(task, folder.parts() if predictions is None else predictions, own)
+    settings = manifest.settings
+    seed = settings.seed_of_statistics
+    scored = score(
+        task,
+        samples,
+        answers,
+        seed,
+        settings.protocols,
+        settings.judge,
+        folder.path / "judge_replies.jsonl",
+        _references(manifest),
+    )
+    for name, content in scored.exports.items():
+        write_json(folder.path / "official_format" / name, content)
+    write_records(folder.records, scored.records)
+    write_json(folder.metrics, scored.metrics)
+    manifest = manifest.replace(
+        state=COMPLETE,
+        counters=manifest.counters | scored.metrics["counters"],
+        scoring=Scoring(samtok_eval=samtok_eval.__version__, task_version=task.metadata.version, seed=seed),
+    )
+    manifest = sealed(manifest, [name for name in scored.metrics if name not in NOT_PROTOCOLS])
+    return Run(folder.path, _saved(folder, manifest), scored.metrics)
+
+
+def score_file(options: RunOptions, predictions: Path) -> Run:
+    """Score saved predictions, ours or foreign, without a model.
+
+    Args:
+        options: task, split, data root, limit and where to write (`out` is the folder itself).
+        predictions: a predictions file, a folder of parts or of the benchmark's own files, or a run folder. Of a run
+            folder, split and limit come from its manifest where the options do not say.
+
+    Raises:
+        SamtokError: wrong task, split or data, or broken predictions.
+    """
+    paths, origin = prediction_paths(predictions)
+    task = find_task(load_tasks(options.tasks_dirs), options.task)
+    split, limit = options.split, options.limit
+    if origin:
+        if origin.task != options.task:
+            raise UsageError(f"{predictions} holds predictions for {origin.task}, not {options.task}; correct --task")
+        split = split or origin.split
+        limit = limit or origin.settings.limit
+        task = task.asked_with(origin.settings.prompt)
+    task = task.with_layout(layout_of(origin, options.tokenizer, predictions))
+    split = task.check_split(split)
+    task.check_judge(options.judge)
+    samples = read_samples(task, split, options.data_root, limit)
+    if origin:
+        check_same_data(task, samples, options.data_root, origin, predictions)
+    manifest = origin or _foreign_manifest(task, split, samples, options, predictions, paths)
+    changes = {"limit": limit, "data_root": options.data_root, **settings_of_scoring(options)}
+    passed = {name for name in manifest.passed if name not in changes}
+    passed |= {name for name in options.model_fields_set if name in changes}
+    passed |= {"statistics_seed"} if "seed" in options.model_fields_set else set()
+    manifest = manifest.replace(settings=manifest.settings.model_copy(update=changes), passed=tuple(sorted(passed)))
+    return score_into(task, samples, RunFolder(options.out), manifest, paths)
+
+
+def _references(manifest: Manifest) -> dict[str, str] | None:
+    given = manifest.settings.reference_codes
+    return reference_texts(given, *prediction_paths(given, "--reference-codes"), manifest) if given else None
+
+
+def _model_options(task: Task, options: RunOptions) -> ModelOptions:
+    """What the model side needs to know; tasks of the tokenizer alone are answered with the true codes."""
+    from samtok_eval.models.select import ModelOptions, is_fixed
+
+    model, tokenizer = options.model, options.tokenizer
+    if not task.needs_language_model:
+        tokenizer = tokenizer or (DEMO if is_fixed(model) else model)
+        model = "oracle"
+    return ModelOptions(model, options.model_copy(update={"tokenizer": tokenizer}))
+
+
+def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:
+    base = options.out / task.metadata.name / split / slug(manifest.model.name)
+    run_id = str(manifest.run_key)[:RUN_ID_LENGTH]
+    if options.fresh:
+        taken = sum(1 for path in base.glob(f"{run_id}*") if path.is_dir())
+        run_id = f"{run_id}-{taken + 1}" if taken else run_id
+    return RunFolder(base / run_id)
+
+
+def _manifest(
+    task: Task,
+    split: str,
+    samples: Sequence[Sample],
+    options: RunOptions,
+    chosen: ModelOptions,
+    model: Model,
+    tokenizer_hash: str,
+    settings: PredictSettings,
+) -> Manifest:
+    dataset = Dataset(
+        root=options.data_root,
+        samples=len(samples),
+        images=len({sample.image.id for sample in samples}),
+        sha256=samples_sha256(samples),
+        images_sha256=images_sha256(samples),
+    )
+    effective = {
+        "device": chosen.device_name(),
+        "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
+        "max_new_tokens": settings.max_new_tokens,
+    }
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        state="predicting",
+        task=task.metadata.name,
+        task_version=task.metadata.version,
+        split=split,
+        model=model,
+        tokenizer_sha256=tokenizer_hash,
+        prompt=task.prompt.id if task.prompt else "none",
+        template=task.prompt.template if task.prompt else "",
+        dataset=dataset,
+        settings=Settings(**recorded(options) | effective),
+        passed=tuple(sorted(options.model_fields_set)),
+        packages=versions(),
+        samtok_eval=samtok_eval.__version__,
+        git_commit=git_commit(),
+        hardware=hardware(chosen.device_name()),
+        times=Times(started=now()),
+        counters={},
+    )
+    manifest = manifest.of_layout(task.layout)
+    return manifest.replace(run_key=run_key(manifest))
+
+
+def _foreign_manifest(
+    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, given: Path, paths: Sequence[Path]
+) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        state="predicted",
+        task=task.metadata.name,
+        task_version=task.metadata.version,
+        split=split,
+        model=Model(name=given.stem, identity={"predictions_sha256": files_sha256(paths)}),
+        tokenizer_sha256=None,
+        prompt=FOREIGN,
+        predictions=str(given),
+        dataset=Dataset(root=options.data_root, samples=len(samples), sha256=samples_sha256(samples)),
+        settings=Settings(**recorded(options)),
+        passed=tuple(sorted(options.model_fields_set)),
+        samtok_eval=samtok_eval.__version__,
+        times=Times(started=now()),
+        counters={},
+    ).of_layout(task.layout)
+
+
+def _saved(folder: RunFolder, manifest: Manifest) -> Manifest:
+    write_json(folder.manifest, manifest.to_json())
+    return manifest

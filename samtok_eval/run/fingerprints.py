@@ -1,0 +1,85 @@
+"""Hashes of what was asked, and what is known of the machine and its packages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import samtok_eval
+from samtok_eval.sample import Sample
+
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
+
+
+def samples_sha256(samples: Sequence[Sample]) -> str:
+    """Hash of questions and targets."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        target = sample.target
+        row: list[Any] = [sample.id, sample.image.id, [t.text for t in sample.turns], [m.counts for m in target.masks]]
+        further = (target.labels, target.texts, target.choice, target.triplets, target.questions, target.unusual)
+        row += [value for value in further if value]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def images_sha256(samples: Sequence[Sample]) -> str:
+    """Hash of the bytes of every picture; a missing one counts as such."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(sample.image.path for sample in samples):
+        digest.update(path.read_bytes() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """Hash of the bytes of all files, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that answers rest on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package lies in; None for an installed wheel."""
+    home = Path(samtok_eval.__file__).parent.parent
+    if not (home / ".git").exists():
+        return None
+    command = ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What is known of the machine."""
+    found: dict[str, Any] = {"machine": platform.machine(), "cpus": os.cpu_count(), "device": device}
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

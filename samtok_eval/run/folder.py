@@ -1,0 +1,121 @@
+"""The run folder: what is written, when, and how it is read back.
+
+`predictions/part-<rank>.jsonl` is appended to and flushed per sample, so it is also the resume log; every other file
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from samtok_eval.errors import DataError, IncompleteRunError
+from samtok_eval.files import write_text
+from samtok_eval.prediction import Record
+from samtok_eval.run.manifest import COMPLETE, Manifest, read_manifest, read_object
+
+_RECORD = TypeAdapter(Record)
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest(self) -> Path:
+        """Settings, fingerprints, versions, counters, signature."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Values per protocol."""
+        return self.path / "metrics.json"
+
+    @property
+    def records(self) -> Path:
+        """One line per sample and protocol."""
+        return self.path / "records.jsonl"
+
+    def part(self, rank: int = 0) -> Path:
+        """Predictions of one process."""
+        return self.path / "predictions" / f"part-{rank}.jsonl"
+
+    def parts(self) -> list[Path]:
+        """Predictions of all processes."""
+        return sorted((self.path / "predictions").glob("part-*.jsonl"))
+
+
+def slug(name: str) -> str:
+    """A model name as one folder name: `zhouyik/X` -> `zhouyik__X`."""
+    text = name.rstrip("/").replace("/", "__")
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records, one JSON object a line, whole or not at all."""
+    write_text(path, "".join(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Records of all protocols, in the order of the file.
+
+    Raises:
+        DataError: the file is missing, a line is no record, or a sample occurs twice under one protocol.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); run `score` again") from error
+    records = []
+    seen: set[tuple[str, str]] = set()
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _RECORD.validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "line"
+            raise DataError(f"{path}:{number}: {where}: {first['msg']}; run `score` again") from error
+        if (record.protocol, record.id) in seen:
+            raise DataError(f"{path}:{number}: sample {record.id!r} occurs twice under {record.protocol}")
+        seen.add((record.protocol, record.id))
+        records.append(record)
+    return records
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has been read."""
+
+    path: Path
+    manifest: Manifest
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def values(self, protocol: str) -> dict[str, dict[str, Any]]:
+        """Metrics of one protocol: name -> value, low, high, n."""
+        return dict(self.metrics[protocol])
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a finished run folder.
+
+    The numbers are taken as they stand; `reports.runs.read_scored` also checks that they follow from the records.
+
+    Raises:
+        DataError: a file is missing or broken.
+        IncompleteRunError: the run was not finished.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.manifest.is_file():
+        raise DataError(f"{folder.manifest} is missing; {path} is not a finished run folder")
+    manifest = read_manifest(folder.manifest)
+    if manifest.state != COMPLETE:
+        raise IncompleteRunError(f"{path} is {manifest.state}, not {COMPLETE}; run the same command again")
+    return Run(folder.path, manifest, read_object(folder.metrics))

@@ -1,0 +1,305 @@
+"""Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
+
+Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
+as rarely as possible. Where a batch fails, its samples are asked one by one; one that fails alone is written with its
+error, and the run goes on until more than `max_errors` have failed. The same run asks the failed ones again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+
+from samtok_eval import masks
+from samtok_eval.errors import DataError, TooManyErrorsError
+from samtok_eval.files import shortened
+from samtok_eval.images import read_image
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse
+from samtok_eval.messages import Message, messages
+from samtok_eval.models.backend import Answer, Backend, Request
+from samtok_eval.prediction import CocoRle, Prediction
+from samtok_eval.prediction_log import PredictionLog, read_own_predictions
+from samtok_eval.run.folder import RunFolder
+from samtok_eval.sample import Sample, Target
+from samtok_eval.task import Task
+
+if TYPE_CHECKING:
+    from samtok_eval.progress import Progress
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+logger = logging.getLogger(__name__)
+
+History = Literal["gt", "pred"]
+MODEL_ERRORS = (
+    RuntimeError,
+    MemoryError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    OSError,
+    TemplateError,
+)
+"""What a checkpoint's code, its chat template or the device raises about a question; torch's are RuntimeErrors."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a run is carried out."""
+
+    batch_size: int = 32
+    max_new_tokens: int = 128
+    group_pictures: bool = True
+    """Read and encode a picture once for all its samples."""
+    max_errors: int = 0
+    history: History = "gt"
+    """Whether earlier turns of a conversation show the right masks or the model's own."""
+
+
+@dataclass
+class PredictCounts:
+    """What happened."""
+
+    done_before: int = 0
+    predicted: int = 0
+    errored: int = 0
+
+
+def predict(
+    task: Task,
+    samples: Sequence[Sample],
+    backend: Backend,
+    tokenizer: MaskTokenizer,
+    folder: RunFolder,
+    settings: PredictSettings,
+    progress: Progress,
+) -> PredictCounts:
+    """Ask every sample that the run folder does not hold yet.
+
+    Args:
+        task: gives the protocols whose codes are decoded, for the layout of `tokenizer`.
+        samples: what to ask.
+        backend: answers.
+        tokenizer: decodes.
+        folder: receives `predictions/part-0.jsonl`.
+        settings: batch size and limits.
+        progress: is told of every finished sample.
+
+    Raises:
+        TooManyErrorsError: more samples failed than allowed, or all of the first batch in the same way; all lines so
+            far are on disk.
+    """
+    finished = {name for name, answer in read_own_predictions(folder.parts()).items() if answer.error is None}
+    ordered = _grouped(samples) if settings.group_pictures else samples
+    counts = PredictCounts(done_before=sum(sample.id in finished for sample in samples))
+    progress.start(total=len(samples), done=counts.done_before)
+    with PredictionLog(folder.part()) as log:
+        # Batches are those of the whole split, so that going on asks as the first attempt would have asked.
+        for batch in _batches(ordered, settings.batch_size):
+            waiting = [sample for sample in batch if sample.id not in finished]
+            first = not counts.predicted
+            failures = []
+            for prediction in _predict_batch(task, waiting, backend, tokenizer, settings):
+                log.append(prediction)
+                counts.predicted += 1
+                failures += [prediction] if prediction.error is not None else []
+                progress.advance()
+            counts.errored += len(failures)
+            if failures:
+                _check_failures(failures, len(waiting), counts, settings.max_errors, folder.part(), first)
+    return counts
+
+
+def _check_failures(
+    failures: Sequence[Prediction], asked: int, counts: PredictCounts, allowed: int, part: Path, first: bool
+) -> None:
+    """Stop a run that fails too often, or that cannot work at all.
+
+    Args:
+        failures: of one batch, at least one.
+        asked: size of that batch.
+        counts: of the run so far.
+        allowed: failures allowed.
+        part: file that holds the errors.
+        first: whether this is the first batch.
+
+    Raises:
+        TooManyErrorsError: more failed than allowed, or all of a first batch of several with an error of one kind.
+    """
+    kinds = {str(failure.error).partition(":")[0] for failure in failures}
+    hopeless = first and 1 < asked == len(failures) and len(kinds) == 1
+    if not hopeless and counts.errored <= allowed:
+        return
+    several = f"all {asked} samples of the first batch" if hopeless else f"{counts.errored} samples"
+    limit = "" if hopeless else f", --max-errors allows {allowed}"
+    remedy = "lower --batch-size or --max-pixels" if "memory" in str(failures[0].error).lower() else f"see {part}"
+    raise TooManyErrorsError(
+        f"{several} failed{limit}; {failures[0].id}: {failures[0].error}; {remedy}; the same command asks them again"
+    )
+
+
+def codes_to_decode(task: Task, text: str) -> list[Codes]:
+    """Distinct codes that any protocol of the task asks for, in order of mention."""
+    found: dict[Codes, None] = {}
+    for protocol in task.protocols:
+        found |= dict.fromkeys(protocol.codes_or_none(text) or [])
+    return list(found)
+
+
+def _predict_batch(
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+) -> Iterator[Prediction]:
+    """Answers and errors of a batch; where it fails as a whole, of each of its samples asked alone."""
+    try:
+        answered = list(_answered(task, batch, backend, tokenizer, settings))
+    except MODEL_ERRORS as error:
+        answered, reason = None, f"{type(error).__name__}: {shortened(error)}"
+        logger.debug("where it fails", exc_info=error)
+    # Out of the handler, since the error holds on to the memory of the failed batch.
+    if answered is not None:
+        yield from answered
+    elif len(batch) == 1:
+        yield _failed(batch[0], reason)
+    else:
+        logger.warning("a batch of %d fails (%s); its samples are asked one by one", len(batch), reason)
+        for sample in batch:
+            yield from _predict_batch(task, [sample], backend, tokenizer, settings)
+
+
+def _answered(
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+) -> Iterator[Prediction]:
+
+    def encode(image: NDArray[np.uint8], regions: NDArray[np.bool_]) -> list[list[int]]:
+        return [list(codes) for codes in tokenizer.encode(image, regions).tolist()]
+
+    requests: list[Request] = []
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for sample in batch:
+        try:
+            key = sample.image.id if settings.group_pictures else sample.id
+            if key not in pictures:
+                pictures[key] = read_image(sample.image)
+        except DataError as error:
+            yield _failed(sample, str(error))
+            continue
+        requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode, task.layout)))
+    if not requests:
+        return
+    if settings.history == "pred":
+        requests = with_own_history(requests, backend, settings, task.layout)
+    answers = backend.generate(requests, settings.max_new_tokens)
+    yield from _decode(task, requests, answers, tokenizer)
+
+
+def _failed(sample: Sample, reason: str) -> Prediction:
+    logger.warning("sample %s: %s", sample.id, reason)
+    return Prediction(id=sample.id, text="", status="error", error=reason)
+
+
+def with_own_history(
+    requests: Sequence[Request], backend: Backend, settings: PredictSettings, layout: Layout = DEFAULT_LAYOUT
+) -> list[Request]:
+    """Replace the right answers in each history by the model's own, round by round.
+
+    Mask words of a right answer that later turns repeat are replaced by those at the same place of the model's answer,
+    or left out where it has none.
+    """
+    current = list(requests)
+    for turn in range(max(len(request.messages) for request in current)):
+        members = [i for i, r in enumerate(current) if turn < len(r.messages) and r.messages[turn].role == "assistant"]
+        if not members:
+            continue
+        asked: dict[tuple[object, ...], Request] = {}
+        keys = {}
+        for i in members:
+            request = current[i]
+            before, right = request.messages[:turn], _text(request.messages[turn])
+            keys[i] = (id(request.image), *(_text(message) for message in before), right)
+            earlier = replace(request.sample, target=Target(texts=(right,)))
+            asked.setdefault(keys[i], Request(earlier, request.image, before))
+        answers = backend.generate(list(asked.values()), settings.max_new_tokens)
+        texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
+        for i in members:
+            current[i] = _with_answer(current[i], turn, texts[keys[i]], layout)
+    return current
+
+
+def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Request:
+    right = _text(request.messages[turn])
+    own = [answer[span.start : span.end] for span in parse(answer, layout)]
+    swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right, layout))}
+
+    def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
+        if not isinstance(part, str):
+            return part
+        # All at once: own words may be those of another right mask.
+        pieces, end = [], 0
+        for span in parse(part, layout):
+            words = part[span.start : span.end]
+            pieces += [part[end : span.start], swaps.get(words, words)]
+            end = span.end
+        return "".join([*pieces, part[end:]])
+
+    # Later right answers stay as they are until their own turn, since their mask words are looked up by place.
+    later = [
+        Message(m.role, tuple(map(swapped, m.parts))) if m.role == "user" else m for m in request.messages[turn + 1 :]
+    ]
+    return replace(request, messages=(*request.messages[:turn], Message("assistant", (answer,)), *later))
+
+
+def _text(message: Message) -> str:
+    return "".join(part for part in message.parts if isinstance(part, str))
+
+
+def _decode(
+    task: Task, requests: Sequence[Request], answers: Sequence[Answer], tokenizer: MaskTokenizer
+) -> Iterator[Prediction]:
+    """Decode a batch, each distinct picture once."""
+    by_picture: dict[int, list[int]] = {}
+    for i, request in enumerate(requests):
+        by_picture.setdefault(id(request.image), []).append(i)
+    for members in by_picture.values():
+        started = time.perf_counter()
+        wanted = [codes_to_decode(task, answers[i].text) for i in members]
+        distinct = list(dict.fromkeys(codes for several in wanted for codes in several))
+        image = requests[members[0]].image
+        decoded: dict[Codes, CocoRle] = {}
+        if distinct:
+            found = tokenizer.decode(image, torch.tensor(distinct), missing_second="skip")
+            for codes, mask in zip(distinct, found, strict=True):
+                decoded[codes] = CocoRle.model_validate(masks.encode(mask).to_coco())
+        seconds = (time.perf_counter() - started) / len(members)
+        for i, several in zip(members, wanted, strict=True):
+            timing = {**answers[i].seconds, "decode": seconds}
+            yield Prediction(
+                id=requests[i].sample.id,
+                text=answers[i].text,
+                decoded={codes.key: decoded[codes] for codes in several},
+                status=task.status(answers[i].text),
+                seconds={name: round(value, 5) for name, value in timing.items()},
+            )
+
+
+def _grouped(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples of one picture next to each other, pictures in order of first mention."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.image.id, []).append(sample)
+    return [sample for group in groups.values() for sample in group]
+
+
+def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    for first in range(0, len(samples), size):
+        yield samples[first : first + size]

@@ -1,0 +1,60 @@
+"""Samples of a split, from a data root or the demo benchmark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from samtok_eval.errors import DataError
+from samtok_eval.run.settings import DEMO
+from samtok_eval.sample import Sample
+from samtok_eval.task import Task
+
+
+def data_root(name: str) -> Path:
+    """The folder of a `--data-root`; `demo` is built on first use.
+
+    Raises:
+        DataError: no such folder.
+    """
+    if name == DEMO:
+        from samtok_eval.demo.benchmark import cached_demo
+
+        return cached_demo()
+    path = Path(name)
+    if not path.is_dir():
+        raise DataError(f"--data-root {name} is not a folder; give the folder that holds the benchmarks, or demo")
+    return path
+
+
+def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[Sample]:
+    """Samples of a split, the first `limit` of them.
+
+    Raises:
+        DataError: the files are missing or broken, or two samples share an id, so that one answer would be lost.
+    """
+    samples = task.read(data_root(root), split)
+    repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
+    if repeated:
+        raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {repeated[0]} first")
+    return samples[:limit]
+
+
+def missing_pictures(samples: Sequence[Sample]) -> list[Path]:
+    """Distinct pictures that are not there, in the order of the samples."""
+    return [path for path in dict.fromkeys(sample.image.path for sample in samples) if not path.is_file()]
+
+
+def check_pictures(samples: Sequence[Sample], root: str) -> None:
+    """Refuse missing pictures before the model is loaded.
+
+    Raises:
+        DataError: one is missing; the message says how many.
+    """
+    missing = missing_pictures(samples)
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the pictures under --data-root {root} are missing, {missing[0]} first; put them there, "
+            "then see `samtok-eval data verify`"
+        )

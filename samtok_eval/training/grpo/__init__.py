@@ -1,0 +1,1 @@
+"""Reinforcement learning of a model on mask words."""

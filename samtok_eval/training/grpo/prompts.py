@@ -1,0 +1,152 @@
+"""Prompts of reinforcement learning: questions with pictures and right answers, drawn from scenes or read from files.
+
+In: demo scenes, or a file with the columns of the released RL data (`problem`, `answer`, `images`, `source`). Out:
+`GrpoPrompt`s, and the rows in which `trl` wants them. The `source` of a prompt decides which rewards it earns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from samtok_eval.errors import DataError
+from samtok_eval.images import UNREADABLE, open_image
+from samtok_eval.prompts import DESCRIBE_WITH_MASKS_RL
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+GRES, GCG = "gres", "glamm_gcg"
+"""Sources of the demo's prompts."""
+IMAGE_MARK = "<image>"
+COLUMNS = ("problem", "answer", "images", "source")
+THINK = DESCRIBE_WITH_MASKS_RL.template[DESCRIBE_WITH_MASKS_RL.template.index("A conversation between") :]
+"""What the released code appends to a prompt whose answer is to be reasoned about (`rl/format_prompt/r1v.jinja`)."""
+
+
+class StoredPicture(NamedTuple):
+    """A picture as a file or as the bytes of one, so that many of them fit into memory."""
+
+    path: str | None
+    bytes: bytes | None
+
+    def opened(self) -> Image.Image:
+        """The picture, its pixels not yet read.
+
+        Raises:
+            OSError: there is none.
+        """
+        return open_image(BytesIO(self.bytes) if self.bytes else str(self.path))
+
+
+@dataclass(frozen=True)
+class GrpoPrompt:
+    """One question."""
+
+    images: tuple[StoredPicture, ...]
+    """Shown before the text."""
+    text: str
+    reference: str
+    """The right answer."""
+    source: str
+    """A key of the reward weights."""
+
+
+def read_prompts(path: Path) -> list[GrpoPrompt]:
+    """Questions of a `.parquet` or `.jsonl` file with the columns of the released RL data.
+
+    Pictures are paths, relative to the file's folder, or (in Parquet) bytes. Blanks around a problem go, the newline
+    behind a picture's mark stays, as in the released code.
+
+    Raises:
+        DataError: the file, a column or a picture is missing or broken, or a picture stands behind the text.
+    """
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    prompts = []
+    for number, row in enumerate(rows, start=1):
+        lacking = [name for name in COLUMNS if name not in row]
+        if lacking:
+            raise DataError(f"{path}: row {number} lacks {', '.join(lacking)}; expected the columns {COLUMNS}")
+        problem = str(row["problem"]).strip()
+        images = tuple(_picture(value, path, number) for value in row["images"])
+        text = problem.removeprefix(IMAGE_MARK * len(images)) if images else problem
+        if IMAGE_MARK in text or (images and text == problem):
+            raise DataError(
+                f"{path}: row {number} has {len(images)} pictures, expected as many {IMAGE_MARK} at the start of the "
+                f"problem and none later, got {problem[:60]!r}"
+            )
+        prompts.append(GrpoPrompt(images, text, str(row["answer"]), str(row["source"])))
+    if not prompts:
+        raise DataError(f"{path} holds no prompts; give a file with at least one row")
+    return prompts
+
+
+def dataset_of(prompts: Sequence[GrpoPrompt], thinking: bool, epochs: int, seed: int) -> Dataset:
+    """Rows for `trl`, in the order in which they are trained on.
+
+    Every epoch has its own order, written out, so that a resumed run meets the same prompts whatever was skipped.
+
+    Args:
+        prompts: the questions.
+        thinking: ask for reasoning before the answer.
+        epochs: how often each is met, at least 1.
+        seed: of the orders.
+    """
+    from datasets import Dataset, Features, List, Value
+    from datasets import Image as Picture
+
+    text = Value("string")
+    turns = List({"role": text, "content": text})
+    features = Features({"prompt": turns, "images": List(Picture()), "reference": text, "source": text})
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"{prompt.text} {THINK}" if thinking else prompt.text}],
+            "images": [picture._asdict() for picture in prompt.images],
+            "reference": prompt.reference,
+            "source": prompt.source,
+        }
+        for prompt in prompts
+    ]
+    rng = np.random.default_rng([seed, 8])
+    order = np.concatenate([rng.permutation(len(rows)) for _ in range(epochs)])
+    return Dataset.from_list(rows, features=features).select(order)
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} must be .parquet, or .jsonl with one JSON object a line; {error}") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: every line must be a JSON object with {', '.join(COLUMNS)}")
+    return rows
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    parquet = import_module("pyarrow.parquet")
+    try:
+        return list(parquet.read_table(path).to_pylist())
+    # Arrow's own errors are of these two kinds.
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as Parquet; {error}") from error
+
+
+def _picture(value: Any, path: Path, number: int) -> StoredPicture:
+    """A path, or the `{"bytes", "path"}` of a `datasets` picture."""
+    content = value.get("bytes") if isinstance(value, dict) else None
+    name = value.get("path") if isinstance(value, dict) else value
+    picture = StoredPicture(None, content) if content else StoredPicture(str(path.parent / str(name)), None)
+    try:
+        picture.opened().close()
+    except UNREADABLE as error:
+        raise DataError(f"{path}: row {number}: picture {name!r} cannot be read; {error}") from error
+    return picture

@@ -1,0 +1,251 @@
+"""Reinforcement learning of a vision-language model on mask words: GRPO with rewards on text, watched by masks.
+
+In: a checkpoint shaped like Qwen2.5-VL or Qwen3-VL, prompts with right answers, held-out questions. Out: the trained
+checkpoint, `best/` with the state of the highest held-out gIoU if it beat the start, and `training_log.jsonl`. The
+vision tower is frozen, everything else is trained. The algorithm is `trl`'s `GRPOTrainer`; settings and rewards are
+those of SAMTok (arXiv 2601.16093, `rl/config.yaml` and `rl/reward_function/text2mask.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.hub import local_folder
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT
+from samtok_eval.models.transformers_backend import mask_word_ids
+from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
+from samtok_eval.training.grpo.held_out import HeldOutQuestion, text_of
+from samtok_eval.training.grpo.monitor import HeldOutMonitor
+from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, dataset_of
+from samtok_eval.training.grpo.recipe import (
+    GrpoTraining,
+    check_sources,
+    epochs_needed,
+    on_cpu,
+    trl_config,
+    write_settings,
+)
+from samtok_eval.training.rewards import REWARDS
+
+if TYPE_CHECKING:
+    from samtok_eval.tokenizer.model import MaskTokenizer
+
+VISION = "visual"
+"""Name of the vision tower in both families."""
+
+
+def train_grpo(
+    settings: GrpoTraining,
+    model: str | Path,
+    mask_tokenizer: MaskTokenizer,
+    prompts: Sequence[GrpoPrompt],
+    held_out: Sequence[HeldOutQuestion],
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Train, report, save.
+
+    A run that is resumed ends with the same weights as one that was never interrupted: prompts keep their order, and
+    checkpoints hold weights, optimizer and random state. Under torchrun every process takes its share.
+
+    Args:
+        settings: the recipe.
+        model: folder or hub repository of the checkpoint to start from.
+        mask_tokenizer: decodes held-out answers.
+        prompts: what is trained on.
+        held_out: what is reported on; must not overlap with the prompts.
+        out: folder of the checkpoint, of `checkpoint-N/` to go on from, of the log and of TensorBoard's `runs/`.
+        resume: go on from the last `checkpoint-N` in `out`.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads.
+
+    Returns:
+        The lines of `training_log.jsonl`.
+
+    Raises:
+        UsageError: settings that do not fit together or the machine, or too little memory; the message says what to
+            change.
+        CheckpointError: the checkpoint cannot be loaded or has no mask words.
+    """
+    torch.set_num_threads(threads)
+    transformers_logging.disable_progress_bar()
+    check_sources(settings, prompts)
+    if mask_tokenizer.config.layout != DEFAULT_LAYOUT:
+        raise UsageError(
+            f"the mask tokenizer is of layout {mask_tokenizer.config.layout}, the rewards read mask words of "
+            f"{DEFAULT_LAYOUT} alone; give another --tokenizer"
+        )
+    policy, processor = load_policy(model)
+    published = Published.of(policy, processor)
+    set_pixels(processor, settings)
+    config = trl_config(settings, out, len(prompts), on_cpu(device))
+    rows = dataset_of(prompts, settings.thinking, epochs_needed(settings, len(prompts)), settings.seed)
+    start = checkpoint_to_resume(out) if resume else None
+    write_settings(settings, model, out, resume)
+    suffix = f" {THINK}" if settings.thinking else ""
+    monitor = HeldOutMonitor(settings, processor, mask_tokenizer, held_out, out, suffix, published.save)
+    trainer = MonitoredTrainer(
+        monitor,
+        policy,
+        reward_functions(settings, processor, published.generation, mask_tokenizer),
+        config,
+        rows,
+        processor,
+    )
+    try:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"out of memory with {settings.sequences_per_device} answers per pass and "
+            f"{config.per_device_train_batch_size * config.steps_per_generation} drawn at once per device; lower "
+            "sequences_per_device, then updates_per_rollout or samples, then max_new_tokens or max_pixels; kl_weight 0 "
+            "saves the reference model, vllm draws answers in less memory"
+        ) from error
+    if trainer.accelerator.is_main_process:
+        published.save(policy, processor, out)
+    trainer.accelerator.wait_for_everyone()
+    return monitor.lines
+
+
+class MonitoredTrainer(GRPOTrainer):
+    """GRPO whose log lines also say what held-out masks are worth."""
+
+    def __init__(
+        self,
+        monitor: HeldOutMonitor,
+        policy: Any,
+        rewards: list[Callable[..., list[float | None]]],
+        config: GRPOConfig,
+        rows: Dataset,
+        processor: Any,
+    ) -> None:
+        super().__init__(
+            model=policy,
+            reward_funcs=rewards,
+            args=config,
+            train_dataset=rows,
+            processing_class=processor,
+            callbacks=[monitor],
+        )
+        self.monitor = monitor
+        # The monitor logs; printed dictionaries are not for libraries.
+        self.remove_callback(PrinterCallback)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Put the waiting report into the line of the same update, so that reward and masks stand side by side."""
+        super().log({**logs, **self.monitor.take()}, start_time)
+
+
+class Published(NamedTuple):
+    """What training changes in a checkpoint's settings and must not be saved: `trl` its generation, we its pictures."""
+
+    generation: Any
+    image_size: dict[str, Any]
+
+    @classmethod
+    def of(cls, policy: Any, processor: Any) -> Published:
+        """As they are now."""
+        return cls(copy.deepcopy(policy.generation_config), dict(processor.image_processor.size))
+
+    def save(self, policy: Any, processor: Any, out: Path) -> None:
+        """Write model and processor as any checkpoint, with these settings, and leave both as they are."""
+        used = Published.of(policy, processor)
+        policy.generation_config, processor.image_processor.size = copy.deepcopy(self.generation), self.image_size
+        policy.save_pretrained(out)
+        processor.save_pretrained(out)
+        policy.generation_config, processor.image_processor.size = used
+
+
+def load_policy(model: str | Path) -> tuple[Any, Any]:
+    """The model with a frozen vision tower, float32, and its processor.
+
+    Raises:
+        CheckpointError: nothing loadable there, no mask words, or no vision tower of a known name.
+    """
+    folder = local_folder(str(model))
+    try:
+        processor = AutoProcessor.from_pretrained(folder)
+        policy = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{model} cannot be loaded as a vision-language model: {str(error).splitlines()[0][:300]}; "
+            "the folder must hold config, weights, tokenizer and processor files"
+        ) from error
+    mask_word_ids(processor.tokenizer, str(model))
+    processor.tokenizer.padding_side = "left"
+    frozen = [p for name, p in policy.named_parameters() if VISION in name.split(".")]
+    if not frozen:
+        raise CheckpointError(
+            f"{model} has no vision tower called {VISION!r}; expected a model shaped like Qwen2.5-VL or Qwen3-VL"
+        )
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return policy, processor
+
+
+def set_pixels(processor: Any, settings: GrpoTraining) -> None:
+    """Least and most pixels of a picture in training, where the recipe says so."""
+    size = dict(processor.image_processor.size)
+    for name, pixels in (("shortest_edge", settings.min_pixels), ("longest_edge", settings.max_pixels)):
+        if pixels is not None:
+            size[name] = pixels
+    processor.image_processor.size = size
+
+
+def reward_functions(
+    settings: GrpoTraining, processor: Any, generation: Any, mask_tokenizer: MaskTokenizer
+) -> list[Callable[..., list[float | None]]]:
+    """One weighted reward function per name, in the form that `trl` calls; None where it takes no part in a prompt.
+
+    Answers are decoded from their ids: `trl` hands on texts without special tokens, and in some checkpoints phrase
+    marks or mask words are such, so that every reward would be 0 for ever.
+    """
+    names = list(dict.fromkeys(name for weights in settings.weights.values() for name in weights))
+
+    def function(name: str) -> Callable[..., list[float | None]]:
+        def rewards(
+            completion_ids: list[list[int]], reference: list[str], source: list[str], images: list[Any], **_: Any
+        ) -> list[float | None]:
+            weights = [settings.weights[origin].get(name) for origin in source]
+            counted = [i for i, weight in enumerate(weights) if weight is not None]
+            texts = [text_of(completion_ids[i], processor.tokenizer, generation) for i in counted]
+            true = [reference[i] for i in counted]
+            if name in DECODED:
+                pictures = [images[i][0] for i in counted]
+                values = decoded_rewards(DECODED[name], texts, true, pictures, mask_tokenizer)
+            else:
+                values = [REWARDS[name](*both) for both in zip(texts, true, strict=True)]
+            earned = dict(zip(counted, values, strict=True))
+            return [None if weight is None else weight * earned[i] for i, weight in enumerate(weights)]
+
+        rewards.__name__ = name
+        return rewards
+
+    return [function(name) for name in names]
+
+
+def checkpoint_to_resume(out: Path) -> Path:
+    """The last checkpoint in a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = get_last_checkpoint(str(out)) if out.is_dir() else None
+    if found is None:
+        raise UsageError(f"{out} holds no checkpoint-N to go on from; leave resume out to start anew")
+    return Path(found)

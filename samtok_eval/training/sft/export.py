@@ -1,0 +1,94 @@
+"""From what a trainer leaves to a checkpoint folder as published ones are.
+
+In: trained weights, or a base checkpoint and a LoRA adapter. Out: config, generation settings, chat template,
+processor, tokenizer and safetensors in one folder, which `transformers`, `transformers serve` and this harness load as
+it is. Everything is read from disk on one process, so that it works after training of any kind, sharded or not.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+SPARE_DTYPE = torch.bfloat16
+"""For checkpoints whose config names none; published ones are in it."""
+
+
+def export_full(trained: Path, base: Path, out: Path, dtype: str) -> None:
+    """Write a fully trained model.
+
+    Args:
+        trained: folder that the trainer saved, with the processor.
+        base: checkpoint that training began with; its generation settings are kept.
+        out: the checkpoint folder.
+        dtype: `auto` (that of `base`), `bf16`, `fp16` or `fp32`.
+
+    Raises:
+        CheckpointError: a folder cannot be loaded.
+    """
+    model, processor = load_checkpoint(trained, _export_dtype(base, dtype))
+    _write(model, processor, base, out)
+
+
+def merge_adapter(base: Path, adapter: Path, out: Path, dtype: str = "auto") -> None:
+    """Write a base checkpoint with a LoRA adapter merged into it.
+
+    Sums are taken in float32 and rounded once.
+
+    Args:
+        base: checkpoint that the adapter was trained on; mask words that it lacks are added as in training.
+        adapter: folder with `adapter_config.json`.
+        out: the checkpoint folder.
+        dtype: as in `export_full`.
+
+    Raises:
+        CheckpointError: a folder cannot be loaded, or the adapter does not fit the base.
+        UsageError: unknown dtype.
+    """
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise CheckpointError(f"{adapter} has no adapter_config.json; expected the `adapter` folder of a training run")
+    wanted = _export_dtype(base, dtype)
+    model, processor = load_checkpoint(base, torch.float32)
+    add_mask_words(model, processor.tokenizer)
+    try:
+        adapted = PeftModel.from_pretrained(model, adapter)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"the adapter {adapter} does not fit {base} ({str(error).strip().splitlines()[0][:200]}); "
+            "give the checkpoint that it was trained on"
+        ) from error
+    _write(adapted.merge_and_unload().to(wanted), processor, base, out)
+
+
+def _write(model: Any, processor: Any, base: Path, out: Path) -> None:
+    from transformers import GenerationConfig
+
+    # The trainer aligns stop words with the tokenizer's one; published settings hold several.
+    if (base / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(base)
+    with warnings.catch_warnings():
+        # Published generation settings may hold values that greedy decoding ignores.
+        warnings.simplefilter("ignore", UserWarning)
+        model.save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def _export_dtype(base: Path, dtype: str) -> torch.dtype:
+    from transformers import AutoConfig
+
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    config = AutoConfig.from_pretrained(base)
+    found = config.dtype or config.get_text_config().dtype
+    return found if isinstance(found, torch.dtype) else SPARE_DTYPE

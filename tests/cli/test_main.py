@@ -1,0 +1,218 @@
+"""The command line: exit codes, one-line messages, quick help, loaders of task files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
+
+
+def command(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "samtok_eval", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run"], 1, "--task is missing"),
+        (["run", "--task", "gress"], 1, "did you mean gres"),
+        (["run", "--task", "gres:half"], 1, "no split 'half'"),
+        (["run", "--task", "gres", "--protocol", "lenient", "--model", "random"], 1, "no protocol 'lenient'"),
+        (["run", "--task", "gres", "--data-root", "/nowhere"], 2, "is not a folder"),
+        (["run", "--task", "gres", "--limit", "0"], 1, "--limit"),
+        (["run", "--task", "gres", "--limit", "many"], 1, "limit"),
+        (["run", "--task", "gres", "--model", "openai:http://x#y"], 1, "not built yet"),
+        (["run", "--task", "gres", "--dtype", "fp8", "--model", "random"], 1, "--dtype must be"),
+        (["run", "--task", "gres", "--bogus"], 1, "bogus"),
+        (["run", "--task", "gres", "--tasks-dir", "/nowhere"], 1, "is not a folder"),
+        (["score", "--task", "gres", "--predictions", "/nowhere"], 2, "does not exist"),
+        (["score", "--task", "gres,refcoco", "--predictions", "x"], 1, "one task at a time"),
+        (["train", "tokenizer", "--preset", "big", "--out", "x"], 1, "choose from demo"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_their_exit_code(tmp_path, words, code, message):
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_benchmark_file_is_a_data_error(tmp_path):
+    done = command("run", "--task", "gres", "--model", "random", "--data-root", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "grefs(unc).json is missing" in done.stderr
+
+
+def test_help_score_and_tasks_import_nothing_heavy():
+    probe = (
+        "import sys; sys.argv = ['x', *{words}]\n"
+        "try:\n    from samtok_eval.cli.main import main; main()\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', [m for m in {heavy} if m in sys.modules])"
+    )
+    for words in (["--help"], ["run", "--help"], ["tasks"], ["score", "--help"], ["run", "--list-tasks"]):
+        code = probe.format(words=words, heavy=HEAVY)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "LOADED []", words
+
+
+def test_without_torch_the_commands_that_need_it_say_what_to_install(tmp_path):
+    block = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError('blocked', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from samtok_eval.cli.main import main; main()\n"
+    )
+    words = ["run", "--task", "gres", "--model", "random", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", block, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: torch is not installed")
+
+
+def test_run_eval_is_the_run_command():
+    done = subprocess.run(
+        [sys.executable, "run_eval.py", "--list-tasks"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    for name in ("gres", "refcoco", "refcoco+", "refcocog", "reconstruction"):
+        assert f"{name}: " in done.stdout
+
+
+def test_several_models_and_tasks_make_one_table_each(tmp_path, demo_root):
+    done = command(
+        "run", "--task", "gres:testA,refcoco:testB", "--model", "oracle", "--model", "random", "--limit", 6,
+        "--data-root", demo_root, "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    gres, refcoco = done.stdout.split("\n\n\n") if "\n\n\n" in done.stdout else done.stdout.split("RefCOCO, testB")
+    assert gres.count(" oracle") >= 3
+    assert "N-acc" in gres
+    assert "gIoU by phrase" in refcoco
+    assert len(list(tmp_path.rglob("metrics.json"))) == 4
+
+
+def test_defaults_are_named_in_the_caption(tmp_path):
+    done = command("run", "--task", "gres", "--model", "random", "--limit", 3, "--out", tmp_path)
+    assert "bundled DEMO benchmark" in done.stdout
+
+
+TASK_FILE = """
+from samtok_eval.sample import ImageRef, Sample, Target, Turn
+from samtok_eval.masks import empty
+from samtok_eval.metrics.referring import giou
+from samtok_eval.metrics.scoring import score_region
+from samtok_eval.prompts import SEGMENT_PHRASE
+from samtok_eval.protocol import Protocol
+from samtok_eval.task import Task, TaskMetadata
+
+class Nothing(Task):
+    metadata = TaskMetadata(
+        name="nothing", title="Nothing", version=1, paper="-", data="-", licence="-", splits=("all",),
+        default_split="all", sizes={"all": "1"}, files=(), main_metric="giou", metrics=("giou",))
+    prompt = SEGMENT_PHRASE
+    protocols = (Protocol("strict", policy="default", missing_second="skip", errors_fail=True),)
+    def read(self, data_root, split):
+        image = ImageRef("1", data_root / "one.png", 8, 8)
+        return [Sample("1", image, (Turn("user", ("x",)),), Target())]
+    def score(self, sample, prediction, protocol):
+        return score_region(sample, prediction, protocol)
+    def metrics(self, records, protocol):
+        return {"giou": giou(records)}
+
+TASKS = (Nothing(),)
+"""
+
+
+def test_a_task_file_of_ones_own_gets_runner_scorer_and_table(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "nothing.py").write_text(TASK_FILE)
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    done = command(
+        "run",
+        "--task",
+        "nothing",
+        "--tasks-dir",
+        folder,
+        "--model",
+        "random",
+        "--data-root",
+        tmp_path,
+        "--out",
+        tmp_path / "o",
+    )
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.rglob("metrics.json")
+    assert json.loads(metrics.read_text())["strict"]["giou"]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("x = 1", "must define TASKS"), (TASK_FILE.replace('"nothing"', '"gres"'), "is taken")]
+)
+def test_bad_task_files_are_refused(tmp_path, text, message):
+    (tmp_path / "bad.py").write_text(text)
+    done = command("tasks", "--tasks-dir", tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_data_verify_and_doctor_find_the_demo_healthy(demo_root):
+    done = command("data", "verify", "--data-root", demo_root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok   gres:val:" in done.stdout
+    assert "none reconstruction:folder" in done.stdout
+    done = command("doctor", "--data-root", demo_root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 514 in the vocabulary" in done.stdout
+    assert "ok   round trip:" in done.stdout
+
+
+def test_data_verify_finds_a_missing_picture(demo_root, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(demo_root, tmp_path / "data")
+    next((copy / "coco" / "train2014").glob("*.png")).unlink()
+    for path in list((copy / "coco" / "train2014").glob("*0001000*.png"))[:3]:
+        path.unlink()
+    done = command("data", "verify", "--data-root", copy)
+    assert done.returncode == 2
+    assert "pictures are missing" in done.stdout
+
+
+def test_build_demo_refuses_a_folder_in_use(tmp_path):
+    (tmp_path / "x").write_text("")
+    done = command("data", "build-demo", "--out", tmp_path)
+    assert done.returncode == 1
+    assert "not an empty folder" in done.stderr
+
+
+def test_build_demo_holds_out_no_training_scene(tmp_path):
+    done = command("data", "build-demo", "--out", tmp_path / "out", "--first-scene", "5")
+    assert done.returncode == 1
+    assert "smaller seeds are training scenes" in done.stderr
+
+
+def test_predict_then_score(tmp_path, demo_root):
+    done = command(
+        "predict", "--task", "gres", "--model", "oracle", "--limit", 5, "--data-root", demo_root, "--out", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip().removeprefix("predictions in "))
+    assert not list(tmp_path.rglob("metrics.json"))
+    done = command(
+        "score", "--task", "gres", "--data-root", demo_root, "--predictions", folder, "--out", tmp_path / "s"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "s" / "metrics.json").read_text())["counters"]["scored"] == 5

@@ -1,0 +1,276 @@
+"""The gate fires on a real loss, seldom on chance, and never passes what was not measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.files import write_json
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.registry import load_tasks
+from samtok_eval.reports.gate import verdict as gate_module
+from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary
+from samtok_eval.reports.gate.verdict import Tolerances, changed_answers, gate, read_tolerances
+from samtok_eval.reports.result_file import result_of
+from samtok_eval.reports.runs import ScoredRun, read_scored
+from tests.conftest import right, shifted
+from tests.support import results
+
+GRES = load_tasks()["gres"]
+STRICT = Tolerances()
+
+
+def checkpoint(seed, samples, drop=0.0, each=3):
+    """A run of a made-up checkpoint: pictures are as hard for all of them, answers vary with the seed."""
+    hard = np.repeat(np.random.default_rng(99).normal(0.75, 0.15, samples // each + 1), each)[:samples]
+    ious = np.clip(hard + np.random.default_rng(seed).normal(-drop, 0.15, samples), 0, 1)
+    records = [
+        Record(str(i), str(i // each), "strict", "ok", inter=round(1000 * iou), union=1000, gt_area=900, pred_area=900)
+        for i, iou in enumerate(ious)
+    ]
+    signature = {"strict": "task:gres:val|protocol:strict|model:m"}
+    changes = {"model": {"name": f"seed {seed}", "identity": {}}, "signature": signature,
+               "dataset": {"root": "/data", "sha256": "0" * 64, "samples": samples}}  # fmt: skip
+    metrics = {"strict": {}, "counters": {"missing": 0, "errored": 0}}
+    return ScoredRun(results.run(Path("nowhere"), metrics=metrics, **changes), GRES, {"strict": records})
+
+
+def verdict(first, second, seed=0):
+    return gate_module._paired(first, second, STRICT, None, seed)
+
+
+def test_chance_seldom_fails_a_checkpoint():
+    repetitions = 200
+    fired = sum(
+        bool(verdict(checkpoint(2 * i, 240), checkpoint(2 * i + 1, 240), seed=i).regressed) for i in range(repetitions)
+    )
+    assert fired / repetitions <= gate_module.ALPHA + 0.02
+
+
+def test_three_points_on_two_thousand_samples_are_caught():
+    repetitions = 40
+    caught = sum(
+        "giou" in [v.metric for v in verdict(checkpoint(2 * i, 2000), checkpoint(2 * i + 1, 2000, 0.03)).regressed]
+        for i in range(repetitions)
+    )
+    assert caught / repetitions >= 0.95
+
+
+def test_a_run_passes_against_itself(make_run):
+    folder = make_run("run", shifted(4))
+    (result,) = gate(folder, folder, STRICT)
+    assert not result.regressed and {v.difference for v in result.verdicts} == {0}
+    assert (result.changed.text, result.changed.codes, result.changed.masks) == (
+        0,
+        0,
+        0,
+    ) and result.changed.samples == 80
+    assert not result.falls and "ok: gres:val" in gate_table([result])
+
+
+def test_a_loss_is_named_with_its_samples(make_run):
+    (result,) = gate(make_run("before", right), make_run("after", shifted(9)), STRICT)
+    names = [v.metric for v in result.regressed]
+    assert {"ciou", "giou", "pr@0.9"} <= set(names) and "n_acc" not in names and "t_acc" not in names
+    giou = next(v for v in result.verdicts if v.metric == "giou")
+    assert giou.difference < 0 and giou.low <= giou.difference <= giou.high and giou.p < 0.05
+    assert result.falls and result.falls[0].candidate < result.falls[0].baseline
+    table = gate_table([result])
+    assert "REGRESSED: gres:val" in table and result.falls[0].id in table
+    assert "gIoU -" in failure_line([result]) and "N-acc" not in failure_line([result])
+
+
+def test_a_gain_is_no_regression(make_run):
+    (result,) = gate(make_run("before", shifted(9)), make_run("after", right), STRICT)
+    assert not result.regressed and not result.falls
+
+
+def test_a_loss_within_the_tolerance_passes(make_run):
+    before, after = make_run("before", right), make_run("after", shifted(9))
+    lost = -gate(before, after, STRICT)[0].verdicts[0].difference * 100
+    assert gate(before, after, Tolerances(tolerance={"default": 100}))[0].regressed == []
+    for points, fails in ((lost + 0.1, False), (lost - 0.1, True)):
+        result = gate(before, after, Tolerances(tolerance={"default": 100, "ciou": points}))[0]
+        assert bool(result.regressed) is fails
+
+
+def test_a_tasks_own_tolerance_goes_first():
+    both = Tolerances(tolerance={"giou": 1, "default": 3}, tasks={"gres": {"giou": 2}})
+    assert [both.of("gres", "giou"), both.of("gcg", "giou"), both.of("gres", "ciou")] == [0.02, 0.01, 0.03]
+    assert Tolerances().of("gres", "giou") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alpha = 2", "alpha: Input should be less than 1"),
+        ("alpha = ", "not a readable TOML file"),
+        ("beta = 1", "beta: Extra inputs"),
+        ("[tolerance]\ngiuo = 1", "no metric 'giuo'; did you mean giou"),
+        ("[tolerance]\ngiou = -1", "tolerance.giou: Input should be greater than or equal to 0, got -1"),
+        ("[tolerance]\ngiou = nan", "tolerance.giou: Input should be a finite number, got nan"),
+        ("[tolerance]\ndefault = inf", "tolerance.default: Input should be a finite number, got inf"),
+        ("[tolerance]\ngiou = -inf", "tolerance.giou: Input should be a finite number, got -inf"),
+        ("[tolerance]\ngiou = true", "tolerance.giou: Input should be a valid number, got True"),
+        ('[tolerance]\ngiou = "1"', "tolerance.giou: Input should be a valid number, got '1'"),
+        ("[tasks.gres]\ngiou = nan", "tasks.gres.giou: Input should be a finite number, got nan"),
+        ("alpha = nan", "alpha: Input should be a finite number, got nan"),
+        ("alpha = 0", "alpha: Input should be greater than 0, got 0"),
+        ('alpha = "0.05"', "alpha: Input should be a valid number, got '0.05'"),
+        ("[tasks.gers]\ngiou = 1", "unknown task 'gers'; did you mean gres"),
+    ],
+)
+def test_a_wrong_tolerance_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_tolerances(path)
+
+
+def test_tolerances_come_from_toml(tmp_path):
+    path = tmp_path / "gate.toml"
+    path.write_text('alpha = 0.01\n[tolerance]\ngiou = 0.5\n"pr@0.5" = 1\n[tasks.gres]\nciou = 2\n')
+    found = read_tolerances(path)
+    assert (found.alpha, found.of("gres", "giou"), found.of("gres", "ciou")) == (0.01, 0.005, 0.02)
+    assert read_tolerances(path, alpha=0.2).alpha == 0.2
+
+
+def some(sample):
+    return None if sample.id.endswith("1") else sample.target.masks
+
+
+@pytest.mark.parametrize("sides", [("all", "some"), ("some", "all"), ("some", "some")])
+def test_missing_answers_never_pass(make_run, sides):
+    folders = {"all": make_run("all", right), "some": make_run("some", some)}
+    with pytest.raises(IncompleteRunError, match="samples are missing"):
+        gate(*(folders[side] for side in sides), STRICT)
+
+
+def test_a_shorter_run_never_passes(make_run):
+    with pytest.raises(IncompleteRunError, match="in only one of"):
+        gate(make_run("all", right), make_run("short", right, limit=60), STRICT)
+
+
+def test_other_tasks_never_pass(make_run):
+    with pytest.raises(IncompleteRunError, match="has no run of gres:val"):
+        gate(make_run("gres", right), make_run("refcoco", right, task="refcoco"), STRICT)
+
+
+def test_a_metric_that_was_not_measured_never_passes(make_run):
+    before, after = read_scored(make_run("before", right)), read_scored(make_run("after", right))
+    with pytest.raises(IncompleteRunError, match="has no giou, which the baseline has"):
+        gate_module._check_metrics(set(before.metrics("strict")), set(after.metrics("strict")) - {"giou"}, "after")
+
+
+def test_what_neither_side_could_measure_is_named(make_run):
+    folder = make_run("run", right)
+    content = json.loads((folder / "metrics.json").read_text())
+    write_json(folder / "metrics.json", content | {"absent": {"cider": "no Java"}})
+    (result,) = gate(folder, folder, STRICT)
+    assert result.warnings == ["run is without CIDEr: no Java"] * 2
+    assert "WARNING: run is without CIDEr: no Java" in gate_table([result])
+
+
+def test_folders_of_several_tasks_are_gated_task_by_task(make_run, tmp_path):
+    for side, masks_of in (("before", right), ("after", shifted(9))):
+        for task in ("gres", "refcoco"):
+            make_run(f"{side}/{task}", masks_of, task=task)
+    results = gate(tmp_path / "runs" / "before", tmp_path / "runs" / "after", STRICT)
+    assert [(r.task, bool(r.regressed)) for r in results] == [("gres", True), ("refcoco", True)]
+
+
+def test_two_runs_of_one_task_are_ambiguous(make_run, tmp_path):
+    folders = [make_run(f"both/{name}", right) for name in ("a", "b")]
+    with pytest.raises(UsageError, match="several runs of gres:val"):
+        gate(folders[0].parent, folders[0], STRICT)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no run"):
+        gate(tmp_path, tmp_path, STRICT)
+    with pytest.raises(DataError, match="does not exist"):
+        gate(tmp_path / "none", tmp_path, STRICT)
+
+
+def stored(run, path):
+    write_json(path, result_of(run.run, "org/model", "r1", None).model_dump(mode="json"))
+    return path
+
+
+def test_stored_results_are_compared_by_their_intervals(make_run, tmp_path):
+    before, after = read_scored(make_run("before", shifted(1))), read_scored(make_run("after", shifted(14)))
+    files = [stored(run, tmp_path / f"{i}.json") for i, run in enumerate((before, after))]
+    (result,) = gate(*files, STRICT)
+    assert not result.paired and "giou" in [v.metric for v in result.regressed]
+    assert "by their intervals alone" in result.warnings[0] and result.changed is None
+    assert not gate(files[0], files[0], STRICT)[0].regressed
+    (mixed,) = gate(files[0], before.run.path, STRICT)
+    assert mixed.names == ("org/model@r1", "before") and not mixed.regressed
+
+
+def test_stored_intervals_of_another_confidence_are_read_as_such(make_run, tmp_path):
+    """Of two equal widths, that of 50 % confidence comes from the larger error."""
+    before, after = read_scored(make_run("before", shifted(1))), read_scored(make_run("after", shifted(2)))
+    files = [stored(run, tmp_path / f"{i}.json") for i, run in enumerate((before, after))]
+    (usual,) = gate(*files, STRICT)
+    for file in files:
+        content = json.loads(file.read_text())
+        content["intervals"] |= {"confidence": 0.5, "method": file.stem}
+        file.write_text(json.dumps(content))
+    (wide,) = gate(*files, STRICT)
+    giou, wide_giou = (next(v for v in r.verdicts if v.metric == "giou") for r in (usual, wide))
+    assert wide_giou.high - wide_giou.low == pytest.approx((giou.high - giou.low) * 1.959964 / 0.674490, rel=1e-5)
+    assert "the intervals were made in different ways: 0 and 1" in wide.warnings
+
+
+def test_stored_results_of_other_data_are_refused(make_run, tmp_path):
+    run = read_scored(make_run("run", right))
+    first = stored(run, tmp_path / "a.json")
+    content = json.loads(first.read_text())
+    content["dataset"]["sha256"] = "1" * 64
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="saw different data"):
+        gate(first, tmp_path / "b.json", STRICT)
+
+
+def mask(counts):
+    return {"size": (2, 2), "counts": counts}
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded", "expected"),
+    [
+        ("It is <|mt_start|><|mt_0001|><|mt_0258|><|mt_end|>.", "04", (0, 0, 0)),
+        ("Here: <|mt_start|><|mt_0001|><|mt_0258|><|mt_end|>", "04", (1, 0, 0)),
+        ("It is <|mt_start|><|mt_0001|><|mt_0258|><|mt_end|>.", "4", (0, 0, 1)),
+    ],
+)
+def test_changes_are_counted_at_three_depths(text, decoded, expected):
+    protocol = GRES.protocol("strict")
+    old = Prediction(id="a", text="It is <|mt_start|><|mt_0001|><|mt_0258|><|mt_end|>.", decoded={"1,2": mask("04")})
+    new = Prediction(id="a", text=text, decoded={"1,2": mask(decoded)})
+    found = changed_answers({"a": old}, {"a": new}, protocol)
+    assert (found.text, found.codes, found.masks) == expected
+
+
+def test_other_codes_with_the_same_mask_change_text_and_codes():
+    words = "<|mt_start|><|mt_{:04d}|><|mt_0258|><|mt_end|>"
+    old, new = (Prediction(id="a", text=words.format(c), decoded={f"{c},2": mask("04")}) for c in (1, 3))
+    found = changed_answers({"a": old}, {"a": new}, GRES.protocol("strict"))
+    assert (found.text, found.codes, found.masks) == (1, 1, 0)
+
+
+def test_junit_summary_and_json_say_the_same(make_run):
+    results = gate(make_run("before", right), make_run("af\x01ter<&", shifted(9)), STRICT)
+    suite = ElementTree.fromstring(junit(results))[0]  # noqa: S314 - our own text
+    assert suite.get("failures") == str(len(results[0].regressed)) == str(len(suite.findall("*/failure")))
+    assert suite.get("tests") == str(len(results[0].verdicts))
+    summary = step_summary(results)
+    assert summary.startswith("## ❌ Checkpoint gate: 1 of 1 tasks regressed") and "| cIoU" in summary
+    told = json.loads(json.dumps(results[0].to_json()))
+    assert told["passed"] is False and told["verdicts"][0]["difference"] < 0

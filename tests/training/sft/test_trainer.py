@@ -1,0 +1,416 @@
+"""Fine-tuning on conversations: what is learned, what is refused, and that the result loads everywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.demo.training.corpus import build_scene
+from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
+from samtok_eval.messages import Message
+from samtok_eval.models.backend import Request
+from samtok_eval.run.settings import RunSettings
+from samtok_eval.training.sft import trainer as finetuning
+from samtok_eval.training.sft.batches import IGNORED, ChatBatches, as_rows, survey
+from samtok_eval.training.sft.data import Skipped, Source, read_conversations, refuse_above
+from samtok_eval.training.sft.export import merge_adapter
+from samtok_eval.training.sft.recipe import FinetuneSettings
+from samtok_eval.training.sft.run import LogFile
+from samtok_eval.training.sft.trainer import FinetuneJob, finetune
+from samtok_eval.training.sft.vocabulary import load_checkpoint
+from tests.cli.test_train_sft import command
+from tests.support.tiny_checkpoints import qwen2_5
+from tests.training.sft.test_data import sample, written
+
+SCENES = 8
+FULL = FinetuneSettings(
+    lora_rank=None, learning_rate=5e-4, steps=4, global_batch=8, max_length=400, warmup=0, checkpointing=False
+)
+LORA = replace(FULL, lora_rank=8, lora_alpha=16, lora_dropout=0.3, learning_rate=2e-3, order="by_length")
+MASK = "<|mt_start|><|mt_0044|><|mt_0442|><|mt_end|>"
+
+
+@pytest.fixture(scope="module")
+def data(demo_tokenizer, tmp_path_factory):
+    """Conversations about demo scenes, as a JSON list with pictures beside it."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for seed in range(SCENES):
+        scene = build_scene(5_000_000 + seed, demo_tokenizer)
+        Image.fromarray(scene.image).save(folder / f"{seed}.png")
+        for dialogue in [d for d in scene.dialogues if d.kind in ("attribute", "rounds", "caption")][:4]:
+            turns = [{"from": "human", "value": "<image>\n" + dialogue.turns[0][0]}]
+            for question, answer in dialogue.turns:
+                turns += [{"from": "human", "value": question}] if len(turns) > 1 else []
+                turns += [{"from": "gpt", "value": answer}]
+            rows.append({"image": f"{seed}.png", "conversations": turns, "segmentation": [], "source": "demo"})
+    file = folder / "conversations.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def demo():
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
+
+
+def job(data, out, settings, **more):
+    options = {"device": "cpu", "log_every": 1, "save_every": 2, **more}
+    return FinetuneJob(str(options.pop("model", DEMO_CHECKPOINT)), (str(data),), out, settings, **options)
+
+
+def losses(out):
+    lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+# ---- what is learned ----
+
+
+def template(family):
+    import trl
+
+    return (Path(trl.__file__).parent / "chat_templates" / f"{family}.jinja").read_text()
+
+
+@pytest.mark.parametrize("family", ["demo", "qwen2_5_vl", "qwen3_vl"])
+def test_only_answers_with_their_end_words_are_learned(data, demo, family, tmp_path):
+    processor = demo if family == "demo" else ChatBatches(demo, None, None).processor
+    processor.chat_template = processor.chat_template if family == "demo" else template(family)
+    batches = ChatBatches(processor, None, None)
+    rows = [
+        sample("<image>\nOne?", "Yes.", "Which?", f"It is {MASK}."),
+        sample("<image>\nTwo and <image>, three?", "  No target.\n", image=["0.png", "1.png"]),
+    ]
+    read, _ = read_conversations([Source(written(tmp_path, rows), 100)], data.parent, 0)
+    batch = batches(as_rows(read, [0, 0]))
+    assert batch["labels"].shape == batch["input_ids"].shape
+    learned = [row[row != IGNORED] for row in batch["labels"]]
+    texts = [processor.tokenizer.decode(row, skip_special_tokens=False) for row in learned]
+    assert texts == [f"Yes.<|im_end|>\nIt is {MASK}.<|im_end|>\n", "No target.<|im_end|>\n"]
+    assert batch["image_grid_thw"].shape[0] == 3
+    kept = batch["labels"] != IGNORED
+    assert torch.equal(batch["labels"][kept], batch["input_ids"][kept])
+    lengths = survey(read, batches, 400, decode=False)[1]
+    assert lengths == batch["attention_mask"].sum(1).tolist()
+
+
+def test_what_stands_before_an_answer_is_what_the_harness_asks(data, demo, tmp_path):
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    file = written(tmp_path, [sample("<image>\nPlease segment it in this image.", "No target.")])
+    read, _ = read_conversations([Source(file, 100)], data.parent, 0)
+    batch = ChatBatches(demo, None, None)(as_rows(read, [0]))
+    backend = TransformersBackend(
+        str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(group_pictures=False)
+    )
+    picture = np.asarray(Image.open(data.parent / "0.png"))
+    asked = backend.inputs([Request(None, picture, (Message("user", (picture, "Please segment it in this image.")),))])
+    first = int((batch["labels"][0] != IGNORED).nonzero()[0])
+    assert batch["input_ids"][0, :first].tolist() == asked["input_ids"][0].tolist()
+    assert torch.equal(batch["pixel_values"], asked["pixel_values"])
+
+
+def test_a_template_that_writes_answers_otherwise_is_refused(demo):
+    other = ChatBatches(demo, None, None).processor
+    other.chat_template = other.chat_template.replace("<|im_end|>", "<|endoftext|>")
+    with pytest.raises(CheckpointError, match="template must write each answer as"):
+        ChatBatches(other, None, None)
+
+
+def test_bounds_of_pixels_that_exclude_each_other_are_refused(demo):
+    with pytest.raises(UsageError, match="at least 16384 and at most 100 pixels"):
+        ChatBatches(demo, None, 100)
+
+
+# ---- data ----
+
+BROKEN = [
+    (["no object"], "expected an object"),
+    (sample("<image>\nOne?"), "turns must alternate"),
+    (sample("One?", "Yes."), "1 pictures but 0 <image> marks"),
+    (sample("<image>\nOne?", "It is <|mt_start|><|mt_0044|><|mt_end|>."), "malformed"),
+    (sample("<image>\nOne<|im_end|>?", "Yes."), r"control word <\|im_end\|>"),
+    (sample("<image>\nOne?", "Yes.", image="missing.png"), "missing.png"),
+    (sample("<image>\nOne?", "Yes.", image="cut.jpg"), "cut.jpg"),
+    (sample("<image>\nOne?", "Yes. " * 400), r"tokens, --max-length allows 400"),
+]
+
+
+@pytest.mark.parametrize("row, reason", BROKEN)
+def test_unusable_samples_are_refused_or_left_out_and_named(data, demo, tmp_path, row, reason):
+    shutil.copy(data.parent / "0.png", tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:1500])
+    file = written(tmp_path, [sample("<image>\nOne?", "Yes."), row])
+    read, skipped = read_conversations([Source(file, 100)], None, 0)
+    kept, _, unusable = survey(read, ChatBatches(demo, None, None), 400, decode=True)
+    assert len(kept) == 1
+    assert [item.where for item in skipped + unusable] == [f"{file}#1"]
+    with pytest.raises(TooManyErrorsError, match=f"1 samples cannot be trained on(?s:.*){reason}"):
+        refuse_above(skipped + unusable, 0)
+    refuse_above(skipped + unusable, 1)
+
+
+# ---- training ----
+
+
+@pytest.fixture(scope="module")
+def full(data, tmp_path_factory):
+    """A model trained without interruption, the picture-blind test beside it."""
+    out = tmp_path_factory.mktemp("full") / "out"
+    held_out = f"{data}%30"
+    assert finetune(job(data, out, FULL, held_out=held_out, evaluate_every=4, dtype="fp32")) == out
+    return out
+
+
+def test_the_loss_falls_and_only_the_language_model_moves(full):
+    assert losses(full)[-1] < 0.9 * losses(full)[0]
+    base, trained = (load_checkpoint(folder, torch.float32)[0].state_dict() for folder in (DEMO_CHECKPOINT, full))
+    moved = {name for name, weight in base.items() if not torch.equal(weight, trained[name])}
+    assert not [name for name in moved if ".visual." in name]
+    assert {"lm_head.weight", "model.language_model.embed_tokens.weight"} < moved
+
+
+def test_pictures_of_other_samples_make_held_out_answers_less_likely(full):
+    lines = [json.loads(line) for line in (full / "training_log.jsonl").read_text().splitlines()]
+    own = next(line["eval_held_out_loss"] for line in lines if "eval_held_out_loss" in line)
+    rolled = next(line["eval_rolled_loss"] for line in lines if "eval_rolled_loss" in line)
+    assert rolled > 2 * own
+
+
+def test_the_folder_has_what_servers_read_and_nothing_to_go_on_from(full):
+    names = {path.name for path in full.iterdir()}
+    assert names == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "processor_config.json", "chat_template.jinja", "training.json", "training_log.jsonl", "skipped.jsonl",
+    }  # fmt: skip
+    stops = [json.loads((f / "generation_config.json").read_text())["eos_token_id"] for f in (DEMO_CHECKPOINT, full)]
+    assert stops[0] == stops[1]
+    card = json.loads((full / "training.json").read_text())
+    assert card["counts"]["samples"] == 4 * SCENES
+    assert card["words_added"] == 0
+
+
+def test_the_checkpoint_answers_in_the_harness_with_masks_that_decode(full, data, demo_tokenizer):
+    from samtok_eval.mask_tokens import masks_of
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    backend = TransformersBackend(str(full), "tuned", "cpu", torch.float32)
+    row = json.loads(data.read_text())[0]
+    picture = np.asarray(Image.open(data.parent / row["image"]))
+    question = row["conversations"][0]["value"].removeprefix("<image>\n")
+    (answer,) = backend.generate([Request(None, picture, (Message("user", (picture, question)),))], 40)
+    codes = masks_of(answer.text)
+    assert codes
+    assert demo_tokenizer.decode(picture, np.array(codes)).any()
+
+
+def test_the_folder_is_served_without_edits_and_says_there_what_it_says_here(full, data):
+    openai = pytest.importorskip("openai")
+    pytest.importorskip("fastapi", reason="transformers serve needs the extra serving")
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    row = json.loads(data.read_text())[0]
+    picture, question = data.parent / row["image"], row["conversations"][0]["value"].removeprefix("<image>\n")
+    pixels = np.asarray(Image.open(picture))
+    backend = TransformersBackend(str(full), "tuned", "cpu", torch.float32)
+    (here,) = backend.generate([Request(None, pixels, (Message("user", (pixels, question)),))], 40)
+    with served(full) as port:
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="-", max_retries=0)
+        url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
+        reply = client.chat.completions.create(
+            model=str(full), messages=[{"role": "user", "content": content}], max_tokens=40, temperature=0
+        )
+    assert reply.choices[0].message.content == here.text
+    assert "<|mt_start|>" in here.text
+
+
+@contextmanager
+def served(folder):
+    """`transformers serve` on a free port, until it says that it is well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    line = ["transformers", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen([Path(sys.executable).with_name(line[0]), *line[1:]], env=environment)
+    try:
+        while True:
+            assert server.poll() is None, "transformers serve ended"
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            time.sleep(0.5)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Interruption(LogFile):
+    """Stops as a user does, once the state of step 2 is on disk."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["full", "adapters"])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, kind, tmp_path, monkeypatch, request):
+    straight, settings = request.getfixturevalue(kind), {"full": FULL, "adapters": LORA}[kind]
+    this = job(data, tmp_path / "out", settings, dtype="fp32", merge=kind == "full")
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning, "LogFile", Interruption)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(this)
+    assert len(losses(this.out)) == 2
+    # A run that is killed while it writes leaves a part of a line.
+    with (this.out / "training_log.jsonl").open("a") as log:
+        log.write('{"step": 3, "lo')
+    with pytest.raises(UsageError, match=r"learning_rate was .* choose another folder, or give --fresh"):
+        finetune(replace(this, settings=replace(settings, learning_rate=0.1)))
+    written = finetune(this)
+    assert losses(this.out) == losses(straight)
+    name = "model.safetensors" if kind == "full" else "adapter_model.safetensors"
+    expected, found = (load_file(next(folder.rglob(name))) for folder in (straight, written))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_finished_run_is_not_overwritten(data, full, tmp_path):
+    with pytest.raises(UsageError, match="is finished"):
+        finetune(job(data, full, FULL))
+    with pytest.raises(UsageError, match="something else than a training run"):
+        finetune(job(data, data.parent, FULL, fresh=True))
+
+
+def test_how_a_step_is_cut_into_parts_changes_nothing(data, full, tmp_path):
+    finetune(job(data, tmp_path / "out", replace(FULL, batch_size=2, checkpointing=True)))
+    assert losses(tmp_path / "out") == pytest.approx(losses(full), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def adapters(data, tmp_path_factory):
+    """Adapters trained without interruption and not merged."""
+    out = tmp_path_factory.mktemp("adapters") / "out"
+    assert finetune(job(data, out, LORA, merge=False)) == out / "adapter"
+    return out
+
+
+def test_adapters_train_embeddings_too_and_reload_exactly(adapters, tmp_path):
+    from peft import PeftModel
+
+    out = adapters / "adapter"
+    assert losses(adapters)[-1] < 0.9 * losses(adapters)[0]
+    assert not (adapters / "config.json").exists()
+    assert not list(adapters.rglob("*.bin"))
+    base, processor = load_checkpoint(DEMO_CHECKPOINT, torch.float32)
+    ids = processor.tokenizer(f"It is {MASK}.", return_tensors="pt")["input_ids"]
+    before = base.get_input_embeddings().weight.detach().clone()
+    adapted = PeftModel.from_pretrained(base, out).eval()
+    merge_adapter(DEMO_CHECKPOINT, out, tmp_path / "merged", "fp32")
+    merged, _ = load_checkpoint(tmp_path / "merged", torch.float32)
+    with torch.no_grad():
+        difference = adapted(input_ids=ids).logits - merged.eval()(input_ids=ids).logits
+    assert difference.abs().max() < 1e-3
+    rows = merged.get_input_embeddings().weight
+    assert not torch.equal(rows, before)
+    assert merged.get_output_embeddings().weight is rows
+    with pytest.raises(CheckpointError, match=r"no adapter_config.json"):
+        merge_adapter(DEMO_CHECKPOINT, tmp_path, tmp_path / "x")
+
+
+@pytest.mark.parametrize("settings", [FULL, LORA], ids=["full", "adapters"])
+def test_a_checkpoint_without_mask_words_learns_them(data, tmp_path, settings):
+    """Qwen2.5-VL with a head of its own and the vision tower trained; its generation settings survive."""
+    base = qwen2_5(tmp_path / "base")
+    if settings.lora_rank:
+        with pytest.raises(UsageError, match="rows must be trained"):
+            finetune(job(data, tmp_path / "no", replace(settings, embeddings="frozen"), model=base))
+    out = finetune(job(data, tmp_path / "out", replace(settings, vision="trained", steps=2), model=base, dtype="fp32"))
+    assert json.loads((out / "training.json").read_text())["words_added"] == 514
+    model, processor = load_checkpoint(out, torch.float32)
+    assert model.config.text_config.vocab_size == len(processor.tokenizer)
+    assert model.generation_config.repetition_penalty == 1.05
+    before = load_checkpoint(base, torch.float32)[0]
+    name = "blocks.0.mlp.up_proj.weight"
+    assert not torch.equal(model.model.visual.state_dict()[name], before.model.visual.state_dict()[name])
+
+
+def test_weights_that_are_trained_are_float32_over_a_smaller_base(tmp_path):
+    model, _ = load_checkpoint(DEMO_CHECKPOINT, torch.bfloat16)
+    arguments = finetuning._arguments(job("x", tmp_path, LORA), on_cuda=False)
+    adapted = finetuning._trainable(model, LORA, arguments)
+    trained = {name: p.dtype for name, p in adapted.named_parameters() if p.requires_grad}
+    assert set(trained.values()) == {torch.float32}
+    assert any("embed_tokens" in name for name in trained)
+    assert {p.dtype for name, p in adapted.named_parameters() if name not in trained} == {torch.bfloat16}
+
+
+def test_too_little_memory_names_what_to_lower(data, tmp_path, monkeypatch):
+    def train(self, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(finetuning.AnswerTrainer, "train", train)
+    with pytest.raises(UsageError, match=r"--batch-size .*--max-pixels .*zero3"):
+        finetune(job(data, tmp_path / "out", FULL))
+
+
+def test_a_loss_that_is_no_number_stops(tmp_path):
+    class State:
+        is_world_process_zero, global_step = True, 7
+
+    with pytest.raises(UsageError, match="nan at step 7; lower --learning-rate"):
+        LogFile(tmp_path / "log").on_log(None, State, None, {"loss": float("nan")})
+
+
+# ---- the command ----
+
+
+def test_the_command_trains_with_a_preset_and_what_overrides_it(data, tmp_path):
+    out = tmp_path / "out"
+    done = command(
+        "sft", "--model", DEMO_CHECKPOINT, "--data", data, "--preset", "paper-4b", "--lora-rank", 4, "--steps", 1,
+        "--global-batch", 2, "--batch-size", 2, "--device", "cpu", "--max-pixels", 128 * 128, "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    assert f"checkpoint in {out}" in done.output
+    binding = json.loads((out / "training.json").read_text())["binding"]
+    assert (binding["lora_rank"], binding["lora_alpha"], binding["max_pixels"]) == (4, 256, 128 * 128)
+    again = command("merge", "--model", DEMO_CHECKPOINT, "--adapter", out / "adapter", "--out", tmp_path / "merged")
+    assert again.exit_code == 0, again.exception
+    assert (tmp_path / "merged" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+def test_skipped_samples_are_written_down(data, tmp_path):
+    bad = sample("<image>\nOne?", "Yes.", image="missing.png")
+    file = data.parent / "some.json"
+    file.write_text(json.dumps([*json.loads(data.read_text())[:4], bad]))
+    with pytest.raises(TooManyErrorsError):
+        finetune(job(file, tmp_path / "out", FULL))
+    # Nothing was learned there yet, so that other settings may begin in the same folder.
+    out = finetune(job(file, tmp_path / "out", replace(FULL, steps=1, global_batch=4), max_errors=1, workers=2))
+    (line,) = (out / "skipped.jsonl").read_text().splitlines()
+    assert Skipped(**json.loads(line)).where == f"{file}#4"
+    assert json.loads((out / "training.json").read_text())["counts"]["skipped"] == 1
+    file.unlink()
