@@ -33,10 +33,11 @@ test: setup ## Run the tests (minutes)
 test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
 	$(BIN)/python -m pytest -m full
 
-check: setup ## Lint and type-check
+check: setup ## Lint, type-check, spell-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/typos
 
 bench: setup ## Time and size measurements
 	$(BIN)/python -m pytest benchmarks -m '' --benchmark-columns=min,median,rounds
