@@ -127,7 +127,7 @@ def run_command(
     model: ModelOption = None,
     report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
     strict_metrics: StrictOption = False,
-    list_tasks: Annotated[bool, typer.Option("--list-tasks", help="Name the tasks and leave.")] = False,
+    list_tasks: Annotated[bool, typer.Option("--list-tasks", help="List the tasks and exit.")] = False,
 ) -> None:
     """Evaluate models on tasks: predict, score, print one table per task and split."""
     if list_tasks:
@@ -241,7 +241,7 @@ def build_demo_command(
     first_scene: Annotated[
         int | None, typer.Option(help="Seed of the first held-out scene, such as 30000000 for scenes never judged yet.")
     ] = None,
-    times: Annotated[int, typer.Option(min=1, help="So many times the held-out scenes.")] = 1,
+    times: Annotated[int, typer.Option(min=1, help="Number of scenes, as a multiple of the held-out ones.")] = 1,
 ) -> None:
     """Write the demo benchmark in the benchmarks' own file formats (fresh scenes: without multi-round files)."""
     from samtok_eval.demo.benchmark import HELD_OUT, build_demo
