@@ -21,7 +21,7 @@ from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score
 
-LIMITS = {"gcg": 80, "grounding_suite": 120, "interactive": 160, "region_caption": 80, "scene_graph": 80}
+LIMITS = {"gcg": 60, "grounding_suite": 80, "interactive": 160, "region_caption": 60, "scene_graph": 40}
 
 
 @pytest.fixture(scope="module", autouse=True)
