@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from samtok_eval.errors import UsageError
+from samtok_eval.files import writing
 
 
 class AppendLog:
@@ -25,29 +26,36 @@ class AppendLog:
             remedy: what to do when another process is writing it.
 
         Raises:
-            UsageError: another process is writing it.
+            UsageError: another process is writing it, or the system refuses.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise UsageError(f"another process is writing {path}; {remedy}") from error
-        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        self._path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._file.close()
+                raise UsageError(f"another process is writing {path}; {remedy}") from error
+            self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
 
     def write_line(self, line: str) -> None:
         """Write one line.
 
         Args:
             line: without a line end.
+
+        Raises:
+            UsageError: the system refuses, e.g. because the disk is full; the lines before it stay.
         """
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Let another process write."""
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

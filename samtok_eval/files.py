@@ -9,77 +9,146 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-from collections.abc import Iterator
+import tomllib
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
-from samtok_eval.errors import DataError
+from pydantic import ValidationError
+
+from samtok_eval.errors import DataError, UsageError
 
 MAX_BYTES = 2**32
 """Of a file that is read whole; COCO's largest annotations have an eighth of it."""
+MAX_SETTINGS_BYTES = 2**20
+"""Of a file that a person writes."""
 MAX_NUMBER = 2**63
 """Of an id or a coordinate; the libraries below compute in 64 bits."""
 MAX_NAME, MAX_PARTS = 255, 15
 """Bytes of one part of a path, and parts; file systems end at 4096 bytes."""
 MAX_MESSAGE = 300
+# What a message of an error tells the user to do.
+PUT_IT_THERE = "put the benchmark's own file there or give another --data-root"
+CORRECT_IT = "correct it"
+MEND_THE_LINE = "correct or remove the line"
+WHERE_TO_WRITE = "free space, or choose a folder that may be written"
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading raises when a file is valid JSON, or a plain pickle, but not of the structure that it should have."""
 
 
-def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
+def read_bytes(path: Path, most: int = MAX_BYTES, remedy: str = PUT_IT_THERE) -> bytes:
     """The file's bytes.
 
     Args:
         path: an ordinary file; reading a pipe or a device might never end.
         most: bytes that it may have.
+        remedy: ends the message of an error: what to do.
 
     Raises:
         DataError: it is missing, cannot be read, or is too large.
     """
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise DataError(f"{path} is not an ordinary file; put the benchmark's own file there")
-        if size > most:
-            raise DataError(f"{path} has {size} bytes, more than {most}; the benchmark's own file is smaller")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; put the benchmark's own file there or give another --data-root") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    with _opened(path, most, remedy) as file:
+        return file.read()
 
 
-def read_json(path: Path) -> Any:
+def read_text(path: Path, most: int = MAX_BYTES, remedy: str = PUT_IT_THERE) -> str:
+    """A file of UTF-8 text, with or without a byte-order mark; its line ends stay as they are.
+
+    Raises:
+        DataError: missing, unreadable, too large, or not UTF-8.
+    """
+    return _decoded(read_bytes(path, most, remedy).removeprefix(BOM_UTF8), str(path), remedy)
+
+
+def read_json(path: Path, remedy: str = PUT_IT_THERE) -> Any:
     """A JSON file.
 
     Raises:
-        DataError: missing, unreadable, not JSON, or nested too deeply.
+        DataError: missing, unreadable, not JSON, nested too deeply, or with a longer number than can be read.
     """
-    with reading(f"{path} is not valid JSON"):
-        return json.loads(read_bytes(path))
+    content = read_text(path, remedy=remedy)
+    with reading(f"{path} is not valid JSON", remedy):
+        return json.loads(content)
 
 
-def numbered_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def read_object(path: Path, remedy: str = PUT_IT_THERE) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        DataError: as `read_json`, or it holds something else.
+    """
+    content = read_json(path, remedy)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no JSON object; {remedy}")
+    return content
+
+
+def numbered_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False) -> Iterator[tuple[int, str]]:
+    """Line numbers, from 1, and lines of a UTF-8 file that ends its lines with a line feed; blank ones are passed over.
+
+    Args:
+        path: the file.
+        remedy: what to do where the whole file cannot be read.
+        torn_tail: leave out a last line without its line end, as a killed run leaves one.
+
+    Raises:
+        DataError: missing, unreadable, too large, or a line is not UTF-8; the message names it.
+    """
+    with _opened(path, MAX_BYTES, remedy) as file:
+        for number, line in enumerate(file, start=1):
+            whole = line if number > 1 else line.removeprefix(BOM_UTF8)
+            if whole.strip() and not (torn_tail and not line.endswith(b"\n")):
+                yield number, _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+
+
+def numbered_json_lines(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[tuple[int, Any]]:
     """Line numbers, from 1, and values of a file with one JSON value a line; blank lines are passed over.
 
     Raises:
         DataError: missing, unreadable, or a line is not JSON; the message names it.
     """
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if line.strip():
-            with reading(f"{path}:{number} is not valid JSON", "correct or remove the line"):
-                value = json.loads(line)
-            yield number, value
+    for number, line in numbered_lines(path, remedy):
+        with reading(f"{path}:{number} is not valid JSON", MEND_THE_LINE):
+            value = json.loads(line)
+        yield number, value
 
 
-def read_json_lines(path: Path) -> list[Any]:
+def read_json_lines(path: Path, remedy: str = PUT_IT_THERE) -> list[Any]:
     """The values of a file with one JSON value a line.
 
     Raises:
         DataError: missing, unreadable, or a line is not JSON; the message names it.
     """
-    return [value for _, value in numbered_json_lines(path)]
+    return [value for _, value in numbered_json_lines(path, remedy)]
+
+
+def read_toml(path: Path, remedy: str = CORRECT_IT) -> dict[str, Any]:
+    """A file of settings in TOML.
+
+    Raises:
+        DataError: missing, unreadable, too large, or not well-formed.
+    """
+    content = read_text(path, MAX_SETTINGS_BYTES, remedy)
+    with reading(f"{path} is not a well-formed TOML file", remedy):
+        return tomllib.loads(content)
+
+
+def read_yaml(path: Path, remedy: str = CORRECT_IT) -> Any:
+    """A file of settings in YAML, of plain values only.
+
+    Raises:
+        DataError: missing, unreadable, too large, or not well-formed.
+    """
+    import yaml
+
+    content = read_text(path, MAX_SETTINGS_BYTES, remedy)
+    with reading(f"{path} is not a well-formed YAML file", remedy):
+        try:
+            return yaml.safe_load(content)
+        except yaml.YAMLError as error:
+            raise ValueError(str(error)) from error
 
 
 @contextmanager
@@ -97,8 +166,68 @@ def reading(what: str, remedy: str = "download it again") -> Iterator[None]:
         yield
     except KeyError as error:
         raise DataError(f"{what}: {shortened(error)} is missing; {remedy}") from error
+    except ValidationError as error:
+        raise DataError(f"{what}: {first_problem(error)}; {remedy}") from error
     except MISFITS as error:
         raise DataError(f"{what}: {shortened(error)}; {remedy}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what keeps a file from being written into one clear error.
+
+    Raises:
+        UsageError: an `OSError` was raised inside, such as a full disk or a folder that may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({reason(error)}); {WHERE_TO_WRITE}") from error
+
+
+def reason(error: Exception) -> str:
+    """Why the system refused a file, in its own words."""
+    return (isinstance(error, OSError) and error.strerror) or shortened(error)
+
+
+def first_problem(error: ValidationError, named: Callable[[str], str] = str) -> str:
+    """The first thing that a model refuses, as one line: where it stands, what is wrong, and which plain value came.
+
+    Args:
+        error: of the model.
+        named: what the user calls a field.
+    """
+    first = error.errors(include_url=False)[0]
+    field, *inner = [*map(str, first["loc"])] or [""]
+    where = ".".join([named(field) if field else "", *inner])
+    problem, came = first["msg"].removeprefix("Value error, "), first["input"]
+    # Broken JSON comes as the whole text; a rule of our own says itself what came.
+    told = first["type"] in ("json_invalid", "value_error")
+    got = f", got {reprlib.repr(came)}" if isinstance(came, str | int | float | None) and not told else ""
+    return " ".join(f"{where}: {problem}{got}".removeprefix(": ").split())
+
+
+@contextmanager
+def _opened(path: Path, most: int, remedy: str) -> Iterator[BinaryIO]:
+    """A file to read, see `read_bytes`."""
+    try:
+        size = path.stat().st_size
+        # Asked before it is opened, since opening a pipe waits for its writer.
+        if not path.is_file():
+            raise DataError(f"{path} is not an ordinary file; {remedy}")
+        if size > most:
+            raise DataError(f"{path} has {size} bytes, more than the {most} that are read; {remedy}")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; {remedy}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason(error)}); {remedy}") from error
+
+
+def _decoded(content: bytes, where: str, remedy: str) -> str:
+    with reading(f"{where} is not UTF-8 text", remedy):
+        return content.decode()
 
 
 def shortened(error: Exception) -> str:
@@ -135,10 +264,11 @@ def text(value: Any) -> str:
     """A text that a file gives; nothing else is made one, since a list may hold itself many times over.
 
     Raises:
-        ValueError: anything but text.
+        ValueError: anything but text, or half a surrogate pair in it, which no file of ours could hold.
     """
     if not isinstance(value, str):
         raise ValueError(f"a text is needed, got {reprlib.repr(value)}")
+    value.encode()
     return value
 
 
@@ -159,13 +289,21 @@ def inside(folder: Path, name: Any) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all, see `write_text`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text file whole or not at all.
+
+    Raises:
+        UsageError: the system refuses, e.g. because the disk is full.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
+from samtok_eval.files import MEND_THE_LINE, numbered_lines, reading
 from samtok_eval.prediction import Prediction
 
 
@@ -63,18 +61,7 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
         DataError: a file is missing, or a line is not a prediction; the message names file and line.
     """
     for path in paths:
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); give a predictions file") from error
-        lines = text.removeprefix(BOM_UTF8).split(b"\n")
-        if torn_tail:
-            lines = lines[:-1]
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield Prediction.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(str(part) for part in first["loc"]) or "line"
-                    raise DataError(f"{path}:{number}: {where}: {first['msg']}; correct or remove the line") from error
+        for number, line in numbered_lines(path, "give a predictions file", torn_tail):
+            with reading(f"{path}:{number}", MEND_THE_LINE):
+                prediction = Prediction.model_validate_json(line)
+            yield prediction

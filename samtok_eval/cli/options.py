@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import tomllib
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from samtok_eval.errors import UsageError
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_toml, read_yaml
 from samtok_eval.run.settings import Role, RunOptions, RunSettings, flags_of, option_of
 
 CONFIG_HELP = "TOML or YAML file of settings, named as in docs/run_folder.md; options of the command line win over it."
@@ -22,6 +23,8 @@ CONFIG = inspect.Parameter(
     annotation=Annotated[Path | None, typer.Option("--config", help=CONFIG_HELP)],
     default=None,
 )
+READERS: Mapping[str, Callable[[Path], Any]] = {".toml": read_toml, ".yaml": read_yaml, ".yml": read_yaml}
+"""Of a file of settings, by its ending."""
 Given = Mapping[str, Any]
 """What the user gave: fields of `RunOptions`, without defaults."""
 
@@ -72,39 +75,20 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, or holds something else than fields of `RunOptions`; near names are offered.
     """
-    parse = _parser(path)
+    if path.suffix not in READERS:
+        raise UsageError(f"--config {path}: expected a .toml, .yaml or .yml file")
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path} cannot be read ({error.strerror}); give a .toml or .yaml file") from error
-    # Errors of both parsers, and of the encoding, are values that do not fit.
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path} is not a well-formed {path.suffix} file: {error}") from error
+        content = READERS[path.suffix](path)
+    except DataError as error:
+        raise UsageError(f"--config {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: expected settings by name, got {content!r:.80}")
+        raise UsageError(f"--config {path}: expected settings by name, got {reprlib.repr(content)}")
     for name in map(str, content):
         if name not in RunOptions.model_fields:
             near = difflib.get_close_matches(name, RunOptions.model_fields, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(RunOptions.model_fields)}"
             raise UsageError(f"--config {path}: unknown setting {name!r}; {hint}")
     return content
-
-
-def _parser(path: Path) -> Callable[[str], Any]:
-    if path.suffix == ".toml":
-        return tomllib.loads
-    if path.suffix in (".yaml", ".yml"):
-        return _yaml
-    raise UsageError(f"--config {path}: expected a .toml, .yaml or .yml file")
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:

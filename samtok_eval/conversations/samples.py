@@ -22,8 +22,9 @@ from pydantic import ValidationError
 
 from samtok_eval import masks
 from samtok_eval.conversations.mask_pool import MaskPool, Place
-from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, VIEWS, SftConversation, Utterance, fault
+from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, VIEWS, SftConversation, Utterance
 from samtok_eval.errors import DataError
+from samtok_eval.files import first_problem
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import Codes, parse, render
 from samtok_eval.masks import Rle
@@ -201,7 +202,7 @@ def _finish(
             conversations=(*turns, _utterance("assistant", answer)),
         )
     except ValidationError as error:
-        return Built(sample.id, skipped=fault(error))
+        return Built(sample.id, skipped=first_problem(error))
     return Built(sample.id, conversation, kept_answers=kept, views=dict(views))
 
 

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.append_log import AppendLog
-from samtok_eval.datasets.sft import SftConversation, fault
+from samtok_eval.datasets.sft import SftConversation
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import read_bytes, read_json, write_json, write_text
+from samtok_eval.files import numbered_lines, read_object, reading, write_json, write_text
 
 SCHEMA_VERSION = 1
+MAKE_AGAIN = "remove the line, it will be made again"
 SAME = ("task", "task_version", "split", "prompt", "settings", "tokenizer_sha256", "dataset", "samtok_eval")
 """Parts of the manifest on which every byte of a conversation may depend."""
 
@@ -69,9 +70,7 @@ class ConversationFolder:
                 raise UsageError(f"{self.path} holds parts but no manifest.json; choose an empty --out")
             write_json(self.manifest, {"schema_version": SCHEMA_VERSION, **manifest, "state": "running"})
             return
-        before = read_json(self.manifest)
-        if not isinstance(before, dict):
-            raise DataError(f"{self.manifest} must hold an object; choose another --out")
+        before = read_object(self.manifest, "choose another --out")
         # Through JSON, since that is what the earlier run kept.
         now = json.loads(json.dumps(manifest))
         changed = _differences({name: before.get(name) for name in SAME}, {name: now.get(name) for name in SAME})
@@ -88,13 +87,9 @@ class ConversationFolder:
         """
         found: dict[str, Entry] = {}
         for path in sorted(self.path.glob("parts/part-*.jsonl")):
-            for number, line in enumerate(read_bytes(path).split(b"\n")[:-1], start=1):
-                try:
+            for number, line in numbered_lines(path, "choose another --out", torn_tail=True):
+                with reading(f"{path}:{number}", MAKE_AGAIN):
                     entry = Entry.model_validate_json(line)
-                except ValidationError as error:
-                    raise DataError(
-                        f"{path}:{number}: {fault(error)}; remove the line, it will be made again"
-                    ) from error
                 if entry.id in found:
                     raise DataError(f"{path}:{number}: sample {entry.id!r} occurs twice; remove one of the lines")
                 found[entry.id] = entry

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from samtok_eval.errors import DataError
-from samtok_eval.files import read_bytes
+from samtok_eval.files import read_text, reading
 from samtok_eval.mask_tokens import parse
 
 IMAGE_MARK = "<image>"
@@ -112,10 +112,7 @@ def read_sft(path: Path) -> Iterator[tuple[int, SftConversation]]:
     Raises:
         DataError: missing, not JSON, or a conversation is wrong; the message names file and line.
     """
-    try:
-        text = read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); it is no conversations file") from error
+    text = read_text(path, remedy="give a conversations file")
     line, seen = 1, 0
     for start, end in _elements(path, text):
         line, seen = line + text.count("\n", seen, start), start
@@ -132,17 +129,8 @@ def checked(text: str, where: str) -> SftConversation:
     Raises:
         DataError: it is no right conversation.
     """
-    try:
+    with reading(where, "tokenize again, or correct the line"):
         return SftConversation.model_validate_json(text)
-    except ValidationError as error:
-        raise DataError(f"{where}: {fault(error)}; tokenize again, or correct the line") from error
-
-
-def fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in words."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
 def validate(path: Path, data_root: Path | None = None) -> SftCounts:

@@ -7,14 +7,14 @@ data lay is not kept, only whether they were the demo's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from samtok_eval.errors import DataError
+from samtok_eval.files import read_json, reading
 from samtok_eval.metrics.cards import JUDGED
 from samtok_eval.run.folder import Run, slug
 from samtok_eval.run.manifest import Manifest
@@ -179,10 +179,7 @@ def read_result(path: Path) -> ResultFile:
     Raises:
         DataError: not JSON, of a newer schema, or not a result.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a readable JSON file ({error}); submit the run again") from error
+    content = read_json(path, "submit the run again")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is not int:
         raise DataError(f"{path}: expected a result file with a whole schema_version, got {version!r}; submit again")
@@ -223,13 +220,8 @@ def default_split(tasks: Mapping[str, Task], name: str) -> str | None:
 
 
 def _validated(content: Mapping[str, Any], origin: str) -> ResultFile:
-    try:
+    with reading(origin, "correct it and submit again"):
         return ResultFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        given = "" if isinstance(first["input"], dict) else f", got {first['input']!r:.80}"
-        raise DataError(f"{origin}: {where}: {first['msg']}{given}; correct it and submit again") from error
 
 
 def _signature(manifest: Manifest, protocol: str, model: str) -> str:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import read_json, read_json_lines
+from samtok_eval.files import numbered_json_lines, read_json, read_json_lines, reading
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_own_predictions, read_predictions
 from samtok_eval.run.fingerprints import samples_sha256
-from samtok_eval.run.manifest import (
-    Manifest,
-    read_manifest,
-)
+from samtok_eval.run.manifest import Manifest, read_manifest
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
+
+SEE_FORMAT = "see docs/run_folder.md for the format"
 
 
 def layout_of(origin: Manifest | None, tokenizer: str | None, predictions: Path) -> Layout:
@@ -107,26 +103,22 @@ def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
     whole = path.suffix == ".json"
     if not whole and _has_our_lines(path):
         return None
-    content = read_json(path) if whole else read_json_lines(path)
-    try:
-        found = task.foreign(content)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {where}: {first['msg']}; see docs/run_folder.md for the format") from error
+    content = read_json(path, SEE_FORMAT) if whole else read_json_lines(path, SEE_FORMAT)
+    with reading(str(path), SEE_FORMAT):
+        try:
+            found = task.foreign(content)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     if found is None and whole:
-        raise DataError(f"{path} is not in the result format of {task.metadata.name}; see docs/run_folder.md")
+        raise DataError(f"{path} is not in the result format of {task.metadata.name}; {SEE_FORMAT}")
     return found
 
 
 def _has_our_lines(path: Path) -> bool:
     """Whether a file of lines is ours, by its first one; a broken one is left to our reader, which names it."""
     try:
-        with path.open("rb") as file:
-            first = json.loads(next((line for line in file if line.strip()), b"{}"))
-    except (OSError, ValueError, RecursionError):
+        _, first = next(numbered_json_lines(path), (0, None))
+    except DataError:
         return True
     return isinstance(first, dict) and "id" in first
 
@@ -150,7 +142,7 @@ def _run_manifest(folders: Sequence[Path]) -> Manifest | None:
     """The first manifest of a run; a file of another program that has the name is none."""
     for path in (folder / "manifest.json" for folder in folders):
         if path.is_file():
-            content = read_json(path)
+            content = read_json(path, "give a run folder, or a folder without it")
             if isinstance(content, dict) and {"task", "split", "settings"} <= set(content):
                 return read_manifest(path)
     return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import samtok_eval
+from samtok_eval.files import read_bytes
 from samtok_eval.sample import Sample
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
@@ -36,15 +37,19 @@ def images_sha256(samples: Sequence[Sample]) -> str:
     """Hash of the bytes of every picture; a missing one counts as such."""
     digest = hashlib.sha256()
     for path in dict.fromkeys(sample.image.path for sample in samples):
-        digest.update(path.read_bytes() if path.is_file() else b"missing")
+        digest.update(read_bytes(path) if path.is_file() else b"missing")
     return digest.hexdigest()
 
 
 def files_sha256(paths: Sequence[Path]) -> str:
-    """Hash of the bytes of all files, in their order."""
+    """Hash of the bytes of all files, in their order.
+
+    Raises:
+        DataError: one cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path, remedy="give files that can be read"))
     return digest.hexdigest()
 
 

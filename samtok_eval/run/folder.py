@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from samtok_eval.errors import DataError, IncompleteRunError
-from samtok_eval.files import write_text
+from samtok_eval.files import numbered_lines, read_object, reading, write_text
 from samtok_eval.prediction import Record
-from samtok_eval.run.manifest import COMPLETE, Manifest, read_manifest, read_object
+from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 
 _RECORD = TypeAdapter(Record)
 
@@ -70,19 +70,11 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         DataError: the file is missing, a line is no record, or a sample occurs twice under one protocol.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); run `score` again") from error
     records = []
     seen: set[tuple[str, str]] = set()
-    for number, line in enumerate(lines, start=1):
-        try:
+    for number, line in numbered_lines(path, SCORE_AGAIN):
+        with reading(f"{path}:{number}", SCORE_AGAIN):
             record = _RECORD.validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise DataError(f"{path}:{number}: {where}: {first['msg']}; run `score` again") from error
         if (record.protocol, record.id) in seen:
             raise DataError(f"{path}:{number}: sample {record.id!r} occurs twice under {record.protocol}")
         seen.add((record.protocol, record.id))
@@ -118,4 +110,4 @@ def load_run(path: str | Path) -> Run:
     manifest = read_manifest(folder.manifest)
     if manifest.state != COMPLETE:
         raise IncompleteRunError(f"{path} is {manifest.state}, not {COMPLETE}; run the same command again")
-    return Run(folder.path, manifest, read_object(folder.metrics))
+    return Run(folder.path, manifest, read_object(folder.metrics, SCORE_AGAIN))

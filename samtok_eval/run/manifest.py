@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from samtok_eval.errors import DataError
+from samtok_eval.files import read_object, reading
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.run.settings import RunSettings
 
@@ -22,6 +23,8 @@ COMPLETE = "complete"
 """State of a run that was answered and scored."""
 FOREIGN = "foreign"
 """As the prompt: the answers were not made here."""
+SCORE_AGAIN = "run `score` again"
+"""What mends a broken file of a run folder."""
 
 
 class _Part(BaseModel):
@@ -162,18 +165,14 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         DataError: it cannot be read, is of another schema version, or its shape is not that of a manifest.
     """
-    content = read_object(path)
+    content = read_object(path, SCORE_AGAIN)
     schema = content.get("schema_version")
     if schema != SCHEMA_VERSION:
         raise DataError(
             f"{path} has schema version {schema}, this program reads {SCHEMA_VERSION}; use the version that wrote it"
         )
-    try:
+    with reading(str(path), "it is no manifest of this program's, run again"):
         return manifest_of(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {where}: {first['msg']}; it is no manifest of this program's, run again") from error
 
 
 def manifest_of(content: dict[str, Any]) -> Manifest:
@@ -184,18 +183,3 @@ def manifest_of(content: dict[str, Any]) -> Manifest:
     """
     # As text, because strict reading takes a list for a tuple and a string for a path from JSON alone.
     return Manifest.model_validate_json(json.dumps(content))
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object of a run folder.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); run `score` again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no JSON object; run `score` again")
-    return content

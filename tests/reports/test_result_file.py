@@ -170,7 +170,7 @@ def test_a_newer_schema_is_refused_with_both_versions(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not a readable JSON file"),
+        ("{", "not valid JSON"),
         ("[]", "whole schema_version, got None"),
         ("{}", "whole schema_version, got None"),
         ('{"schema_version": "1"}', "whole schema_version, got '1'"),

@@ -340,8 +340,8 @@ def test_of_an_older_folder_everything_else_is_checked(own, file, change, messag
     ("text", "message"),
     [
         ("[]", "holds no JSON object"),
-        ("{", "cannot be read as JSON"),
-        ("[" * 100_000, "cannot be read as JSON"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("{}", "has schema version None, this program reads 1"),
         ('{"schema_version": 1}', "state: Field required"),
     ],

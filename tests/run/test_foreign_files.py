@@ -64,9 +64,9 @@ def test_numbers_are_ids(tmp_path):
     ("name", "content", "message"),
     [
         ("x.jsonl", '{"image": "a.png", "model_output": "A"}\n{"image": ', r"x\.jsonl:2 is not valid JSON"),
-        ("x.jsonl", '{"image": ', r"x\.jsonl:1: line"),
+        ("x.jsonl", '{"image": ', r"x\.jsonl:1: Invalid JSON"),
         ("x.jsonl", '{"text": "A"}\n', r"x\.jsonl:1: id: Field required"),
-        ("x.jsonl", '["A"]\n', r"x\.jsonl:1: line"),
+        ("x.jsonl", '["A"]\n', r"x\.jsonl:1: Input should be an object"),
         ("x.json", '{"A": 1}', "not in the result format of region_vqa"),
         ("x.jsonl", "", r"x\.jsonl: expected one model_output per sample, got none in 0 rows"),
         ("x.json", "[]", r"x\.json: expected one model_output per sample, got none in 0 rows"),

@@ -8,16 +8,16 @@ one-sided p, Holm-corrected over the metrics of the gate, is below alpha.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import norm
 
 from samtok_eval.errors import DataError, IncompleteRunError, SamtokError, UsageError
+from samtok_eval.files import CORRECT_IT, read_toml, reading
 from samtok_eval.metrics.cards import JUDGED, card
 from samtok_eval.prediction import Prediction
 from samtok_eval.protocol import Protocol
@@ -149,14 +149,11 @@ def read_tolerances(
         UsageError: the file cannot be read or says something that it may not.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
-        tolerances = Tolerances.model_validate(content | ({} if alpha is None else {"alpha": alpha}))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--tolerances {path} is not a readable TOML file: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where, got = ".".join(map(str, first["loc"])), f"{first['input']!r:.40}"
-        raise UsageError(f"--tolerances {path}: {where}: {first['msg']}, got {got}") from error
+        content = read_toml(path) if path else {}
+        with reading(str(path), CORRECT_IT):
+            tolerances = Tolerances.model_validate(content | ({} if alpha is None else {"alpha": alpha}))
+    except DataError as error:
+        raise UsageError(f"--tolerances {error}") from error
     known_tasks = dict(load_tasks() if tasks is None else tasks)
     tables = [(None, tolerances.tolerance), *tolerances.tasks.items()]
     for task, table in tables:

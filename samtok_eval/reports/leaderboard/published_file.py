@@ -7,12 +7,14 @@ Values stand as printed, with their decimals: mostly shares x 100, on some bench
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from samtok_eval.errors import DataError
+from samtok_eval.files import read_text
 
 COLUMNS = ("benchmark", "split", "metric", "method", "params", "value", "trust", "source")
 PRIMARY, SECONDARY = "primary", "secondary"
@@ -43,15 +45,14 @@ def read_published(path: Path) -> list[PublishedValue]:
     Raises:
         DataError: the columns are others, or a line is malformed or repeats another; the message names the line.
     """
+    reader = csv.reader(io.StringIO(read_text(path, remedy="restore it"), newline=""), strict=True)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            if tuple(header) != COLUMNS:
-                raise DataError(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)}")
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        header = next(reader, [])
+        lines = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
         raise DataError(f"{path} is not a readable CSV file ({error}); restore it") from error
+    if tuple(header) != COLUMNS:
+        raise DataError(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)}")
     rows = [_row(f"{path}:{number}", line) for number, line in lines]
     seen: dict[tuple[str, ...], int] = {}
     for (number, _), row in zip(lines, rows, strict=True):

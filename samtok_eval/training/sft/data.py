@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, SftConversation, fault, image_path
+from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, SftConversation, image_path
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
+from samtok_eval.files import first_problem
 
 ROLES = {speaker: role for role, speaker in SPEAKERS.items()}
 CONTROL_WORDS = (
@@ -171,7 +172,7 @@ def _conversation(raw: Any, where: str, file: Path, data_root: Path | None) -> C
     try:
         read = SftConversation.model_validate(known)
     except ValidationError as error:
-        raise DataError(fault(error)) from error
+        raise DataError(first_problem(error)) from error
     turns = []
     for utterance in read.conversations:
         for word in CONTROL_WORDS:

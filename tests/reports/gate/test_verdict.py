@@ -109,7 +109,7 @@ def test_a_tasks_own_tolerance_goes_first():
     ("text", "message"),
     [
         ("alpha = 2", "alpha: Input should be less than 1"),
-        ("alpha = ", "not a readable TOML file"),
+        ("alpha = ", "not a well-formed TOML file"),
         ("beta = 1", "beta: Extra inputs"),
         ("[tolerance]\ngiuo = 1", "no metric 'giuo'; did you mean giou"),
         ("[tolerance]\ngiou = -1", "tolerance.giou: Input should be greater than or equal to 0, got -1"),
