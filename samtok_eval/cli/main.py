@@ -21,7 +21,8 @@ from samtok_eval.cli import train_grpo as cli_grpo
 from samtok_eval.cli import train_sft as cli_finetune
 from samtok_eval.cli import train_tokenizer as cli_train_tokenizer
 from samtok_eval.cli.options import Given, takes
-from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
+from samtok_eval.errors import DataError, IncompleteRunError, SamtokError, UsageError
+from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.run.settings import RunOptions, ScoreOptions, flags_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def _run(program: typer.Typer) -> None:
         _fail(str(error))
         sys.exit(error.exit_code)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "options"
-        option = flags_of(name)[0] if name in RunOptions.model_fields else f"--{name.replace('_', '-')}"
-        _fail(f"{option}: {first['msg']}, got {first['input']!r}")
+        _fail(first_problem(error, _option))
         sys.exit(UsageError.exit_code)
     except WRONG_USAGE as error:
         _fail(error.format_message())
@@ -103,6 +101,10 @@ def _run(program: typer.Typer) -> None:
             raise
         _fail(f"{error.name} is not installed, this command needs it; install samtok-eval[{extra}], see the README")
         sys.exit(UsageError.exit_code)
+    except (OSError, MemoryError) as error:
+        refusal = _refusal(error)
+        _fail(str(refusal))
+        sys.exit(refusal.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     # Typer itself turns Ctrl-C into this code.
@@ -111,10 +113,25 @@ def _run(program: typer.Typer) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _refusal(error: OSError | MemoryError) -> SamtokError:
+    """What the system's refusal means to the user; what was finished is kept by those who write it."""
+    if isinstance(error, MemoryError):
+        return UsageError("out of memory; use a smaller --batch-size or --limit, or a machine with more memory")
+    # Writers make the folders that they write to, so only a reader misses a file.
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{error.filename} is missing; put it there, or name another")
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return UsageError(f"{place}{reason(error)}; {WHERE_TO_WRITE}")
+
+
 def _fail(message: str) -> None:
     # A message may repeat a value of a file: of any length, and with characters that a terminal obeys.
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split())[:MOST_TOLD])
     sys.stderr.write(f"error: {line}\n")
+
+
+def _option(field: str) -> str:
+    return flags_of(field)[0] if field in RunOptions.model_fields else f"--{field.replace('_', '-')}"
 
 
 def _console() -> Console:
@@ -259,7 +276,6 @@ def build_demo_command(
 def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = None) -> None:
     """Read every task whose files are present and check that its pictures are; exit code 2 when something is broken."""
     from samtok_eval.doctor import verify_data
-    from samtok_eval.errors import DataError
 
     broken = 0
     for check in verify_data(data_root, tuple(tasks_dir or ())):

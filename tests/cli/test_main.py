@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,62 @@ def test_a_missing_benchmark_file_is_a_data_error(tmp_path):
     done = command("run", "--task", "gres", "--model", "random", "--data-root", tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert "grefs(unc).json is missing" in done.stderr
+
+
+# What the system refuses
+
+
+@pytest.fixture
+def answers(demo_root, tmp_path) -> list[str | Path]:
+    """A command that scores two answers into `out`."""
+    from samtok_eval.registry import load_tasks
+
+    samples = load_tasks()["gres"].read(demo_root, "val")[:2]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps({"id": sample.id, "text": "none"}) + "\n" for sample in samples))
+    words = ["score", "--task", "gres", "--data-root", demo_root, "--limit", "2", "--predictions", path]
+    return [*words, "--out", tmp_path / "out"]
+
+
+def refused(words: list[str | Path], kind: int, most: int, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command that may have only so much of something."""
+    return subprocess.run(
+        [sys.executable, "-m", "samtok_eval", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(kind, (most, most)),
+        **options,
+    )
+
+
+def test_where_the_disk_ends_one_line_names_the_file_and_what_is_whole_stays(answers):
+    done = refused(answers, resource.RLIMIT_FSIZE, 3000)
+    out = answers[-1]
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"error: {out}/metrics.json cannot be written (File too large); free space" in done.stderr
+    assert len((out / "records.jsonl").read_text().splitlines()) == 6
+    assert [path.name for path in out.glob(".*")] == []
+
+
+def test_output_that_nothing_takes_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = refused(["tasks"], resource.RLIMIT_CORE, 0, stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "error: No space left on device; free space" in done.stderr
+
+
+def test_a_file_beyond_the_memory_is_one_line(answers, tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(2**32 - 1)
+    done = refused(
+        [path if word == tmp_path / "answers.jsonl" else word for word in answers], resource.RLIMIT_AS, 2**31
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: out of memory; use a smaller --batch-size or --limit, or a machine with more memory\n",
+    )
 
 
 def test_help_score_and_tasks_import_nothing_heavy():
