@@ -7,7 +7,6 @@ their own beside them.
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,11 +25,11 @@ from samtok_eval.mask_tokens import (
 from samtok_eval.messages import Message, messages
 from samtok_eval.metrics.choices import lenient_letter
 from samtok_eval.metrics.token_match import token_match
-from samtok_eval.models.backend import Request
+from samtok_eval.models.backend import request_of
 from samtok_eval.reports.leaderboard.text import visible as visible_in_tables
 from samtok_eval.reports.page.page import visible
 from samtok_eval.run.predict import _with_answer
-from samtok_eval.sample import ImageRef, Region, Sample, Target, Turn
+from samtok_eval.sample import Region, Turn
 from tests.support.timing import LINEAR, growth
 
 MARKS = 16_000
@@ -97,7 +96,7 @@ def test_an_answer_takes_the_place_of_the_right_one_in_linear_time(answer, right
             Message("assistant", (right(count),)),
             Message("user", (f"left of {right(count)}",)),
         )
-        request = Request(Sample("1", ImageRef("1", Path("x"), 8, 8), (), Target()), IMAGE, turns)
+        request = request_of("1", IMAGE, turns)
         return lambda: _with_answer(request, 1, answer * 8, DEFAULT_LAYOUT)
 
     assert growth(work(MARKS // 2), work(MARKS)) < LINEAR

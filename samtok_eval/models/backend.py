@@ -10,18 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval.messages import Message
-from samtok_eval.sample import Sample
+
+Picture = NDArray[np.uint8]
+"""uint8 (H, W, 3) RGB, EXIF orientation applied."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question ready to be asked."""
+    """What a model may see of one question."""
 
-    sample: Sample
-    image: NDArray[np.uint8]
-    """uint8 (H, W, 3) RGB, EXIF orientation applied."""
+    id: str
+    """Of the sample, also where an earlier round of its conversation is asked: the number of messages tells which."""
+    images: tuple[Picture, ...]
+    """What the messages show, in this order. The first is the whole picture, which tasks without messages have, too;
+    one that several requests share is the same array."""
     messages: tuple[Message, ...]
     """The conversation to be answered, masks written as mask words."""
+
+
+def request_of(sample_id: str, picture: Picture, messages: Sequence[Message]) -> Request:
+    """The request that asks messages.
+
+    Args:
+        sample_id: of the sample.
+        picture: the whole picture.
+        messages: the conversation to be answered.
+    """
+    shown = [part for message in messages for part in message.parts if not isinstance(part, str)]
+    return Request(sample_id, tuple(shown) or (picture,), tuple(messages))
 
 
 @dataclass(frozen=True)

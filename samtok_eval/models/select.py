@@ -119,7 +119,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
         options: names it.
         tokenizer: gives the oracle its codes and a checkpoint the layout of its words.
         task: knows right answers and guesses.
-        samples: the whole split, from which guesses are drawn.
+        samples: the whole split, for those that look a sample up.
 
     Raises:
         UsageError: the name cannot be one.
@@ -127,7 +127,7 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
     """
     kind, _, rest = options.model.partition(":")
     if options.model == "oracle":
-        return Oracle(task, tokenizer)
+        return Oracle(task, samples, tokenizer)
     if options.model == "random":
         return Random(task, samples, options.settings.seed)
     if kind == "replay":

@@ -165,7 +165,7 @@ class TransformersBackend:
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
-        shown = [part for r in requests for m in r.messages for part in m.parts if not isinstance(part, str)]
+        shown = [image for request in requests for image in request.images]
         keys = [id(image) if self.share_pictures else i for i, image in enumerate(shown)]
         own = dict(zip(keys, shown, strict=True))
         places = {key: place for place, key in enumerate(own)}

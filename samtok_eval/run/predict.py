@@ -10,27 +10,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
 from jinja2 import TemplateError
-from numpy.typing import NDArray
 
-from samtok_eval import masks
 from samtok_eval.errors import DataError, TooManyErrorsError
 from samtok_eval.files import shortened
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse
 from samtok_eval.messages import Message, messages
-from samtok_eval.models.backend import Answer, Backend, Request
+from samtok_eval.models.backend import Backend, Picture, Request, request_of
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.sample import Sample, Target
+from samtok_eval.sample import Sample
 from samtok_eval.task import Task
+from samtok_eval.tokenizer.pictures import decode_by_picture, encoder
 
 if TYPE_CHECKING:
     from samtok_eval.progress import Progress
@@ -180,12 +177,9 @@ def _predict_batch(
 def _answered(
     task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
 ) -> Iterator[Prediction]:
-
-    def encode(image: NDArray[np.uint8], regions: NDArray[np.bool_]) -> list[list[int]]:
-        return [list(codes) for codes in tokenizer.encode(image, regions).tolist()]
-
+    encode = encoder(tokenizer)
     requests: list[Request] = []
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    pictures: dict[str, Picture] = {}
     for sample in batch:
         try:
             key = sample.image.id if settings.group_pictures else sample.id
@@ -194,13 +188,42 @@ def _answered(
         except DataError as error:
             yield _failed(sample, str(error))
             continue
-        requests.append(Request(sample, pictures[key], messages(sample.turns, pictures[key], encode, task.layout)))
+        shown = messages(sample.turns, pictures[key], encode, task.layout)
+        requests.append(request_of(sample.id, pictures[key], shown))
     if not requests:
         return
     if settings.history == "pred":
         requests = with_own_history(requests, backend, settings, task.layout)
-    answers = backend.generate(requests, settings.max_new_tokens)
-    yield from _decode(task, requests, answers, tokenizer)
+    yield from ask(task, requests, backend, tokenizer, settings.max_new_tokens)
+
+
+def ask(
+    task: Task, requests: Sequence[Request], backend: Backend, tokenizer: MaskTokenizer, max_new_tokens: int
+) -> list[Prediction]:
+    """Answers of one batch with the masks that the protocols of the task ask for.
+
+    Args:
+        task: gives the protocols, and says how well formed an answer is.
+        requests: one batch, at least one.
+        backend: answers; what it raises is not caught.
+        tokenizer: decodes.
+        max_new_tokens: where an answer is cut.
+    """
+    answers = backend.generate(requests, max_new_tokens)
+    started = time.perf_counter()
+    wanted = [codes_to_decode(task, answer.text) for answer in answers]
+    decoded = decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
+    seconds = {"decode": (time.perf_counter() - started) / len(requests)}
+    return [
+        Prediction(
+            id=request.id,
+            text=answer.text,
+            decoded={codes.key: CocoRle.model_validate(rle.to_coco()) for codes, rle in found.items()},
+            status=task.status(answer.text),
+            seconds={name: round(value, 5) for name, value in {**answer.seconds, **seconds}.items()},
+        )
+        for request, answer, found in zip(requests, answers, decoded, strict=True)
+    ]
 
 
 def _failed(sample: Sample, reason: str) -> Prediction:
@@ -213,8 +236,9 @@ def with_own_history(
 ) -> list[Request]:
     """Replace the right answers in each history by the model's own, round by round.
 
-    Mask words of a right answer that later turns repeat are replaced by those at the same place of the model's answer,
-    or left out where it has none.
+    An earlier round is asked under the id of its sample with the messages before it; rounds of a batch with the same
+    messages and the same right answer are asked once. Mask words of a right answer that later turns repeat are replaced
+    by those at the same place of the model's answer, or left out where it has none.
     """
     current = list(requests)
     for turn in range(max(len(request.messages) for request in current)):
@@ -225,10 +249,8 @@ def with_own_history(
         keys = {}
         for i in members:
             request = current[i]
-            before, right = request.messages[:turn], _text(request.messages[turn])
-            keys[i] = (id(request.image), *(_text(message) for message in before), right)
-            earlier = replace(request.sample, target=Target(texts=(right,)))
-            asked.setdefault(keys[i], Request(earlier, request.image, before))
+            keys[i] = (id(request.images[0]), *map(_text, request.messages[: turn + 1]))
+            asked.setdefault(keys[i], request_of(request.id, request.images[0], request.messages[:turn]))
         answers = backend.generate(list(asked.values()), settings.max_new_tokens)
         texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
         for i in members:
@@ -241,7 +263,7 @@ def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Re
     own = [answer[span.start : span.end] for span in parse(answer, layout)]
     swaps = {right[s.start : s.end]: own[k] if k < len(own) else "" for k, s in enumerate(parse(right, layout))}
 
-    def swapped(part: str | NDArray[np.uint8]) -> str | NDArray[np.uint8]:
+    def swapped(part: str | Picture) -> str | Picture:
         if not isinstance(part, str):
             return part
         # All at once: own words may be those of another right mask.
@@ -256,40 +278,12 @@ def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Re
     later = [
         Message(m.role, tuple(map(swapped, m.parts))) if m.role == "user" else m for m in request.messages[turn + 1 :]
     ]
-    return replace(request, messages=(*request.messages[:turn], Message("assistant", (answer,)), *later))
+    conversation = (*request.messages[:turn], Message("assistant", (answer,)), *later)
+    return request_of(request.id, request.images[0], conversation)
 
 
 def _text(message: Message) -> str:
     return "".join(part for part in message.parts if isinstance(part, str))
-
-
-def _decode(
-    task: Task, requests: Sequence[Request], answers: Sequence[Answer], tokenizer: MaskTokenizer
-) -> Iterator[Prediction]:
-    """Decode a batch, each distinct picture once."""
-    by_picture: dict[int, list[int]] = {}
-    for i, request in enumerate(requests):
-        by_picture.setdefault(id(request.image), []).append(i)
-    for members in by_picture.values():
-        started = time.perf_counter()
-        wanted = [codes_to_decode(task, answers[i].text) for i in members]
-        distinct = list(dict.fromkeys(codes for several in wanted for codes in several))
-        image = requests[members[0]].image
-        decoded: dict[Codes, CocoRle] = {}
-        if distinct:
-            found = tokenizer.decode(image, torch.tensor(distinct), missing_second="skip")
-            for codes, mask in zip(distinct, found, strict=True):
-                decoded[codes] = CocoRle.model_validate(masks.encode(mask).to_coco())
-        seconds = (time.perf_counter() - started) / len(members)
-        for i, several in zip(members, wanted, strict=True):
-            timing = {**answers[i].seconds, "decode": seconds}
-            yield Prediction(
-                id=requests[i].sample.id,
-                text=answers[i].text,
-                decoded={codes.key: decoded[codes] for codes in several},
-                status=task.status(answers[i].text),
-                seconds={name: round(value, 5) for name, value in timing.items()},
-            )
 
 
 def _grouped(samples: Sequence[Sample]) -> list[Sample]:

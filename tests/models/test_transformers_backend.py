@@ -16,7 +16,7 @@ from samtok_eval.errors import CheckpointError
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import WORDS, Layout, parse
 from samtok_eval.messages import messages
-from samtok_eval.models.backend import Request
+from samtok_eval.models.backend import request_of
 from samtok_eval.models.transformers_backend import PINNED, SpanGrammar, TransformersBackend, pinned_generation
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.settings import RunSettings
@@ -34,7 +34,7 @@ def requests(demo_root):
     for sample in samples:
         pictures.setdefault(sample.image.id, read_image(sample.image))
     return [
-        Request(s, pictures[s.image.id], messages(s.turns, pictures[s.image.id], encode=lambda image, masks: []))
+        request_of(s.id, pictures[s.image.id], messages(s.turns, pictures[s.image.id], encode=lambda image, masks: []))
         for s in samples
     ]
 
@@ -57,8 +57,8 @@ def test_sharing_pictures_changes_nothing(backend, requests):
 def test_inputs_equal_the_processor(backend, requests):
     pair = [requests[0], requests[-1]]
     chats = [
-        [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(r.image)},
-                                      {"type": "text", "text": r.sample.turns[0].text}]}]
+        [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(r.images[0])},
+                                      {"type": "text", "text": r.messages[0].parts[1]}]}]
         for r in pair
     ]  # fmt: skip
     expected = backend.processor.apply_chat_template(

@@ -11,7 +11,7 @@ from samtok_eval import evaluate, masks
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import render
 from samtok_eval.messages import messages
-from samtok_eval.models.backend import Answer, Request
+from samtok_eval.models.backend import Answer, request_of
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.run.folder import RunFolder
@@ -137,18 +137,18 @@ def test_strict_gives_each_round_the_numbers_of_segllm(tmp_path, case):
 
 
 class Counting:
-    """Answers every question with as many masks as the right answer has, each with codes of its own."""
+    """Answers every round of a conversation with as many masks as the right answer has, each with codes of its own."""
 
     name = "counting"
 
-    def __init__(self):
-        self.given = []
+    def __init__(self, conversation):
+        self.conversation, self.given = conversation, []
 
     def identity(self):
         return {}
 
     def generate(self, requests, max_new_tokens):
-        return [Answer(self._answer(request.sample.target.texts[0])) for request in requests]
+        return [Answer(self._answer(text(self.conversation[len(request.messages)]))) for request in requests]
 
     def _answer(self, right):
         count = right.count("<|mt_start|>")
@@ -156,13 +156,19 @@ class Counting:
         return " then ".join(self.given[-count:])
 
 
+def with_counted_answers(sample):
+    """The conversation of a sample with answers of a `Counting` model, and the masks of these answers."""
+    backend = Counting(asked(sample))
+    asking = request_of(sample.id, read_image(sample.image), backend.conversation)
+    (found,) = with_own_history([asking], backend, PredictSettings())
+    return found, backend.given
+
+
 def test_own_history_takes_the_place_of_the_masks_of_segllms_own_files(own_root):
     samples = {sample.id: sample for sample in read_samples(task("interactive"), "refcoco", str(own_root), None)}
-    backend = Counting()
     # Two masks in the first answer, of which the second question names the second.
-    sample = samples["3-2"]
-    (found,) = with_own_history([Request(sample, read_image(sample.image), asked(sample))], backend, PredictSettings())
-    first, second, third = backend.given
+    found, given = with_counted_answers(samples["3-2"])
+    first, second, third = given
     assert [text(message) for message in found.messages] == [
         "Segment the handle of it.",
         f"{first} then {second}",
@@ -171,12 +177,11 @@ def test_own_history_takes_the_place_of_the_masks_of_segllms_own_files(own_root)
         "  Please segment the dog.",
     ]
     # A mask that no answer gave stays the file's own.
-    sample = samples["2-3"]
-    (found,) = with_own_history([Request(sample, read_image(sample.image), asked(sample))], backend, PredictSettings())
+    found, given = with_counted_answers(samples["2-3"])
     shown = render([(140, 476 - 256)])
     assert [text(message) for message in found.messages] == [
         f"What is next to {shown}? Segment it.",
-        backend.given[-1],
+        given[-1],
         f"And next to {shown}?",
     ]
 

@@ -46,12 +46,12 @@ ERRORS = [
 class Failing(Oracle):
     """The oracle on a machine that fails: on some questions, or whenever it is asked several at once."""
 
-    def __init__(self, task, tokenizer, error, fails=lambda requests: True):
-        super().__init__(task, tokenizer)
+    def __init__(self, task, samples, tokenizer, error, fails=lambda requests: True):
+        super().__init__(task, samples, tokenizer)
         self.error, self.fails, self.asked = error, fails, []
 
     def generate(self, requests, max_new_tokens):
-        self.asked.append([request.sample.id for request in requests])
+        self.asked.append([request.id for request in requests])
         if self.fails(requests):
             raise self.error
         return super().generate(requests, max_new_tokens)
@@ -85,18 +85,18 @@ def lines(folder: Path) -> list[tuple[str, str | None]]:
 
 
 def has(sample_id):
-    return lambda requests: any(request.sample.id == sample_id for request in requests)
+    return lambda requests: any(request.id == sample_id for request in requests)
 
 
 def test_a_batch_that_is_too_large_for_the_machine_is_asked_one_by_one(task, samples, demo_tokenizer, answer, tmp_path):
-    small = Failing(task, demo_tokenizer, ERRORS[1], lambda requests: len(requests) > 1)
+    small = Failing(task, samples, demo_tokenizer, ERRORS[1], lambda requests: len(requests) > 1)
     assert answer(small, batch_size=5).errored == 0
     ids = [name for name, _ in lines(tmp_path)]
     assert small.asked == [ids[:5], *([name] for name in ids[:5]), ids[5:], *([name] for name in ids[5:])]
     assert sorted(ids) == sorted(sample.id for sample in samples)
 
 
-def test_the_memory_of_a_failed_batch_is_free_when_its_samples_are_asked_alone(task, demo_tokenizer, answer):
+def test_the_memory_of_a_failed_batch_is_free_when_its_samples_are_asked_alone(task, samples, demo_tokenizer, answer):
     class Hoarding(Oracle):
         def generate(self, requests, max_new_tokens):
             if len(requests) > 1:
@@ -106,7 +106,7 @@ def test_the_memory_of_a_failed_batch_is_free_when_its_samples_are_asked_alone(t
             assert self.held() is None
             return super().generate(requests, max_new_tokens)
 
-    assert answer(Hoarding(task, demo_tokenizer)).errored == 0
+    assert answer(Hoarding(task, samples, demo_tokenizer)).errored == 0
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -114,7 +114,7 @@ def test_the_error_of_one_sample_is_kept_and_the_others_of_its_batch_are_answere
     task, samples, demo_tokenizer, answer, tmp_path, error
 ):
     bad = samples[3].id
-    counts = answer(Failing(task, demo_tokenizer, error, has(bad)), batch_size=4, max_errors=1)
+    counts = answer(Failing(task, samples, demo_tokenizer, error, has(bad)), batch_size=4, max_errors=1)
     assert (counts.predicted, counts.errored) == (10, 1)
     found = dict(lines(tmp_path))
     assert found.pop(bad).startswith(f"{type(error).__name__}: ")
@@ -123,8 +123,8 @@ def test_the_error_of_one_sample_is_kept_and_the_others_of_its_batch_are_answere
 
 def test_the_same_run_asks_the_failed_samples_again_and_no_other(task, samples, demo_tokenizer, answer, tmp_path):
     bad = samples[3].id
-    answer(Failing(task, demo_tokenizer, ERRORS[0], has(bad)), batch_size=4, max_errors=1)
-    well = Failing(task, demo_tokenizer, ERRORS[0], lambda requests: False)
+    answer(Failing(task, samples, demo_tokenizer, ERRORS[0], has(bad)), batch_size=4, max_errors=1)
+    well = Failing(task, samples, demo_tokenizer, ERRORS[0], lambda requests: False)
     assert answer(well).errored == 0
     assert well.asked == [[bad]]
     assert [error is None for name, error in lines(tmp_path) if name == bad] == [False, True]
@@ -134,19 +134,21 @@ def test_the_same_run_asks_the_failed_samples_again_and_no_other(task, samples, 
 
 def test_a_sample_that_goes_on_failing_counts_once(task, samples, demo_tokenizer, answer, tmp_path):
     for _ in range(3):
-        assert answer(Failing(task, demo_tokenizer, ERRORS[0], has(samples[3].id)), max_errors=1).errored == 1
+        assert answer(Failing(task, samples, demo_tokenizer, ERRORS[0], has(samples[3].id)), max_errors=1).errored == 1
     assert len(lines(tmp_path)) == 12
     assert len(read_own_predictions(RunFolder(tmp_path).parts())) == 10
 
 
 def test_too_many_errors_end_the_run_with_the_first_of_them(task, samples, demo_tokenizer, answer):
     with pytest.raises(TooManyErrorsError, match=r"1 samples failed, --max-errors allows 0; .*: KeyError: 'pixel_val"):
-        answer(Failing(task, demo_tokenizer, ERRORS[4], has(samples[0].id)))
+        answer(Failing(task, samples, demo_tokenizer, ERRORS[4], has(samples[0].id)))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_a_model_that_cannot_answer_at_all_ends_the_run_after_its_first_batch(task, demo_tokenizer, answer, error):
-    broken = Failing(task, demo_tokenizer, error)
+def test_a_model_that_cannot_answer_at_all_ends_the_run_after_its_first_batch(
+    task, samples, demo_tokenizer, answer, error
+):
+    broken = Failing(task, samples, demo_tokenizer, error)
     with pytest.raises(
         TooManyErrorsError, match=f"all 4 samples of the first batch failed.*{type(error).__name__}"
     ) as e:
@@ -157,7 +159,12 @@ def test_a_model_that_cannot_answer_at_all_ends_the_run_after_its_first_batch(ta
 
 
 def test_one_bad_sample_in_batches_of_one_is_no_broken_model(task, samples, demo_tokenizer, answer):
-    assert answer(Failing(task, demo_tokenizer, ERRORS[0], has(samples[0].id)), batch_size=1, max_errors=1).errored == 1
+    assert (
+        answer(
+            Failing(task, samples, demo_tokenizer, ERRORS[0], has(samples[0].id)), batch_size=1, max_errors=1
+        ).errored
+        == 1
+    )
 
 
 def test_a_mask_tokenizer_that_fails_on_a_region_fails_that_sample_alone(demo_root, tmp_path, monkeypatch):
@@ -178,9 +185,9 @@ def test_a_mask_tokenizer_that_fails_on_a_region_fails_that_sample_alone(demo_ro
     assert done.metrics["counters"]["errored"] == 1
 
 
-def test_an_interruption_is_no_error_of_a_sample(task, demo_tokenizer, answer, tmp_path):
+def test_an_interruption_is_no_error_of_a_sample(task, samples, demo_tokenizer, answer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        answer(Failing(task, demo_tokenizer, KeyboardInterrupt()))
+        answer(Failing(task, samples, demo_tokenizer, KeyboardInterrupt()))
     assert lines(tmp_path) == []
 
 

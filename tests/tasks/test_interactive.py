@@ -11,12 +11,11 @@ from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import render
 from samtok_eval.messages import Message
-from samtok_eval.models.backend import Answer, Request
+from samtok_eval.models.backend import Answer, request_of
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.predict import PredictSettings, with_own_history
 from samtok_eval.run.score import score
-from samtok_eval.sample import ImageRef, Sample, Target
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +146,8 @@ class Scripted:
 
 
 def request(sample_id, image, *texts):
-    sample = Sample(sample_id, ImageRef("x", None, 4, 4), (), Target())
     turns = [Message("assistant" if i % 2 else "user", (text,)) for i, text in enumerate(texts)]
-    return Request(sample, image, (Message("user", (image, texts[0])), *turns[1:]))
+    return request_of(sample_id, image, (Message("user", (image, texts[0])), *turns[1:]))
 
 
 def test_own_history_replaces_answers_and_the_mask_words_that_later_turns_repeat():

@@ -25,7 +25,7 @@ from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.demo.training.corpus import build_scene
 from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
 from samtok_eval.messages import Message
-from samtok_eval.models.backend import Request
+from samtok_eval.models.backend import request_of
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.training.sft import trainer as finetuning
 from samtok_eval.training.sft.batches import IGNORED, ChatBatches, as_rows, survey
@@ -124,7 +124,9 @@ def test_what_stands_before_an_answer_is_what_the_harness_asks(data, demo, tmp_p
         str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32, settings=RunSettings(group_pictures=False)
     )
     picture = np.asarray(Image.open(data.parent / "0.png"))
-    asked = backend.inputs([Request(None, picture, (Message("user", (picture, "Please segment it in this image.")),))])
+    asked = backend.inputs(
+        [request_of("1", picture, (Message("user", (picture, "Please segment it in this image.")),))]
+    )
     first = int((batch["labels"][0] != IGNORED).nonzero()[0])
     assert batch["input_ids"][0, :first].tolist() == asked["input_ids"][0].tolist()
     assert torch.equal(batch["pixel_values"], asked["pixel_values"])
@@ -220,7 +222,7 @@ def test_the_checkpoint_answers_in_the_harness_with_masks_that_decode(full, data
     row = json.loads(data.read_text())[0]
     picture = np.asarray(Image.open(data.parent / row["image"]))
     question = row["conversations"][0]["value"].removeprefix("<image>\n")
-    (answer,) = backend.generate([Request(None, picture, (Message("user", (picture, question)),))], 40)
+    (answer,) = backend.generate([request_of("1", picture, (Message("user", (picture, question)),))], 40)
     codes = masks_of(answer.text)
     assert codes
     assert demo_tokenizer.decode(picture, np.array(codes)).any()
@@ -235,7 +237,7 @@ def test_the_folder_is_served_without_edits_and_says_there_what_it_says_here(ful
     picture, question = data.parent / row["image"], row["conversations"][0]["value"].removeprefix("<image>\n")
     pixels = np.asarray(Image.open(picture))
     backend = TransformersBackend(str(full), "tuned", "cpu", torch.float32)
-    (here,) = backend.generate([Request(None, pixels, (Message("user", (pixels, question)),))], 40)
+    (here,) = backend.generate([request_of("1", pixels, (Message("user", (pixels, question)),))], 40)
     with served(full) as port:
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="-", max_retries=0)
         url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
