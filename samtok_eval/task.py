@@ -59,7 +59,7 @@ class Task(ABC):
     """One benchmark: how it is read, asked and scored."""
 
     metadata: TaskMetadata
-    protocols: tuple[Protocol, ...]
+    protocols: tuple[Protocol[Any], ...]
     prompt: Prompt | None
     """None for tasks that ask no language model."""
     prompts: tuple[Prompt, ...] = ()
@@ -125,11 +125,11 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[Any]) -> Record:
         """Statistics of one answer; a missing prediction is None."""
 
     def score_all(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any], judges: Judges
     ) -> list[Record]:
         """Statistics of all answers, in the order of the samples; tasks that compare whole corpora extend it.
 
@@ -234,7 +234,7 @@ class Task(ABC):
             )
         return split
 
-    def protocol(self, name: str) -> Protocol:
+    def protocol(self, name: str) -> Protocol[Any]:
         """The protocol of a name.
 
         Raises:

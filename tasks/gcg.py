@@ -6,8 +6,9 @@ Paper: GLaMM, arXiv 2311.03356. Official scorer: its `eval/gcg/evaluate.py`. SAM
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,6 +97,33 @@ class GroundedTarget(Target):
         return tuple((i, *three) for i, three in enumerate(flags) if three != (False, True, True))
 
 
+@dataclass(frozen=True)
+class GcgRules:
+    """How the scorers of grounded captions differ."""
+
+    marks: tuple[tuple[str, str], ...] | None
+    """Marks of phrases, where caption and phrases are read as by SAMTok's script; None takes the caption of the final
+    answer, and for each mask the phrase before it."""
+    ties: bool
+    """Whether average precision takes all masks at once, as one score for all asks for; otherwise in their order."""
+    coco_flags: bool
+    """Whether average precision passes over crowds and over masks of other categories."""
+    both_empty: float
+    """IoU of two empty masks."""
+    over_masks: bool
+    """Whether mean IoU is over all masks, with or without partner; otherwise over pairs, then over pictures."""
+    stops: bool
+    """Whether a picture's recall ends at the first best pair that fails, at one without a phrase in 0, and the whole
+    scorer where no answer has a mask."""
+
+
+OURS = GcgRules(marks=None, ties=True, coco_flags=False, both_empty=0.0, over_masks=True, stops=False)
+GLAMM = GcgRules(
+    marks=(QWEN_MARKS, GLAMM_MARKS), ties=False, coco_flags=True, both_empty=math.nan, over_masks=False, stops=True
+)
+SAMTOK = replace(GLAMM, marks=(QWEN_MARKS,))
+
+
 class Gcg(Task):
     """Masks by AP50, IoU and recall of phrases; the caption by METEOR and CIDEr."""
 
@@ -120,9 +148,9 @@ class Gcg(Task):
     prompts = (DESCRIBE_WITH_MASKS_ONE_BLANK, DETAIL_WITH_MASKS, DETAIL_WITH_MASKS_DEMO, DESCRIBE_WITH_MASKS_RL)
     prompt_tokens: ClassVar[Mapping[str, int]] = {DESCRIBE_WITH_MASKS_RL.id: 2048}
     protocols = (
-        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
-        Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=OURS),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=False, rules=GLAMM),
+        Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False, rules=SAMTOK),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -149,12 +177,16 @@ class Gcg(Task):
         other = others[int(rng.integers(len(others)))]
         return self.answer(other, [random_codes(rng, self.layout) for _ in other.target.masks])
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GcgRules]) -> Record:
         """Everything but what needs a text model."""
         return _record(_compare(sample, prediction, protocol), protocol, None)
 
     def score_all(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocol: Protocol[GcgRules],
+        judges: Judges,
     ) -> list[Record]:
         """All records, with phrase recall and caption scores where their models are installed."""
         compared = [_compare(sample, answers.get(sample.id), protocol) for sample in samples]
@@ -167,13 +199,14 @@ class Gcg(Task):
         return records
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """`strict`: IoU over all masks, with or without partner; the others: mean over pairs, then over pictures."""
+        """Masks by average precision, IoU and recall, captions by METEOR and CIDEr where these were asked for."""
+        rules: GcgRules = self.protocol(protocol).rules
         if self.stopped(records, protocol):
             return {}
         names = clusters(records)
-        found: dict[str, Metric] = {"ap50": ap50(records, ties=protocol == "strict")}
+        found: dict[str, Metric] = {"ap50": ap50(records, rules.ties)}
         paired, counts = ([record.values[name] for record in records] for name in ("paired_iou", "pairs"))
-        if protocol == "strict":
+        if rules.over_masks:
             masks = [max(record.values["true_masks"], record.values["answers"]) for record in records]
             found["miou_gcg"] = Ratio(paired, masks, names)
         else:
@@ -189,7 +222,8 @@ class Gcg(Task):
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
         """COCO's reader of results stops at an empty list, that is where no picture has a mask."""
-        if protocol != "strict" and not any(record.values["answers"] for record in records):
+        rules: GcgRules = self.protocol(protocol).rules
+        if rules.stops and not any(record.values["answers"] for record in records):
             return "the official scorer stops where no answer has a mask"
         return super().stopped(records, protocol)
 
@@ -227,7 +261,7 @@ class Gcg(Task):
 
 
 def _answered(
-    sample: Sample, prediction: Prediction | None, protocol: Protocol
+    sample: Sample, prediction: Prediction | None, protocol: Protocol[GcgRules]
 ) -> tuple[str, list[str], list[Rle], bool]:
     """Caption, phrases, masks, and whether the reference scripts would have stopped."""
     if prediction is None or prediction.status == "error":
@@ -235,11 +269,10 @@ def _answered(
     masks = found_masks(sample, prediction, protocol)
     if masks is None:
         return "", [], [], True
-    text = prediction.text or ""
-    if protocol.name == "strict":
+    text, marks = prediction.text or "", protocol.rules.marks
+    if marks is None:
         caption, phrases = read_paired(text, protocol.layout)
     elif prediction.phrases is None:
-        marks = (QWEN_MARKS, GLAMM_MARKS) if protocol.name == "official" else (QWEN_MARKS,)
         caption, phrases = read_released(text, marks)
     else:
         # A prediction file is past the script that cleans captions.
@@ -261,7 +294,7 @@ def _target(item: Grounded) -> GroundedTarget:
     )
 
 
-def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Compared:
+def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol[GcgRules]) -> Compared:
     caption, phrases, masks, crashed = _answered(sample, prediction, protocol)
     size = (sample.image.height, sample.image.width)
     for mask in masks:
@@ -270,16 +303,15 @@ def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol) 
                 f"prediction {sample.id}: a mask is {mask.height}x{mask.width}, the picture {size[0]}x{size[1]}; "
                 "it was made for other pictures"
             )
-    strict = protocol.name == "strict"
-    matrix = iou_matrix(sample.target.masks, masks, 0.0 if strict else float("nan"))
-    hits, truths = _ranked(sample.target, masks, matrix, strict)
+    matrix = iou_matrix(sample.target.masks, masks, protocol.rules.both_empty)
+    hits, truths = _ranked(sample.target, masks, matrix, protocol.rules.coco_flags)
     return Compared(sample, prediction, caption, phrases, matrix, hits, truths, crashed)
 
 
-def _ranked(target: Target, answered: Sequence[Rle], matrix: Matrix, strict: bool) -> tuple[list[bool], int]:
+def _ranked(target: Target, answered: Sequence[Rle], matrix: Matrix, coco_flags: bool) -> tuple[list[bool], int]:
     """Which answers are right to average precision, those that do not count left out; and how many masks there are."""
     flags = target if isinstance(target, GroundedTarget) else GroundedTarget()
-    if strict or not flags.crowds:
+    if not (coco_flags and flags.crowds):
         return ranked_detections(matrix, matrix[:0], [True] * len(matrix)), len(matrix)
     single = [i for i, crowd in enumerate(flags.crowds) if flags.ranked[i] and not crowd]
     crowds = [target.masks[i] for i, crowd in enumerate(flags.crowds) if flags.ranked[i] and crowd]
@@ -287,7 +319,7 @@ def _ranked(target: Target, answered: Sequence[Rle], matrix: Matrix, strict: boo
     return ranked_detections(matrix[single], shares, [flags.credited[i] for i in single]), len(single)
 
 
-def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity | None) -> Record:
+def _record(compared: Compared, protocol: Protocol[GcgRules], similarity: TextSimilarity | None) -> Record:
     sample, prediction, matrix = compared.sample, compared.prediction, compared.matrix
     status = "missing" if prediction is None else prediction.status
     paired = pairs(matrix)
@@ -301,7 +333,7 @@ def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity |
         "without_phrase": float(max(matrix.shape[1] - sum(map(bool, compared.phrases)), 0)),
     }
     if similarity is not None:
-        values[f"recalled{similarity.suffix}"] = float(_recalled(compared, protocol, similarity))
+        values[f"recalled{similarity.suffix}"] = float(_recalled(compared, similarity, protocol.rules.stops))
     return Record(
         id=sample.id,
         image_id=sample.image.id,
@@ -315,18 +347,17 @@ def _record(compared: Compared, protocol: Protocol, similarity: TextSimilarity |
     )
 
 
-def _recalled(compared: Compared, protocol: Protocol, similarity: TextSimilarity) -> int:
-    """Phrases found. The official scorer counts nothing for a picture whose best mask has no phrase."""
-    strict = protocol.name == "strict"
+def _recalled(compared: Compared, similarity: TextSimilarity, stops: bool) -> int:
+    """Phrases found; 0 where the official scorer meets a pair without a phrase."""
     true, said = compared.sample.target.labels, compared.phrases
 
     def similar(row: int, column: int) -> bool:
-        if strict and (row >= len(true) or column >= len(said) or not said[column]):
+        if not stops and (row >= len(true) or column >= len(said) or not said[column]):
             return False
         return similarity(true[row], said[column]) >= SIMILARITY_THRESHOLD
 
     try:
-        return recalled(compared.matrix, similar, stops=not strict)
+        return recalled(compared.matrix, similar, stops)
     except IndexError:
         return 0
 

@@ -6,7 +6,8 @@ Paper: arXiv 2306.00968. Official scorer: ReLA, `gres_model/evaluation/refer_eva
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from samtok_eval.metrics.ratio import Description, Metric
 from samtok_eval.metrics.referring import (
     OFFICIAL_THRESHOLDS,
     THRESHOLDS,
+    Meant,
     ciou,
     giou,
     has_pixels,
@@ -31,8 +33,61 @@ from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
-RELEASED = ("samtok", "samtok_rl")
-"""Protocols of SAMTok's scripts, which share loader and scorer and differ in how they read an answer."""
+
+def _all_masks(expression: Expression) -> tuple[Rle, ...]:
+    return expression.instances
+
+
+def _rela_masks(expression: Expression) -> tuple[Rle, ...] | None:
+    """All but crowds; None where one of the others has no mask, or none is left of a sentence with a target."""
+    pairs = zip(expression.instances, expression.annotations, strict=True)
+    kept = [(mask, row["segmentation"]) for mask, row in pairs if not row.get("iscrowd")]
+    whole = all(parts if isinstance(parts, dict) else usable_polygons(parts) for _, parts in kept)
+    return tuple(mask for mask, _ in kept) if whole and (kept or expression.no_target) else None
+
+
+def _samtok_masks(expression: Expression) -> tuple[Rle, ...] | None:
+    """All masks, or None where the loader stops.
+
+    It wants run lengths as lists, and one valid polygon among several objects. A lone object without a valid polygon
+    shifts the masks of all later sentences of its picture there; that is not copied.
+    """
+    parts = [row["segmentation"] for row in expression.annotations]
+    listed = all(isinstance(part["counts"], list) for part in parts if isinstance(part, dict))
+    drawn = [part for part in parts if not part or isinstance(part, dict) or usable_polygons(part)]
+    readable = listed and (bool(drawn) or len(parts) == 1 or expression.no_target)
+    return expression.instances if readable else None
+
+
+@dataclass(frozen=True)
+class GresRules:
+    """How the scorers of GRES differ."""
+
+    masks: Callable[[Expression], tuple[Rle, ...] | None] = _all_masks
+    """The target as the loader makes it of the annotations; None where it stops at them."""
+    meant: Meant = has_pixels
+    """Whether a sentence has a target."""
+    sum_epsilon: float = 0.0
+    """Added to the sum of unions, for cIoU."""
+    mean_epsilon: float = 0.0
+    """Added to each union, for gIoU."""
+    thresholds: tuple[float, ...] = THRESHOLDS
+    """Of Pr@k."""
+    divides_by: tuple[bool, ...] = ()
+    """Kinds of sentences (with a target or without) without which the scorer divides by 0 and stops."""
+    accuracies_default_to_zero: bool = False
+    """Whether N-acc and T-acc are 0 where no sentence is without a target."""
+
+
+RELA = GresRules(
+    masks=_rela_masks,
+    meant=is_named,
+    thresholds=OFFICIAL_THRESHOLDS,
+    divides_by=(True,),
+    accuracies_default_to_zero=True,
+)
+RELEASED = GresRules(masks=_samtok_masks, sum_epsilon=1e-10, mean_epsilon=1e-8, thresholds=(), divides_by=(True, False))
+"""SAMTok's scripts share loader and scorer, and differ in how they read an answer."""
 
 
 class Gres(Task):
@@ -56,10 +111,10 @@ class Gres(Task):
     prompts = (SEGMENT_PHRASE_THINKING,)
     prompt_tokens: ClassVar[Mapping[str, int]] = {SEGMENT_PHRASE_THINKING.id: 1024}
     protocols = (
-        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="final", missing_second="skip", errors_fail=False),
-        Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False),
-        Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=GresRules()),
+        Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=RELA),
+        Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False, rules=RELEASED),
+        Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -81,36 +136,31 @@ class Gres(Task):
             samples.append(Sample(expression.id, expression.image, turns, target, phrase, slices))
         return samples
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GresRules]) -> Record:
         """Pixels of the united answer against the united target."""
         return score_region(sample, prediction, protocol)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """The released scripts differ by their epsilons; `official` believes the reference and has fewer Pr@k."""
-        official, released = protocol == "official", protocol in RELEASED
-        meant = is_named if official else has_pixels
+        """cIoU, gIoU, the two accuracies and Pr@k."""
+        rules: GresRules = self.protocol(protocol).rules
         found: dict[str, Metric] = {
-            "ciou": ciou(records, epsilon=1e-10 if released else 0.0),
-            "giou": giou(records, epsilon=1e-8 if released else 0.0, meant=meant),
-            "n_acc": no_target_accuracy(records, meant),
-            "t_acc": target_accuracy(records, meant),
+            "ciou": ciou(records, rules.sum_epsilon),
+            "giou": giou(records, rules.mean_epsilon, rules.meant),
+            "n_acc": no_target_accuracy(records, rules.meant),
+            "t_acc": target_accuracy(records, rules.meant),
         }
-        if official and not found["n_acc"].n:
-            # ReLA gives both accuracies as 0 there.
+        if rules.accuracies_default_to_zero and not found["n_acc"].n:
             found |= {"n_acc": Description(0.0, 0), "t_acc": Description(0.0, 0)}
-        if not released:
-            found |= precisions(records, OFFICIAL_THRESHOLDS if official else THRESHOLDS, meant)
-        return found
+        return found | precisions(records, rules.thresholds, rules.meant)
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
         """ReLA divides by the number of sentences with a target, the released scripts by that of either kind.
 
         Where one of them is 0 the numbers that do not need it are given all the same.
         """
-        meant = is_named if protocol == "official" else has_pixels
-        kinds = {meant(record) for record in records}
-        needed = (True,) if protocol == "official" else (True, False) if protocol in RELEASED else ()
-        lacking = [kind for kind in needed if kind not in kinds]
+        rules: GresRules = self.protocol(protocol).rules
+        kinds = {rules.meant(record) for record in records}
+        lacking = [kind for kind in rules.divides_by if kind not in kinds]
         if records and lacking:
             kind = "with" if lacking[0] else "without"
             return f"the scorer that {protocol} copies divides by the number of sentences {kind} a target, which is 0"
@@ -118,30 +168,12 @@ class Gres(Task):
 
 
 def _other_masks(expression: Expression) -> dict[str, tuple[Rle, ...] | None]:
-    """Targets as ReLA's and SAMTok's loaders make them, where they differ from the union of all annotations."""
-    found: dict[str, tuple[Rle, ...] | None] = {"official": _rela_masks(expression)}
-    found |= dict.fromkeys(RELEASED, expression.instances if _samtok_reads(expression) else None)
+    """Targets by protocol, where its loader makes others than the union of all annotations."""
+    # Those of the class: a layout may leave protocols out, but the hash of the data holds the targets of all.
+    views = {protocol.rules.masks for protocol in Gres.protocols}
+    seen = {view: view(expression) for view in views}
+    found = {protocol.name: seen[protocol.rules.masks] for protocol in Gres.protocols}
     return {name: masks for name, masks in found.items() if masks != expression.instances}
-
-
-def _rela_masks(expression: Expression) -> tuple[Rle, ...] | None:
-    """All but crowds; None where one of the others has no mask, or none is left of a sentence with a target."""
-    pairs = zip(expression.instances, expression.annotations, strict=True)
-    kept = [(mask, row["segmentation"]) for mask, row in pairs if not row.get("iscrowd")]
-    whole = all(parts if isinstance(parts, dict) else usable_polygons(parts) for _, parts in kept)
-    return tuple(mask for mask, _ in kept) if whole and (kept or expression.no_target) else None
-
-
-def _samtok_reads(expression: Expression) -> bool:
-    """Whether SAMTok's loader gets through: it wants run lengths as lists, and one valid polygon among several objects.
-
-    A lone object without a valid polygon shifts the masks of all later sentences of its picture there; that is not
-    copied.
-    """
-    parts = [row["segmentation"] for row in expression.annotations]
-    listed = all(isinstance(part["counts"], list) for part in parts if isinstance(part, dict))
-    drawn = [part for part in parts if not part or isinstance(part, dict) or usable_polygons(part)]
-    return listed and (bool(drawn) or len(parts) == 1 or expression.no_target)
 
 
 TASKS = (Gres(),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,20 @@ NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
 CLASS_METRICS = {name: f"giou_{name}" for name in CLASSES.values()}
 
 
+@dataclass(frozen=True)
+class GroundingRules:
+    """How the scorers of sentences differ."""
+
+    lines_alone: bool = False
+    """Whether only lines of the prediction file count, for metrics of masks those with one."""
+    boxes_of_masks: bool = True
+    """Whether a file in the benchmark's own format that has no box is given those of its masks."""
+
+
+OFFICIAL = GroundingRules(lines_alone=True, boxes_of_masks=False)
+"""It counts a line without a box as wrong in any case."""
+
+
 class GroundingSuite(Task):
     """gIoU by class and overall, and box accuracy."""
 
@@ -61,9 +75,9 @@ class GroundingSuite(Task):
     )
     prompt = FIND_DESCRIBED
     protocols = (
-        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="final", missing_second="skip", errors_fail=False),
-        Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=GroundingRules()),
+        Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=OFFICIAL),
+        Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False, rules=GroundingRules()),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -86,12 +100,16 @@ class GroundingSuite(Task):
             return sample.target.masks
         return masks.components(sample.target.masks[0])[:MOST_PIECES] or sample.target.masks
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GroundingRules]) -> Record:
         """One answer, as if it were the whole prediction file."""
         return self._scored([sample], {} if prediction is None else {sample.id: prediction}, protocol)[0]
 
     def score_all(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocol: Protocol[GroundingRules],
+        judges: Judges,
     ) -> list[Record]:
         """Pixels of the united answers, and their boxes against the file's.
 
@@ -100,8 +118,10 @@ class GroundingSuite(Task):
         del judges
         return self._scored(samples, answers, protocol)
 
-    def _scored(self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol) -> list[Record]:
-        official = protocol.name == "official"
+    def _scored(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[GroundingRules]
+    ) -> list[Record]:
+        lines_alone = protocol.rules.lines_alone
         boxes_given = _boxes_given(answers)
         boxes_alone = boxes_given and not any(map(_brings_mask, answers.values()))
         records = []
@@ -111,8 +131,8 @@ class GroundingSuite(Task):
             box = None if prediction is None else _answered_box(sample, prediction, protocol, boxes_given)
             values = {
                 "box_iou": box_iou(box, sample.target.box) if box and sample.target.box else 0.0,
-                "counts_mask": float(_brings_mask(prediction) if official else not boxes_alone),
-                "counts_box": float(not official or prediction is not None),
+                "counts_mask": float(_brings_mask(prediction) if lines_alone else not boxes_alone),
+                "counts_box": float(not lines_alone or prediction is not None),
             }
             records.append(replace(record, values=values))
         return records
@@ -232,15 +252,13 @@ def _boxes_given(answers: Mapping[str, Prediction]) -> bool:
     return any(prediction.box for prediction in answers.values())
 
 
-def _answered_box(sample: Sample, prediction: Prediction, protocol: Protocol, boxes_given: bool) -> Box | None:
-    """The box that is scored: the line's own, else that of the mask where the whole file has no box.
-
-    The official scorer counts a line without a box as wrong in any case, so `official` takes none from the masks of the
-    scorer's own files.
-    """
+def _answered_box(
+    sample: Sample, prediction: Prediction, protocol: Protocol[GroundingRules], boxes_given: bool
+) -> Box | None:
+    """The box that is scored: the line's own, else that of the mask where the whole file has no box."""
     if prediction.box or boxes_given:
         return prediction.box
-    if protocol.name == "official" and isinstance(prediction, OfficialLine):
+    if isinstance(prediction, OfficialLine) and not protocol.rules.boxes_of_masks:
         return None
     corners = masks.box(_united(sample, prediction, protocol))
     return _corners(corners) if corners else None

@@ -8,20 +8,34 @@ feed the model's earlier masks back (`--history pred`); the two must not be comp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from samtok_eval.datasets.segllm import read_conversations
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.referring import ciou, giou, giou_with_epsilon
-from samtok_eval.metrics.scoring import score_region
+from samtok_eval.metrics.scoring import Combine, score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target
 from samtok_eval.task import Task, TaskMetadata
 
-MEAN_EPSILON, SUM_EPSILON = 1e-5, 1e-10
-"""The released scripts add them to each union and to their sum."""
+
+@dataclass(frozen=True)
+class InteractiveRules:
+    """How the scorers of rounds differ."""
+
+    combine: Combine = "union"
+    """Which masks of an answer count."""
+    targets: int | None = None
+    """How many of the target's masks count, the first ones; all by default."""
+    sum_epsilon: float = 0.0
+    """Added to the sum of unions, for cIoU."""
+    mean_epsilon: float | None = None
+    """Added to each union for gIoU, an empty one counting as 1; by default gIoU is that of GRES."""
+
+
+RELEASED = InteractiveRules(combine="last", targets=1, sum_epsilon=1e-10, mean_epsilon=1e-5)
 
 
 class Interactive(Task):
@@ -50,8 +64,8 @@ class Interactive(Task):
     )
     prompt = None
     protocols = (
-        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
-        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=InteractiveRules()),
+        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -68,18 +82,16 @@ class Interactive(Task):
             for row in read_conversations(data_root, f"mr_{split}")
         ]
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
-        """`samtok` compares the last mask of an answer with the first target, `strict` unites all of both."""
-        if protocol.name == "strict":
-            return score_region(sample, prediction, protocol)
-        first = replace(sample, target=Target(sample.target.masks[:1]))
-        return score_region(first, prediction, protocol, combine="last")
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[InteractiveRules]) -> Record:
+        """Pixels of the masks that count on either side."""
+        meant = replace(sample, target=Target(sample.target.masks[: protocol.rules.targets]))
+        return score_region(meant, prediction, protocol, protocol.rules.combine)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """`samtok` counts an empty union as 1 and has epsilons of its own."""
-        if protocol == "strict":
-            return {"ciou": ciou(records), "giou": giou(records)}
-        return {"ciou": ciou(records, SUM_EPSILON), "giou": giou_with_epsilon(records, MEAN_EPSILON)}
+        """Over all questions, whatever their round."""
+        rules: InteractiveRules = self.protocol(protocol).rules
+        mean = giou(records) if rules.mean_epsilon is None else giou_with_epsilon(records, rules.mean_epsilon)
+        return {"ciou": ciou(records, rules.sum_epsilon), "giou": mean}
 
 
 TASKS = (Interactive(),)

@@ -7,14 +7,15 @@ IoU over (picture, phrase) keys; here it is called `giou_by_phrase`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.masks import Rle, covered_once
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
-from samtok_eval.metrics.referring import by_phrase, ciou, giou, giou_with_epsilon, precisions
+from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
 from samtok_eval.metrics.scoring import Combine, score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
@@ -24,9 +25,52 @@ from samtok_eval.task import Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
 """LISA adds it to every union, and counts an empty one as 1."""
-RELEASED = ("samtok", "samtok_rl")
-"""Protocols of SAMTok's scripts, without and after reinforcement."""
 BOX_THRESHOLD = 0.5
+
+
+def _lisa_masks(expression: Expression) -> tuple[Rle, ...] | None:
+    """The target as LISA sees it, which adds the parts of an annotation up; None where its reader stops.
+
+    It takes lists only, and RLEs in them only as text.
+    """
+    image, (annotation, *_) = expression.image, expression.annotations
+    parts = annotation["segmentation"]
+    if not isinstance(parts, list) or any(
+        isinstance(part, dict) and isinstance(part["counts"], list) for part in parts
+    ):
+        return None
+    if not parts:
+        return expression.instances if expression.sentence else None
+    try:
+        return (covered_once(parts, image.height, image.width),)
+    except ValueError:
+        # COCO's library refuses them there, too.
+        return None
+
+
+@dataclass(frozen=True)
+class ReferringRules:
+    """How the scorers of referring segmentation differ."""
+
+    masks: Callable[[Expression], tuple[Rle, ...] | None] | None = None
+    """The target as the loader makes it of the annotation, None where it stops; by default the annotation's mask."""
+    combine: Combine = "union"
+    """Which masks of an answer count."""
+    per_sentence: bool = True
+    """Whether cIoU and gIoU are given."""
+    epsilon: float | None = None
+    """Added to each union for gIoU, an empty one counting as 1; by default gIoU is that of GRES."""
+    thresholds: tuple[float, ...] = ()
+    """Of Pr@k."""
+    per_phrase: bool = False
+    """Whether mean IoU and box accuracy over (picture, phrase) keys are given."""
+
+
+PLAIN = ReferringRules(thresholds=THRESHOLDS)
+LISA = ReferringRules(masks=_lisa_masks, epsilon=OFFICIAL_EPSILON)
+RELEASED = ReferringRules(combine="last", per_sentence=False, per_phrase=True)
+REINFORCED = ReferringRules(epsilon=OFFICIAL_EPSILON, per_phrase=True)
+"""Two families of scripts read the answers after reinforcement, one with either pair of numbers."""
 
 
 class Referring(Task):
@@ -36,10 +80,10 @@ class Referring(Task):
     prompts = (SEGMENT_PHRASE_THINKING,)
     prompt_tokens: ClassVar[Mapping[str, int]] = {SEGMENT_PHRASE_THINKING.id: 2048}
     protocols = (
-        Protocol("strict", policy="final", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="final", missing_second="skip", errors_fail=False),
-        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False),
-        Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False),
+        Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=PLAIN),
+        Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=LISA),
+        Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False, rules=RELEASED),
+        Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=REINFORCED),
     )
 
     def __init__(
@@ -77,7 +121,7 @@ class Referring(Task):
         folder = data_root / self.metadata.name
         expressions = read_expressions(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
         samples: list[Sample] = []
-        known: dict[tuple[int, bool], tuple[Rle, ...] | None] = {}
+        known: dict[tuple[int, bool], dict[str, tuple[Rle, ...] | None]] = {}
         for expression in expressions:
             slices = {"category": expression.category}
             if expression.kind:
@@ -85,27 +129,25 @@ class Referring(Task):
             turns = (Turn("user", (self.prompt(phrase=expression.sentence),)),)
             # The sentences about one object share its masks.
             key = (expression.annotations[0]["id"], expression.sentence == "")
-            seen = known[key] = known[key] if key in known else _lisa_masks(expression)
-            target = Target(
-                expression.instances, other_masks={} if seen == expression.instances else {"official": seen}
-            )
+            if key not in known:
+                known[key] = _other_masks(expression)
+            target = Target(expression.instances, other_masks=known[key])
             samples.append(Sample(expression.id, expression.image, turns, target, expression.sentence, slices))
         return samples
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
-        """`samtok` keeps one mask per answer, the others unite all."""
-        combine: Combine = "last" if protocol.name == "samtok" else "union"
-        return score_region(sample, prediction, protocol, combine, box_iou=protocol.name in RELEASED)
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[ReferringRules]) -> Record:
+        """Pixels of the answer, and its box where numbers per phrase are given."""
+        return score_region(sample, prediction, protocol, protocol.rules.combine, box_iou=protocol.rules.per_phrase)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """The released scripts' own two numbers, LISA's two, or cIoU, gIoU and Pr@k."""
-        lisa = {"ciou": ciou(records), "giou": giou_with_epsilon(records, OFFICIAL_EPSILON)}
-        if protocol == "samtok":
-            return released_view(by_phrase(records))
-        if protocol == "samtok_rl":
-            # Two families of scripts read these answers, one with either pair of numbers.
-            return {**lisa, **released_view(by_phrase(records))}
-        return lisa if protocol == "official" else {"ciou": ciou(records), "giou": giou(records), **precisions(records)}
+        """cIoU, gIoU and Pr@k over sentences, and the released scripts' two numbers over phrases."""
+        rules: ReferringRules = self.protocol(protocol).rules
+        found: dict[str, Metric] = {}
+        if rules.per_sentence:
+            mean = giou(records) if rules.epsilon is None else giou_with_epsilon(records, rules.epsilon)
+            found |= {"ciou": ciou(records), "giou": mean}
+        found |= precisions(records, rules.thresholds)
+        return found | (released_view(by_phrase(records)) if rules.per_phrase else {})
 
 
 def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None = None) -> dict[str, Ratio]:
@@ -126,24 +168,12 @@ def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None
     }
 
 
-def _lisa_masks(expression: Expression) -> tuple[Rle, ...] | None:
-    """The target as LISA sees it, which adds the parts of an annotation up; None where its reader stops.
-
-    It takes lists only, and RLEs in them only as text.
-    """
-    image, (annotation, *_) = expression.image, expression.annotations
-    parts = annotation["segmentation"]
-    if not isinstance(parts, list) or any(
-        isinstance(part, dict) and isinstance(part["counts"], list) for part in parts
-    ):
-        return None
-    if not parts:
-        return expression.instances if expression.sentence else None
-    try:
-        return (covered_once(parts, image.height, image.width),)
-    except ValueError:
-        # COCO's library refuses them there, too.
-        return None
+def _other_masks(expression: Expression) -> dict[str, tuple[Rle, ...] | None]:
+    """Targets by protocol, where its loader makes another than the annotation's mask."""
+    # Those of the class: a layout may leave protocols out, but the hash of the data holds the targets of all.
+    views = {protocol.name: protocol.rules.masks for protocol in Referring.protocols}
+    found = {name: view(expression) for name, view in views.items() if view is not None}
+    return {name: masks for name, masks in found.items() if masks != expression.instances}
 
 
 UNC = "refs(unc).p"

@@ -7,8 +7,8 @@ zoomed second view are those of SAMTok's script `projects/samtok/evaluation/qwen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,31 @@ from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Recor
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.regions import ZoomRule
-from samtok_eval.sample import Part, Region, Sample, Target, Turn
+from samtok_eval.sample import Graded, Part, Region, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
 DLC = "dlc"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
+
+
+@dataclass(frozen=True)
+class CaptionRules:
+    """How the scorers of captions differ."""
+
+    cleaned: bool
+    """Whether reasoning, mask words and other marks leave the caption; otherwise it is the answer as it came."""
+    stops: bool
+    """Whether nothing is scored where the benchmark's scorer stops at an answer."""
+    judges_empty: bool
+    """Whether the judge is asked about an empty caption; otherwise that is worth nothing."""
+    points: Callable[[Sequence[str], Sequence[Graded]], Points | None]
+    """Points of the judge's replies to the questions about a region; None where the scorer stops."""
+
+
+OURS = CaptionRules(cleaned=True, stops=False, judges_empty=False, points=points)
+OFFICIAL = CaptionRules(cleaned=False, stops=True, judges_empty=True, points=official_points)
 
 
 class RegionCaption(Task):
@@ -62,8 +80,8 @@ class RegionCaption(Task):
     prompt: Prompt = CAPTION_REGION_ZOOM
     prompts = (CAPTION_REGION,)
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=False, rules=OFFICIAL),
     )
     answered_in_words = True
     judged = True
@@ -116,7 +134,7 @@ class RegionCaption(Task):
         """`invalid` for an empty caption."""
         return "ok" if read_paired(text).caption else "invalid"
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[CaptionRules]) -> Record:
         """What can be said without references or a judge: whether there is a caption."""
         status = "missing" if prediction is None else prediction.status
         return Record(
@@ -125,24 +143,28 @@ class RegionCaption(Task):
             protocol=protocol.name,
             status=status,
             failed=protocol.errors_fail and status in ("missing", "error"),
-            crashed=_is_official(protocol) and _stops(sample, prediction),
+            crashed=protocol.rules.stops and _stops(sample, prediction),
             phrase=sample.phrase,
-            values={"empty": float(not _said(prediction, protocol).strip())},
+            values={"empty": float(not _said(prediction, protocol.rules).strip())},
             slices=sample.slices,
         )
 
     def score_all(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol, judges: Judges
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocol: Protocol[CaptionRules],
+        judges: Judges,
     ) -> list[Record]:
         """Records with caption scores where there are references, with points where there are questions."""
         records = super().score_all(samples, answers, protocol, judges)
-        captions = [_said(answers.get(sample.id), protocol) for sample in samples]
+        captions = [_said(answers.get(sample.id), protocol.rules) for sample in samples]
         references = [sample.target.texts for sample in samples]
         # DLC-Bench has none, and need not wait for METEOR.
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
-            records = _judged(samples, captions, records, judges.judge, _is_official(protocol))
+            records = _judged(samples, captions, records, judges.judge, protocol.rules)
         return records
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
@@ -182,10 +204,6 @@ class RegionCaption(Task):
         return {"captions.json": {name: p.text for name, p in found if p.text is not None and p.status != "error"}}
 
 
-def _is_official(protocol: Protocol) -> bool:
-    return protocol.name == "official"
-
-
 def _stops(sample: Sample, prediction: Prediction | None) -> bool:
     """Whether the official scorers stop at an answer: they look every region up, and DLC-Bench's wants a caption."""
     if prediction is None:
@@ -194,20 +212,20 @@ def _stops(sample: Sample, prediction: Prediction | None) -> bool:
     return without and bool(sample.target.questions)
 
 
-def _said(prediction: Prediction | None, protocol: Protocol) -> str:
-    """The caption: `official` takes the answer as it came, `strict` takes reasoning, mask words and other marks out."""
+def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
+    """The caption."""
     text = "" if prediction is None or prediction.status == "error" else prediction.text or ""
-    return text if _is_official(protocol) else read_paired(text).caption
+    return read_paired(text).caption if rules.cleaned else text
 
 
 def _judged(
-    samples: Sequence[Sample], captions: Sequence[str], records: Sequence[Record], judge: Judge, official: bool
+    samples: Sequence[Sample], captions: Sequence[str], records: Sequence[Record], judge: Judge, rules: CaptionRules
 ) -> list[Record]:
-    """Records with points; under `strict` an empty caption is worth nothing and no question."""
+    """Records with points."""
     prompts = {
         i: asked(caption, sample.target.labels[0], sample.target.questions)
         for i, (sample, caption, record) in enumerate(zip(samples, captions, records, strict=True))
-        if sample.target.questions and (not record.crashed if official else caption)
+        if sample.target.questions and not record.crashed and (caption or rules.judges_empty)
     }
     replies = judge.replies([prompt for several in prompts.values() for prompt in several])
     found = []
@@ -221,7 +239,7 @@ def _judged(
             found.append(replace(record, values={**record.values, OPEN_PROMPTS: float(missing)}))
         else:
             said = [replies[prompt] for prompt in prompts[i]]
-            found.append(_with_points(record, (official_points if official else points)(said, questions), judge))
+            found.append(_with_points(record, rules.points(said, questions), judge))
     return found
 
 

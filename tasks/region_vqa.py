@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,26 @@ from samtok_eval.task import Task, TaskMetadata
 
 _PROMPT = re.compile(r"<Prompt(\d+)>")
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
+
+
+def _exact(text: str, sample: Sample) -> bool:
+    return exact(text, sample.target.choice)
+
+
+def _lenient(text: str, sample: Sample) -> bool:
+    return lenient_letter(text, _options(sample)) == sample.target.choice.upper()
+
+
+def _official(text: str, sample: Sample) -> bool:
+    return official(text, sample.target.choice)
+
+
+@dataclass(frozen=True)
+class VqaRules:
+    """How the scorers of choices differ."""
+
+    right: Callable[[str, Sample], bool]
+    """Whether an answer names the right option of a question."""
 
 
 class RegionVqa(Task):
@@ -52,9 +73,9 @@ class RegionVqa(Task):
     prompt = CHOOSE_OPTION
     answered_in_words = True
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("lenient", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=True),
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_exact)),
+        Protocol("lenient", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_lenient)),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_official)),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -85,20 +106,16 @@ class RegionVqa(Task):
             return "ok"
         return "repaired" if lenient_letter(text, [f"{letter}." for letter in "ABCDEFGH"]) else "invalid"
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[VqaRules]) -> Record:
         """Right or wrong; no answer is wrong."""
         text = (prediction.text or "") if prediction is not None else ""
-        letter = sample.target.choice
-        if protocol.name == "lenient":
-            right = lenient_letter(text, _options(sample)) == letter.upper()
-        else:
-            right = (official if protocol.name == "official" else exact)(text, letter)
+        letter = sample.target.choice.upper()[:1] or "?"
         return Record(
             id=sample.id,
             image_id=sample.image.id,
             protocol=protocol.name,
             status="missing" if prediction is None else prediction.status,
-            values={"right": float(right), "answer": float(ord(letter.upper()[:1] or "?"))},
+            values={"right": float(protocol.rules.right(text, sample)), "answer": float(ord(letter))},
             slices=sample.slices,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,24 @@ from samtok_eval.sample import Sample, Turn
 from samtok_eval.task import Task, TaskMetadata, mask_status, random_codes
 
 
+@dataclass(frozen=True)
+class SceneGraphRules:
+    """How the scorers of scene graphs differ."""
+
+    normalized: bool
+    """Whether class names and predicates are compared without case, endings and synonyms."""
+    once: bool
+    """Whether a prediction hits one true triplet at most."""
+    as_openpsg: bool
+    """Whether recall leaves pictures without a prediction out, and its mean counts predicates that occur nowhere."""
+    all_triplets: bool
+    """Whether scores over all triplets, whatever their rank, and recall of names alone are given."""
+
+
+OURS = SceneGraphRules(normalized=True, once=True, as_openpsg=False, all_triplets=True)
+OPENPSG = SceneGraphRules(normalized=False, once=False, as_openpsg=True, all_triplets=False)
+
+
 class SceneGraph(Task):
     """Recall of triplets whose class names agree and whose two masks overlap."""
 
@@ -72,8 +91,8 @@ class SceneGraph(Task):
     )
     prompt = SCENE_GRAPH
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=False),
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=False, rules=OPENPSG),
     )
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
@@ -110,8 +129,8 @@ class SceneGraph(Task):
             return "invalid"
         return "ok" if words == "ok" and reading.well_formed and not reading.dropped else "repaired"
 
-    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
-        """Which triplets are hit. `strict` normalises names and uses a prediction once, `official` does neither."""
+    def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[SceneGraphRules]) -> Record:
+        """Which triplets are hit."""
         target = sample.target
         if not isinstance(target, GraphTarget):
             raise DataError(f"sample {sample.id} does not say which predicates there are; read it with `read_psg`")
@@ -127,12 +146,11 @@ class SceneGraph(Task):
             if prediction is not None and not unanswered:
                 reading = read_answer(prediction.text or "", masks_in_text=prediction.masks is None)
                 said = _relations(reading, sample, prediction, protocol)
-            strict = protocol.name == "strict"
-            plain_truth, plain_said = ([_normalized(r) for r in several] for several in (truth, said))
-            hits = match(plain_truth, plain_said, once=True) if strict else match(truth, said, once=False)
+            plain = tuple([_normalized(relation) for relation in several] for several in (truth, said))
+            hits = match(*(plain if protocol.rules.normalized else (truth, said)), once=protocol.rules.once)
         except ValueError as error:
             raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
-        labels = match(plain_truth, plain_said, once=True, by_mask=False)
+        labels = match(*plain, once=True, by_mask=False)
         return Record(
             id=sample.id,
             image_id=sample.image.id,
@@ -156,13 +174,13 @@ class SceneGraph(Task):
         )
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
-        """`official` leaves pictures without a prediction out and knows recall only."""
-        official = protocol == "official"
+        """Recall at several ranks, and what is known of all triplets."""
+        rules: SceneGraphRules = self.protocol(protocol).rules
         found: dict[str, Metric] = {
-            f"recall@{rank}": recall_at(records, rank, skip_unanswered=official) for rank in RANKS
+            f"recall@{rank}": recall_at(records, rank, skip_unanswered=rules.as_openpsg) for rank in RANKS
         }
-        found |= {f"mean_recall@{rank}": mean_recall_at(records, rank, as_openpsg=official) for rank in RANKS}
-        if not official:
+        found |= {f"mean_recall@{rank}": mean_recall_at(records, rank, rules.as_openpsg) for rank in RANKS}
+        if rules.all_triplets:
             found |= triplet_scores(records) | {"label_recall": label_recall(records)}
         return found | {"parse_failure": parse_failure(records)}
 
