@@ -26,10 +26,10 @@ from samtok_eval.messages import Message, messages
 from samtok_eval.metrics.choices import lenient_letter
 from samtok_eval.metrics.token_match import token_match
 from samtok_eval.models.backend import request_of
-from samtok_eval.reports.leaderboard.text import visible as visible_in_tables
-from samtok_eval.reports.page.page import visible
+from samtok_eval.reports.markup import one_line
 from samtok_eval.run.predict import _with_answer
 from samtok_eval.sample import Region, Turn
+from samtok_eval.text import visible
 from tests.support.timing import LINEAR, growth
 
 MARKS = 16_000
@@ -71,8 +71,8 @@ READERS = {
     "split_thinking": split_thinking,
     "lenient_letter": lambda text: lenient_letter(text, ["A. red", "B. blue"]),
     "token_match": lambda text: token_match(text, text),
-    "visible": lambda text: visible(text, len(text)),
-    "visible in tables": visible_in_tables,
+    "visible": visible,
+    "visible in tables": one_line,
     **{f"policy {name}": safely(policy) for name, policy in POLICIES.items()},
 }
 

@@ -18,7 +18,7 @@ FLOORS = (
     # The vocabulary: what is asked, what came back, masks, the grammar, files.
     (
         "errors", "sample", "prediction", "masks", "mask_tokens", "messages", "prompts", "images", "regions", "hub",
-        "files", "append_log", "prediction_log", "progress",
+        "files", "append_log", "prediction_log", "progress", "text",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics"),

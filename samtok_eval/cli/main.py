@@ -176,7 +176,7 @@ def score_command(
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
     from samtok_eval.registry import find_task, load_tasks
-    from samtok_eval.reports.table import runs_table
+    from samtok_eval.reports.summary import runs_table
     from samtok_eval.run.evaluate import score_file
 
     named, *more = _tasks(given)
@@ -218,7 +218,7 @@ def demo_command(
     from samtok_eval.demo.baselines import kinds_table
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.page.page import write_reports
-    from samtok_eval.reports.table import runs_table
+    from samtok_eval.reports.summary import runs_table
     from samtok_eval.run.evaluate import run
     from samtok_eval.run.samples import read_samples
 
@@ -288,7 +288,7 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
 def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metrics: bool) -> None:
     from samtok_eval.registry import find_task, load_tasks
     from samtok_eval.reports.page.page import write_reports
-    from samtok_eval.reports.table import overview_table, runs_table
+    from samtok_eval.reports.summary import overview_table, runs_table
     from samtok_eval.run.evaluate import run
 
     known = load_tasks(given.get("tasks_dirs", ()))
@@ -326,7 +326,7 @@ def _check_judged(runs: Sequence[Run]) -> None:
 
 def _check_absent(runs: Sequence[Run]) -> None:
     """Raise `IncompleteRunError` when a metric could not be computed."""
-    from samtok_eval.reports.table import absences
+    from samtok_eval.reports.summary import absences
 
     lacking = list(dict.fromkeys(f"{run.manifest.task} without {line}" for run in runs for line in absences(run)))
     if lacking:

@@ -88,7 +88,8 @@ def report_command(
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Write an HTML report of a run, or of a run against earlier ones: one file that opens anywhere."""
-    from samtok_eval.reports.page.content import bounds_of, gather
+    from samtok_eval.reports.page.bounds import bounds_of
+    from samtok_eval.reports.page.content import gather
     from samtok_eval.reports.page.page import write_report
     from samtok_eval.reports.runs import read_scored
 

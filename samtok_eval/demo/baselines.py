@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from tabulate import tabulate
-
 from samtok_eval import masks
 from samtok_eval.files import read_json
 from samtok_eval.masks import Rle
+from samtok_eval.reports.format import points
+from samtok_eval.reports.table import Table, Writer, aligned_text, left, right
 from samtok_eval.run.folder import Run
 from samtok_eval.sample import Sample
 
@@ -39,11 +39,11 @@ def blind_scores(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
     per_kind: dict[str, list[tuple[float, float]]] = {}
     for sample in samples:
         objects = instances[sample.image.id]
-        truth = masks.union(sample.target.masks, sample.image.height, sample.image.width)
-        one = fmean(_iou(rle, truth) for rle in objects)
-        everything = _iou(masks.union(objects, sample.image.height, sample.image.width), truth)
+        reference = masks.union(sample.target.masks, sample.image.height, sample.image.width)
+        single = fmean(_iou(rle, reference) for rle in objects)
+        everything = _iou(masks.union(objects, sample.image.height, sample.image.width), reference)
         for kind in (sample.slices["kind"], "all"):
-            per_kind.setdefault(kind, []).append((one, everything))
+            per_kind.setdefault(kind, []).append((single, everything))
     return {
         kind: {
             "n": len(pairs),
@@ -54,7 +54,7 @@ def blind_scores(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
     }
 
 
-def kinds_table(samples: Sequence[Sample], runs: Sequence[Run]) -> str:
+def kinds_table(samples: Sequence[Sample], runs: Sequence[Run], write: Writer = aligned_text) -> str:
     """GIoU by kind of expression: every run beside both blind answers, x 100."""
     blind = blind_scores(samples)
     rows = []
@@ -64,9 +64,10 @@ def kinds_table(samples: Sequence[Sample], runs: Sequence[Run]) -> str:
             metrics = run.metrics["strict"] if kind == "all" else run.metrics["slices"]["strict"]["kind"][kind]
             scores.append(metrics["giou"]["value"])
         values = [*scores, blind[kind]["random instance"], blind[kind]["all instances"]]
-        rows.append([kind, int(blind[kind]["n"]), *(f"{100 * value:.1f}" for value in values)])
-    columns = ["kind", "n", *(run.manifest.model.name for run in runs), "random instance", "all instances"]
-    return "gIoU x 100 by kind of expression (protocol strict)\n\n" + tabulate(rows, columns, disable_numparse=True)
+        rows.append([kind, f"{blind[kind]['n']:.0f}", *map(points, values)])
+    names = [run.manifest.model.name for run in runs]
+    columns = [*left("kind"), *right("n", *names, "random instance", "all instances")]
+    return write(Table(columns, rows, ["gIoU x 100 by kind of expression (protocol strict)"]))
 
 
 def _iou(first: Rle, second: Rle) -> float:

@@ -16,7 +16,8 @@ from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.files import write_json
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.table import runs_table
+from samtok_eval.reports.summary import runs_table
+from samtok_eval.reports.table import markdown
 from samtok_eval.run.evaluate import run
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions
@@ -57,12 +58,10 @@ def main() -> None:
             for kind in kinds
         },
         "targets_answered_without_a_mask": [demo["counters"]["empty_on_target"], demo["counters"]["targets"]],
-        "sha256": {
-            name: _sha256(DEMO_CHECKPOINT / name) for name in ("model.safetensors", "mask_tokenizer/model.safetensors")
-        },
+        "sha256": {name: _sha256(DEMO_CHECKPOINT / name) for name in WEIGHTS},
     }
     write_json(DEMO_CHECKPOINT / "card.json", card)
-    sys.stdout.write(runs_table(task, runs, style="github") + "\n\n" + kinds_table(samples, runs) + "\n")
+    sys.stdout.write(runs_table(task, runs, markdown) + "\n\n" + kinds_table(samples, runs) + "\n")
 
 
 def _text(place: str, name: str) -> str:

@@ -33,6 +33,8 @@ class MetricCard:
     """Whether decoded masks enter it, so that a mask tokenizer can lose some of it."""
     judged: bool = False
     """Whether it needs a judge model."""
+    of_one_sample: str = ""
+    """What its value for one sample is called, where that has a name of its own."""
 
     @property
     def is_share(self) -> bool:
@@ -50,6 +52,11 @@ class MetricCard:
         return 1 if self.is_count else 100
 
     @property
+    def sample_title(self) -> str:
+        """Head of a column of values of single samples."""
+        return self.of_one_sample or self.title
+
+    @property
     def splits_into_losses(self) -> bool:
         """Whether what is missing to 1 divides into the tokenizer's loss and the language model's."""
         return self.is_share and self.better == "higher" and self.masks
@@ -60,8 +67,8 @@ def _masks(title: str) -> MetricCard:
 
 
 CARDS = {
-    "ciou": _masks("cIoU"),
-    "giou": _masks("gIoU"),
+    "ciou": MetricCard("cIoU", masks=True, of_one_sample="IoU"),
+    "giou": MetricCard("gIoU", masks=True, of_one_sample="IoU"),
     "n_acc": _masks("N-acc"),
     "t_acc": _masks("T-acc"),
     "pr@": _masks("Pr"),
@@ -87,7 +94,7 @@ CARDS = {
 }
 """By name; a name that ends in `@` is followed by a threshold or rank."""
 FAMILIES = {
-    "giou_": _masks("gIoU "),
+    "giou_": MetricCard("gIoU ", masks=True, of_one_sample="IoU"),
     "dlc_": MetricCard("dlc ", unit="score", judged=True),
     "used_": MetricCard("used ", unit="count", better="none", highest=None),
     "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),

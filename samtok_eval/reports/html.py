@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from samtok_eval.text import visible
+
 STYLE, SCRIPT = "base.css", "table.js"
+NAME_SHOWN, TEXT_SHOWN = 200, 1500
+"""Characters of one name or phrase, and of one text."""
 
 
-def render(template: str, *, style: str | None = None, script: str | None = None, **values: Any) -> str:
+def render(template: str, *, style: str | None = None, script: str | None = None, **values: object) -> str:
     """A page from a template of `templates/` that extends `base.html.j2`.
 
     Args:
@@ -35,9 +38,15 @@ def render(template: str, *, style: str | None = None, script: str | None = None
     return environment.get_template(template).render(page=page, **values)
 
 
+def shown(text: str, length: int = NAME_SHOWN) -> str:
+    """A text of any origin as a page prints it: hidden characters spelt out, what is beyond the length cut off."""
+    beginning = visible(text[:length], keep="\n\t")
+    return beginning if len(text) <= length else f"{beginning} … ({len(text):,} characters)"
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("samtok_eval.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -45,6 +54,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["shown"] = shown
+    return environment
 
 
 def _asset(name: str) -> str:

@@ -15,7 +15,7 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
-from samtok_eval.reports.table import absences
+from samtok_eval.reports.summary import absences
 from samtok_eval.run.folder import Run, RunFolder, load_run, read_records
 from samtok_eval.task import Task
 

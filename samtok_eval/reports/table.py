@@ -1,132 +1,118 @@
-"""Tables of runs: one model of the table, written as text or Markdown. Values are shares 0..1 in files, x 100 here."""
+"""One model of a table, and its writers: aligned text and Markdown here, HTML in `templates/table.html.j2`.
+
+In: columns, rows of what `format` wrote, and the lines around them. Out: text in which nothing that a stranger wrote is
+obeyed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from tabulate import tabulate
 
-from samtok_eval.metrics.cards import JUDGED, card
-from samtok_eval.run.folder import Run
-from samtok_eval.run.settings import DEMO
-from samtok_eval.run.signature import short_signature
-from samtok_eval.task import Task
+from samtok_eval.reports.format import ABSENT
+from samtok_eval.reports.markup import markdown_cell, markdown_text
+from samtok_eval.text import visible
 
-ABSENT = "-"
+BEST, SECOND = "best", "second"
 
 
-def metric_order(task: Task, present: Iterable[str]) -> list[str]:
-    """Metrics in the order of the task's tables, each judge's after another; those that the task does not name last."""
-    names = list(present)
-    shown = [name for base in task.metadata.metrics for name in names if name.partition(JUDGED)[0] == base]
-    return shown + [name for name in names if name not in shown]
+@dataclass(frozen=True)
+class Column:
+    """One column."""
+
+    title: str
+    align: Literal["left", "right"] = "right"
+    filtered: bool = False
+    """Whether a page offers to show the rows of one of its values alone."""
 
 
-def runs_table(task: Task, runs: Sequence[Run], style: str = "simple") -> str:
-    """One row per protocol and run, with half the width of the 95 % interval, and what the numbers rest on.
+@dataclass(frozen=True)
+class Cell:
+    """A text with what only some writers show."""
 
-    Args:
-        task: gives title and order of columns.
-        runs: runs of this task on one split.
-        style: a `tabulate` format.
-    """
-    protocols = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
-    shown = metric_order(task, {m: None for p in protocols for run in runs for m in run.metrics.get(p, {})})
-    rows = []
-    for protocol in protocols:
-        for run in runs:
-            if protocol in run.metrics:
-                values = run.values(protocol)
-                n = max((int(value["n"]) for value in values.values()), default=0)
-                rows.append([protocol, run.manifest.model.name, *(cell(values.get(m), m) for m in shown), n])
-    columns = ["protocol", "model", *(card(metric).title for metric in shown), "n"]
-    text = tabulate(rows, columns, tablefmt=style, disable_numparse=True, stralign="right")
-    return "\n".join([caption(task, runs), "", text, "", *footer(runs)])
+    text: str
+    value: float | None = None
+    """What a page sorts by, where that is not the text."""
+    mark: str = ""
+    """`best`, `second` or empty."""
+    note: str = ""
+    """Set behind the text, outside its mark."""
+    figure: object = None
+    """What a page draws instead of the text, by the template's own means."""
+
+    @property
+    def sort_key(self) -> float | str | None:
+        """What a page sorts by; empty for a missing value, which comes last, None for the text itself."""
+        return "" if self.value is None and self.text == ABSENT else self.value
 
 
-def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], style: str = "simple") -> str:
-    """Several tasks in one table: the main metric of each under its first protocol, one column per model.
-
-    Args:
-        pairs: each task with its runs, the models in the same order.
-        style: a `tabulate` format.
-    """
-    rows = []
-    for task, runs in pairs:
-        metric, protocol = task.metadata.main_metric, task.protocols[0].name
-        values = [cell(run.metrics.get(protocol, {}).get(metric), metric) for run in runs]
-        name = f"{task.metadata.name}:{runs[0].manifest.split}"
-        rows.append([name, protocol, card(metric).title, *values, runs[0].manifest.dataset.samples])
-    models = [run.manifest.model.name for run in pairs[0][1]]
-    text = tabulate(rows, ["task", "protocol", "metric", *models, "n"], tablefmt=style, disable_numparse=True)
-    return f"All tasks, main metric of each. Values x 100, ± half of the 95 % interval over pictures.\n\n{text}"
+Row: TypeAlias = Sequence[str | Cell]
 
 
-def caption(task: Task, runs: Sequence[Run]) -> str:
-    """What a table is about, and its units."""
-    return f"{subject(task, runs)}. Values x 100, ± half of the 95 % interval over pictures."
+@dataclass(frozen=True)
+class Table:
+    """Rows under their columns, and the lines that belong to them."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    heading: Sequence[str] = ()
+    """Lines above it."""
+    notes: Sequence[str] = ()
+    """Lines below it."""
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, every text as a cell."""
+        return [[Cell(cell) if isinstance(cell, str) else cell for cell in row] for row in self.rows]
+
+    def without(self, title: str) -> Table:
+        """The table without its columns of a title."""
+        kept = [index for index, column in enumerate(self.columns) if column.title != title]
+        rows = [[row[index] for index in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[index] for index in kept], rows=rows)
 
 
-def subject(task: Task, runs: Sequence[Run]) -> str:
-    """Benchmark, split, and a plain word where defaults stand in for real data or models."""
-    manifest = runs[0].manifest
-    title = f"{task.metadata.title}, {manifest.split}"
-    if manifest.dataset.root == DEMO:
-        title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
-    if any(run.manifest.model.name in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):
-        title += "; model demo is the bundled tiny checkpoint"
-    return title
+Writer: TypeAlias = Callable[[Table], str]
 
 
-def footer(runs: Sequence[Run]) -> list[str]:
-    """Counters, what could not be measured and why, short signature and folder of each run."""
-    lines = []
-    for run in runs:
-        c = run.metrics["counters"]
-        name = run.manifest.model.name
-        lines.append(
-            f"{name}: scored {c['scored']}, invalid {c['invalid']}, errored {c['errored']}, missing {c['missing']}, "
-            f"repaired {c['repaired']}"
-            + (f", targets answered without a mask {c['empty_on_target']}/{c['targets']}" if c["targets"] else "")
-        )
-        for protocol, crashes in c["reference_crashes"].items():
-            lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
-        lines += [f"  {line}" for line in limits(run)]
-        first = next(iter(run.manifest.signature.values()))
-        lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
-    return lines
+def left(*titles: str) -> list[Column]:
+    """Columns of words."""
+    return [Column(title, "left") for title in titles]
 
 
-def limits(run: Run) -> list[str]:
-    """What a run could not measure, and protocols whose original would have stopped, with reasons; a line each."""
-    stops = run.metrics.get("stopped", {})
-    return [
-        *(f"without {line}" for line in absences(run)),
-        *(f"under {protocol} not all numbers: {reason}" for protocol, reason in stops.items()),
-    ]
+def right(*titles: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(title) for title in titles]
 
 
-def absences(run: Run) -> list[str]:
-    """What could not be measured, e.g. `METEOR, CIDEr: no Java`, a line for each reason."""
-    names: dict[str, list[str]] = {}
-    for metric, reason in run.metrics.get("absent", {}).items():
-        names.setdefault(reason, []).append(card(metric).title)
-    return [f"{', '.join(titles)}: {reason}" for reason, titles in names.items()]
+def aligned_text(table: Table) -> str:
+    """The table for a terminal."""
+    rows = [[visible(cell.text + cell.note) for cell in row] for row in table.cells]
+    titles = [visible(column.title) for column in table.columns]
+    aligns = [column.align for column in table.columns]
+    grid = tabulate(rows, titles, tablefmt="simple", disable_numparse=True, colalign=aligns)
+    lines = ["\n".join(map(visible, lines)) for lines in (table.heading, table.notes)]
+    return "\n\n".join(part for part in (lines[0], grid, lines[1]) if part)
 
 
-def cell(value: dict[str, Any] | None, metric: str) -> str:
-    """A value with its half width, e.g. `61.2 ±2.1`."""
-    if value is None or value["value"] is None:
-        return ABSENT
-    text = number(value["value"], metric)
-    if value["low"] is None or card(metric).is_count:
-        return text
-    return f"{text} ±{card(metric).scale / 2 * (value['high'] - value['low']):.1f}"
+def markdown(table: Table) -> str:
+    """The table for a file that GitHub shows, its lines as paragraphs."""
+    heading, notes = ([markdown_text(line.strip()) for line in lines] for lines in (table.heading, table.notes))
+    return "\n\n".join(part for part in (*heading, markdown_grid(table), *notes) if part)
 
 
-def number(value: float | None, metric: str) -> str:
-    """A value in the unit of tables: shares and scores x 100, counts as they are."""
-    if value is None:
-        return ABSENT
-    return f"{value:.0f}" if card(metric).is_count else f"{card(metric).scale * value:.1f}"
+def markdown_grid(table: Table) -> str:
+    """The columns and rows alone."""
+    titles = [markdown_cell(column.title) for column in table.columns]
+    rules = ["---:" if column.align == "right" else "---" for column in table.columns]
+    numbers = [column.align == "right" for column in table.columns]
+    lines = [titles, rules, *(list(map(_markdown, row, numbers)) for row in table.cells)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(cell: Cell, number: bool) -> str:
+    around = {BEST: "**{}**", SECOND: "<u>{}</u>", "": "{}"}[cell.mark]
+    return around.format(markdown_cell(cell.text, number=number)) + markdown_cell(cell.note)

@@ -7,7 +7,7 @@ import pytest
 from samtok_eval import evaluate
 from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.table import runs_table
+from samtok_eval.reports.summary import runs_table
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.signature import short_signature
 

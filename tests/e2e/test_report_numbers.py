@@ -13,8 +13,10 @@ from samtok_eval.metrics.captions import CaptionScorer
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.page.content import bounds_of, gather
-from samtok_eval.reports.page.page import BAR, page
+from samtok_eval.reports.page.bounds import bounds_of
+from samtok_eval.reports.page.content import gather
+from samtok_eval.reports.page.figures import BAR
+from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import read_scored
 
 LIMIT = 12

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.table import absences
+from samtok_eval.reports.summary import absences
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions

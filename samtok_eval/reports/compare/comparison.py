@@ -1,32 +1,33 @@
-"""Several runs of one task in one table: values, differences to the first run, and where they come from.
+"""Candidates against a baseline, all runs of one task: values, differences, and where the differences come from.
 
-In: checked runs. Out: a `Comparison`, which the table, the gate and the HTML report write in their own ways.
+In: checked runs, the baseline first. Out: a `Comparison`, which the table and the HTML report write in their own ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Ratio
 from samtok_eval.reports.leaderboard.build import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
-from samtok_eval.reports.table import metric_order
+from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.settings import DEMO
-from samtok_eval.run.signature import differences
+from samtok_eval.run.signature import differences as signature_differences
 from samtok_eval.run.slices import sliced
 from samtok_eval.statistics import Difference, compare_metrics, holm
 
 CHANGED_SHOWN = 10
 SLICE_MIN = 10
 """Samples below which a slice is not compared: its interval would say nothing."""
+KEYS = {"baseline": "first", "candidate": "second"}
+"""Keys of the JSON file where they are not the names of the fields."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class MetricCell:
     """One metric of one run under one protocol; shares 0..1."""
 
     protocol: str
@@ -38,21 +39,21 @@ class Cell:
     high: float | None
     n: int
     difference: Difference | None
-    """To the first run; None for the first run itself."""
+    """To the baseline; None for the baseline itself."""
     p_corrected: float | None
     """Two-sided p, Holm's correction over the metrics of this run and protocol."""
 
 
 @dataclass(frozen=True)
 class SliceCell:
-    """The main metric in one slice, first run against another."""
+    """The main metric in one slice, under the baseline and a candidate."""
 
     run: int
     name: str
     value: str
     n: int
-    first: float
-    second: float
+    baseline: float
+    candidate: float
     difference: Difference
     p_corrected: float
     """Holm's correction over all slices of this run."""
@@ -65,8 +66,8 @@ class Change:
     run: int
     id: str
     phrase: str
-    first: float
-    second: float
+    baseline: float
+    candidate: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Comparison:
     runs: Sequence[ScoredRun]
     seed: int
     warnings: list[str]
-    cells: list[Cell]
+    cells: list[MetricCell]
     slices: list[SliceCell]
     """Largest loss first."""
     changes: list[Change]
@@ -97,7 +98,7 @@ class Comparison:
     """The metric that slices and changes are about, under the first protocol."""
     published: list[PublishedCell] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Everything but the records."""
         manifests = [run.run.manifest for run in self.runs]
         return {
@@ -108,8 +109,8 @@ class Comparison:
             "warnings": self.warnings,
             "cells": [asdict(cell) for cell in self.cells],
             "sample_metric": self.sample_metric,
-            "slices": [asdict(cell) for cell in self.slices],
-            "changes": [asdict(change) for change in self.changes],
+            "slices": [_in_file(cell) for cell in self.slices],
+            "changes": [_in_file(change) for change in self.changes],
             "published": [asdict(cell) for cell in self.published],
         }
 
@@ -117,47 +118,32 @@ class Comparison:
 def compare(
     runs: Sequence[ScoredRun], seed: int = 0, protocols: Sequence[str] | None = None, published: str | None = None
 ) -> Comparison:
-    """Compare runs with the first of them.
+    """Compare candidates with a baseline.
 
     Args:
-        runs: at least one; all about the same samples.
+        runs: the baseline, then the candidates; all about the same samples.
         seed: of draws and permutations.
-        protocols: all that the first run has, by default.
+        protocols: all that the baseline has, by default.
         published: also show numbers from papers, of methods with this in their names; empty for all.
 
     Raises:
         UsageError: the runs are of other tasks, splits or data.
         IncompleteRunError: samples are missing in one of them.
     """
-    first = runs[0]
-    for other in runs[1:]:
-        check_comparable(first, other)
-    task = first.task
-    chosen = [name for name in first.protocols if protocols is None or name in protocols]
-    cells = []
-    for protocol in chosen:
-        base = first.metrics(protocol)
-        for index, run in enumerate(runs):
-            if protocol not in run.records:
-                continue
-            metrics = run.metrics(protocol)
-            found: dict[str, Difference] = {}
-            if index:
-                found = compare_metrics(base, metrics, seed, lower_is_better=task.metadata.lower_is_better)
-            corrected = holm({name: difference.p for name, difference in found.items()})
-            values = run.run.metrics[protocol]
-            for name in metric_order(task, values):
-                difference, p = found.get(name), corrected.get(name)
-                cells.append(Cell(protocol, name, index, **values[name], difference=difference, p_corrected=p))
-    order = metric_order(task, [cell.metric for cell in cells])
+    baseline, candidates = runs[0], runs[1:]
+    for candidate in candidates:
+        check_comparable(baseline, candidate)
+    chosen = [name for name in baseline.protocols if protocols is None or name in protocols]
+    cells = [cell for protocol in chosen for cell in _metric_cells(runs, protocol, seed)]
+    order = metric_order(baseline.task, [cell.metric for cell in cells])
     cells.sort(key=lambda cell: (chosen.index(cell.protocol), order.index(cell.metric), cell.run))
-    metric = sample_metric(first, chosen[0])
+    metric = sample_metric(baseline, chosen[0])
     slices, changes = [], []
     if metric is not None:
-        for index, run in enumerate(runs[1:], start=1):
-            slices += _slices(first, run, index, chosen[0], metric, seed)
-            changes += _changes(first, run, index, chosen[0], metric)
-    papers = [] if published is None else _published(first, order, published)
+        for index, candidate in enumerate(candidates, start=1):
+            slices += _slices(baseline, candidate, index, chosen[0], metric, seed)
+            changes += _changes(baseline, candidate, index, chosen[0], metric)
+    papers = [] if published is None else _published(baseline, order, published)
     return Comparison(runs, seed, _warnings(runs, chosen), cells, slices, changes, metric, papers)
 
 
@@ -181,6 +167,23 @@ def sample_values(run: ScoredRun, protocol: str, metric: str) -> dict[str, float
     return {record.id: value for record, value in pairs if value is not None}
 
 
+def _metric_cells(runs: Sequence[ScoredRun], protocol: str, seed: int) -> Iterator[MetricCell]:
+    """Every metric of the runs under one protocol, candidates with their differences to the baseline."""
+    task, baseline = runs[0].task, runs[0].metrics(protocol)
+    for index, run in enumerate(runs):
+        if protocol not in run.records:
+            continue
+        differences: dict[str, Difference] = {}
+        if index:
+            lower = task.metadata.lower_is_better
+            differences = compare_metrics(baseline, run.metrics(protocol), seed, lower_is_better=lower)
+        corrected = holm({name: difference.p for name, difference in differences.items()})
+        values = run.run.metrics[protocol]
+        for name in metric_order(task, values):
+            difference, p = differences.get(name), corrected.get(name)
+            yield MetricCell(protocol, name, index, **values[name], difference=difference, p_corrected=p)
+
+
 def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[PublishedCell]:
     """Numbers from papers for the metrics of the runs.
 
@@ -202,47 +205,52 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
 
 def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:
     """What else than the model differs, samples that were scored without an answer, and each run's notes."""
-    found = []
-    first = runs[0].run.manifest.signature[protocols[0]]
+    warnings = []
+    baseline = runs[0].run.manifest.signature[protocols[0]]
     for run in runs[1:]:
-        signature = run.run.manifest.signature.get(protocols[0], "")
-        for name, (one, other) in differences(first, signature).items():
-            found.append(f"{run.name} differs from {runs[0].name} in {name}: {other} instead of {one}")
+        candidate = run.run.manifest.signature.get(protocols[0], "")
+        for name, (expected, found) in signature_differences(baseline, candidate).items():
+            warnings.append(f"{run.name} differs from {runs[0].name} in {name}: {found} instead of {expected}")
     for run in runs:
         missing = run.run.metrics["counters"]["missing"]
         if missing:
-            found.append(f"{run.name} ({run.run.path}) has no answer to {missing} samples; they were scored by rule")
-        found += run.notes
-    return found
+            warnings.append(f"{run.name} ({run.run.path}) has no answer to {missing} samples; they were scored by rule")
+        warnings += run.notes
+    return warnings
 
 
-def _slices(first: ScoredRun, run: ScoredRun, index: int, protocol: str, metric: str, seed: int) -> list[SliceCell]:
-    """Differences of one metric in every slice that the first run's records define, and that is large enough."""
-    others = {record.id: record for record in run.records[protocol]}
-    found = []
-    for name, values in sliced(first.records[protocol]).items():
+def _slices(
+    baseline: ScoredRun, candidate: ScoredRun, index: int, protocol: str, metric: str, seed: int
+) -> list[SliceCell]:
+    """Differences of one metric in every slice that the baseline's records define, and that is large enough."""
+    answered = {record.id: record for record in candidate.records[protocol]}
+    lower = baseline.task.metadata.lower_is_better
+    cells = []
+    for name, values in sliced(baseline.records[protocol]).items():
         for value, members in values.items():
             if len(members) < SLICE_MIN:
                 continue
-            mine = first.task.measured(members, protocol)
-            theirs = first.task.measured([others[record.id] for record in members], protocol)
-            pair = ({metric: mine[metric]}, {metric: theirs[metric]})
-            difference = compare_metrics(*pair, seed, lower_is_better=first.task.metadata.lower_is_better).get(metric)
-            one, other = mine[metric].value, theirs[metric].value
-            if difference is not None and one is not None and other is not None:
-                found.append((name, value, len(members), one, other, difference))
-    corrected = holm({f"{name} {value}": difference.p for name, value, _, _, _, difference in found})
-    cells = [
-        SliceCell(index, name, value, n, one, other, difference, corrected[f"{name} {value}"])
-        for name, value, n, one, other, difference in found
-    ]
-    sign = -1 if metric in first.task.metadata.lower_is_better else 1
+            before, after = (
+                baseline.task.measured(records, protocol)[metric]
+                for records in (members, [answered[record.id] for record in members])
+            )
+            difference = compare_metrics({metric: before}, {metric: after}, seed, lower_is_better=lower).get(metric)
+            if difference is not None and before.value is not None and after.value is not None:
+                place = (index, name, value, len(members))
+                cells.append(SliceCell(*place, before.value, after.value, difference, difference.p))
+    corrected = holm({f"{cell.name} {cell.value}": cell.difference.p for cell in cells})
+    cells = [replace(cell, p_corrected=corrected[f"{cell.name} {cell.value}"]) for cell in cells]
+    sign = -1 if metric in lower else 1
     return sorted(cells, key=lambda cell: sign * cell.difference.value * cell.n)
 
 
-def _changes(first: ScoredRun, run: ScoredRun, index: int, protocol: str, metric: str) -> list[Change]:
-    one, other = (sample_values(each, protocol, metric) for each in (first, run))
-    phrases = {record.id: record.phrase for record in first.records[protocol]}
-    changed = [name for name in one if name in other and one[name] != other[name]]
-    changed.sort(key=lambda name: (-abs(other[name] - one[name]), name))
-    return [Change(index, name, phrases[name], one[name], other[name]) for name in changed[:CHANGED_SHOWN]]
+def _changes(baseline: ScoredRun, candidate: ScoredRun, index: int, protocol: str, metric: str) -> list[Change]:
+    before, after = (sample_values(run, protocol, metric) for run in (baseline, candidate))
+    phrases = {record.id: record.phrase for record in baseline.records[protocol]}
+    changed = [name for name in before if name in after and before[name] != after[name]]
+    changed.sort(key=lambda name: (-abs(after[name] - before[name]), name))
+    return [Change(index, name, phrases[name], before[name], after[name]) for name in changed[:CHANGED_SHOWN]]
+
+
+def _in_file(row: SliceCell | Change) -> dict[str, object]:
+    return {KEYS.get(name, name): value for name, value in asdict(row).items()}

@@ -25,7 +25,7 @@ from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.reports.compare.comparison import sample_metric, sample_values
 from samtok_eval.reports.result_file import ResultFile, read_result, result_of
 from samtok_eval.reports.runs import ScoredRun, check_comparable, read_scored
-from samtok_eval.reports.table import metric_order
+from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.signature import differences
 from samtok_eval.statistics import CONFIDENCE, compare_metrics, holm
 from samtok_eval.task import Task

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from samtok_eval.metrics.cards import card
+from samtok_eval.metrics.scene_graph import RANKS
 
 UNRANKED = ("#tuples",)
 """Published columns of which neither more nor less is better."""
@@ -55,7 +56,6 @@ VAL_AND_TESTS = ("val", "testA", "testB")
 ROUNDS = tuple(f"val round {number}" for number in range(2, 9))
 PRESUMED_CIOU = "IoU (unlabelled; cIoU presumed)"
 LLAMA, GPT = "Llama-3.1-8B judge, text only", "GPT-4o-2024-11-20 judge with crop+mask"
-RANKS = (20, 50, 100)
 _ROUNDS_NOTE = (
     "Published by round; here all rounds are pooled. With history `gt` the model sees the true earlier masks, with "
     "`pred` its own."

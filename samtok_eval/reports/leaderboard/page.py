@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
 from samtok_eval.reports.html import render
 from samtok_eval.reports.leaderboard.published_file import PRIMARY, SECONDARY
 from samtok_eval.reports.leaderboard.table import MEASURED, Cell, Row, Section, Table
-from samtok_eval.reports.leaderboard.text import LEGEND, UNITS, row_name, section_slug, source_numbers, visible
+from samtok_eval.reports.leaderboard.text import LEGEND, UNITS, row_name, section_slug, source_numbers
+from samtok_eval.reports.markup import one_line
 
 TRUST = (
     (MEASURED, "measured here"),
@@ -36,7 +36,7 @@ def html_page(sections: Sequence[Section]) -> str:
         sections=[
             {
                 "slug": section_slug(section),
-                "title": visible(section.title),
+                "title": one_line(section.title),
                 "demo": section.demo,
                 "notes": section.notes,
                 "tables": [
@@ -69,9 +69,9 @@ def _filters(sections: Sequence[Section]) -> dict[str, list[tuple[str, str]]]:
     trusts = {row.trust for table in tables for row in table.rows}
     classes = [*((key, label) for key, label, _ in SIZE_CLASSES), LARGER, BOUND, UNSTATED]
     return {
-        "benchmark": [(section_slug(section), visible(section.title)) for section in sections],
+        "benchmark": [(section_slug(section), one_line(section.title)) for section in sections],
         "size": [(key, label) for key, label in classes if key in sizes],
-        "protocol": [(protocol, visible(protocol)) for protocol in _once(table.protocol for table in tables)],
+        "protocol": [(protocol, one_line(protocol)) for protocol in _once(table.protocol for table in tables)],
         "trust": [(key, label) for key, label in TRUST if key in trusts],
     }
 
@@ -80,33 +80,33 @@ def _once(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _table(table: Table, anchor: str) -> dict[str, Any]:
+def _table(table: Table, anchor: str) -> dict[str, object]:
     return {
         "anchor": anchor,
-        "title": visible(table.title),
+        "title": one_line(table.title),
         "protocol": table.protocol,
-        "spans": [(visible(split), len(list(same))) for split, same in groupby(c.split for c in table.columns)],
-        "metrics": [visible(column.metric) for column in table.columns],
+        "spans": [(one_line(split), len(list(same))) for split, same in groupby(c.split for c in table.columns)],
+        "metrics": [one_line(column.metric) for column in table.columns],
         "rows": [_row(table, row) for row in table.rows],
-        "sources": [visible(source) for source in table.sources],
+        "sources": [one_line(source) for source in table.sources],
     }
 
 
-def _row(table: Table, row: Row) -> dict[str, Any]:
+def _row(table: Table, row: Row) -> dict[str, object]:
     exact = billions(row.size)
     return {
-        "name": visible(row_name(row)),
-        "size": visible(row.size),
+        "name": one_line(row_name(row)),
+        "size": one_line(row.size),
         "size_value": "" if exact is None else exact,
         "size_class": size_class(row.size),
         "trust": row.trust,
         "cells": [_cell(cell) for cell in row.cells],
         "numbers": source_numbers(table, row),
-        "text": visible(" ".join((table.title, *row.sources))),
+        "text": one_line(" ".join((table.title, *row.sources))),
     }
 
 
-def _cell(cell: Cell | None) -> dict[str, Any] | None:
+def _cell(cell: Cell | None) -> dict[str, object] | None:
     if cell is None:
         return None
     text, _, interval = cell.text.partition(" ")

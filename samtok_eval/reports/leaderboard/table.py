@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.reports.format import estimate
 from samtok_eval.reports.leaderboard.layout import Group, Layout, layouts_for, ranked
 from samtok_eval.reports.leaderboard.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
-from samtok_eval.reports.table import cell
+from samtok_eval.reports.table import BEST, SECOND
+from samtok_eval.run.signature import HASH_SHOWN
 from samtok_eval.task import Task
 
 PUBLISHED = "published"
 """The protocol label of numbers from papers."""
 MEASURED = "measured"
 """Trust of our own results, which carry a signature."""
-BEST, SECOND = "best", "second"
-DATA_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _split_title(variant: _Variant, others: Iterable[_Variant]) -> str:
     if len({rival.task_version for rival in rivals}) > 1:
         details.append(f"task version {variant.task_version}")
     if len({rival.questions for rival in rivals}) > 1:
-        details.append(f"questions {variant.questions[:DATA_SHOWN]}")
+        details.append(f"questions {variant.questions[:HASH_SHOWN]}")
     return f"{variant.split} ({', '.join(details)})" if details else variant.split
 
 
@@ -250,7 +250,7 @@ def _cell(result: ResultFile, protocol: str, metric: str) -> Cell | None:
         return None
     scale = card(metric).scale
     low, high = (None if bound is None else scale * bound for bound in (found.low, found.high))
-    text = cell(found.model_dump(), metric)
+    text = estimate(metric, found.value, found.low, found.high)
     return Cell(scale * found.value, text, result.signature[protocol], low, high, found.n)
 
 

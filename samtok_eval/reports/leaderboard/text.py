@@ -1,7 +1,6 @@
-"""The leaderboard as Markdown, LaTeX, CSV and JSON; `leaderboard_page.py` writes the page.
+"""The leaderboard as Markdown, LaTeX, CSV and JSON; `page.py` writes the page.
 
-Names and sources come from files that anybody may have written: here they become text of the target format, whatever
-they hold. Characters that cannot be seen, such as marks that turn the writing direction, are spelt out.
+Names and sources come from files that anybody may have written: `markup` makes them text of the target format.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
+from samtok_eval.reports import table as plain
+from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.leaderboard.published_file import DAGGER, SECONDARY
-from samtok_eval.reports.leaderboard.table import BEST, MEASURED, PUBLISHED, SECOND, Cell, Row, Section, Table
-from samtok_eval.reports.table import ABSENT
+from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Table
+from samtok_eval.reports.markup import latex_text, markdown_text
+from samtok_eval.reports.table import BEST, SECOND, left, markdown_grid, right
 
 SCHEMA_VERSION = 1
 GENERATED = "Written by `samtok-eval leaderboard build`; edit published.csv or results/ and build again."
@@ -29,45 +29,6 @@ UNITS = (
     "Numbers measured here are x 100, ± half of the 95 % interval over pictures; published ones stand as printed. "
     "Every table holds one protocol: no column mixes scoring rules."
 )
-_MARKDOWN = (
-    (re.compile(r"&"), "&amp;"),
-    (re.compile(r"<"), "&lt;"),
-    (re.compile(r">"), "&gt;"),
-    (re.compile(r"([\\`*_\[\]~$])"), r"\\\1"),
-    # What begins a block, and what GitHub turns into a link by itself.
-    (re.compile(r"^([-+#=])"), r"\\\1"),
-    (re.compile(r"^(\d+)([.)])"), r"\1\\\2"),
-    (re.compile(r"://"), "&#58;//"),
-    (re.compile(r"(?<=www)\.", re.IGNORECASE), "&#46;"),
-    (re.compile(r"@(?=[\w-]+\.)"), "&#64;"),
-)
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\char34{}",
-    "'": r"{\textquotesingle}",
-    "`": r"\textasciigrave{}",
-    # A bracket or star after a line's end would be read as its argument.
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "†": r"$^\dagger$",
-    "–": r"\textendash{}",
-    "…": r"\ldots{}",
-}
 _LATEX_HEAD = f"% {GENERATED}\n% Needs \\usepackage{{booktabs,graphicx,textcomp}}.\n"
 CSV_COLUMNS = (
     "benchmark",
@@ -90,14 +51,6 @@ CSV_COLUMNS = (
 )
 
 
-def visible(text: str) -> str:
-    """Text in one line, with every character that has no shape written as `[U+202E]`."""
-    return "".join(
-        f"[U+{ord(c):04X}]" if unicodedata.category(c) in ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp") else c
-        for c in re.sub(r"[ \t\r\n]+", " ", text)
-    )
-
-
 def section_slug(section: Section) -> str:
     """A file name and anchor of a section; `RefCOCO+` and `RefCOCO` differ."""
     words = re.sub(r"[^a-z0-9]+", "-", section.name.lower().replace("+", "-plus")).strip("-")
@@ -108,22 +61,20 @@ def markdown(sections: Sequence[Section]) -> str:
     """The whole leaderboard as one Markdown file."""
     parts = ["# Leaderboards", GENERATED, f"{UNITS} {LEGEND}"]
     for section in sections:
-        parts += [f"## {_markdown_text(section.title)}", *(_markdown_text(note) for note in section.notes)]
+        parts += [f"## {markdown_text(section.title)}", *(markdown_text(note) for note in section.notes)]
         for table in section.tables:
-            parts += [f"### {_markdown_text(table.title)}", markdown_table(table), *_markdown_notes(table)]
+            parts += [f"### {markdown_text(table.title)}", markdown_table(table), *_markdown_notes(table)]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(table: Table) -> str:
     """One table: method, size, values, numbers of the sources."""
-    heads = ["method", "size", *(f"{column.split} {column.metric}" for column in table.columns), "source"]
-    lines = [_markdown_line([_markdown_text(head) for head in heads])]
-    lines.append(_markdown_line(["---", "---", *("---:" for _ in table.columns), "---:"]))
-    for row in table.rows:
-        values = [_markdown_cell(cell, row) for cell in row.cells]
-        numbers = ", ".join(str(number) for number in source_numbers(table, row))
-        lines.append(_markdown_line([_markdown_text(row_name(row)), _markdown_text(row.size), *values, numbers]))
-    return "\n".join(lines)
+    values = (f"{column.split} {column.metric}" for column in table.columns)
+    rows = [
+        [row_name(row), row.size, *(_markdown_cell(cell, row) for cell in row.cells), _numbers(table, row)]
+        for row in table.rows
+    ]
+    return markdown_grid(plain.Table([*left("method", "size"), *right(*values, "source")], rows))
 
 
 def latex(section: Section) -> str:
@@ -139,7 +90,7 @@ def latex_table(table: Table) -> str:
                 latex_text(row_name(row)),
                 latex_text(row.size),
                 *(_latex_cell(cell, row) for cell in row.cells),
-                ", ".join(str(number) for number in source_numbers(table, row)),
+                _numbers(table, row),
             ]
         )
         + r" \\"
@@ -165,12 +116,6 @@ def latex_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex_text(text: str) -> str:
-    """Text as LaTeX sets it; what pdflatex has no glyph for is spelt `[U+4E2D]`."""
-    # Two hyphens would become a dash.
-    return re.sub("-(?=-)", "-{}", "".join(_latex_character(c) for c in visible(text)))
-
-
 def csv_text(sections: Sequence[Section]) -> str:
     """One line per number, in the unit of the tables."""
     out = io.StringIO()
@@ -191,7 +136,7 @@ def csv_text(sections: Sequence[Section]) -> str:
 
 def json_text(sections: Sequence[Section]) -> str:
     """The table model itself."""
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "sections": [
             {**asdict(section), "slug": section_slug(section), "tables": [_json_table(t) for t in section.tables]}
@@ -211,41 +156,26 @@ def source_numbers(table: Table, row: Row) -> list[int]:
     return [table.sources.index(source) + 1 for source in row.sources]
 
 
+def _numbers(table: Table, row: Row) -> str:
+    return ", ".join(map(str, source_numbers(table, row)))
+
+
 def _unit(table: Table) -> str:
     return "as published" if table.protocol == PUBLISHED else "x 100, counts as they are"
 
 
-def _json_table(table: Table) -> dict[str, Any]:
+def _json_table(table: Table) -> dict[str, object]:
     return {**asdict(table), "unit": _unit(table), "sources": list(table.sources)}
 
 
-def _markdown_text(text: str) -> str:
-    shown = visible(text)
-    for pattern, written in _MARKDOWN:
-        shown = pattern.sub(written, shown)
-    return shown
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    # An entity and not `\|`: a backslash before it would undo that.
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
-
-
-def _markdown_cell(cell: Cell | None, row: Row) -> str:
+def _markdown_cell(cell: Cell | None, row: Row) -> str | plain.Cell:
     if cell is None:
         return ABSENT
-    around = {BEST: "**{}**", SECOND: "<u>{}</u>", "": "{}"}[cell.mark]
-    return around.format(cell.text) + (DAGGER if row.trust == SECONDARY else "")
+    return plain.Cell(cell.text, mark=cell.mark, note=DAGGER if row.trust == SECONDARY else "")
 
 
 def _markdown_notes(table: Table) -> list[str]:
-    return ["\n".join(f"{number}. {_markdown_text(source)}" for number, source in enumerate(table.sources, start=1))]
-
-
-def _latex_character(character: str) -> str:
-    if character in _LATEX:
-        return _LATEX[character]
-    return character if character.isascii() or "À" <= character <= "ÿ" else f"{{[}}U+{ord(character):04X}{{]}}"
+    return ["\n".join(f"{number}. {markdown_text(source)}" for number, source in enumerate(table.sources, start=1))]
 
 
 def _latex_legend(table: Table) -> str:

@@ -1,7 +1,7 @@
 """Small pictures for report pages: a photograph as JPEG, masks as transparent PNG layers of the same size.
 
 Colours are Okabe and Ito's, which people with any kind of colour vision can tell apart: blue for pixels that both have,
-vermilion for those that only the answer has, yellow for those that only the truth has.
+vermilion for those that only the prediction has, yellow for those that only the reference has.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ def instances_layer(rles: Sequence[Rle], height: int, width: int) -> str:
     return _layer(layer, INSTANCES)
 
 
-def difference_layer(truth: Sequence[Rle], answer: Sequence[Rle], height: int, width: int) -> str:
-    """United truth against united answer, as a PNG data address.
+def difference_layer(reference: Sequence[Rle], prediction: Sequence[Rle], height: int, width: int) -> str:
+    """United prediction against united reference, as a PNG data address.
 
     Args:
-        truth: true masks.
-        answer: answered masks.
+        reference: masks that are right.
+        prediction: masks that came back.
         height: of the picture.
         width: of the picture.
     """
     size = fitted(height, width)
-    one, other = (_small(masks.union(rles, height, width), size) for rles in (truth, answer))
+    right, marked = (_small(masks.union(rles, height, width), size) for rles in (reference, prediction))
     layer = np.zeros(size, dtype=np.uint8)
-    layer[one & other] = 1
-    layer[other & ~one] = 2
-    layer[one & ~other] = 3
+    layer[right & marked] = 1
+    layer[marked & ~right] = 2
+    layer[right & ~marked] = 3
     return _layer(layer, (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE))
 
 

@@ -39,7 +39,7 @@ def test_a_comparison_holds_values_differences_slices_and_samples(make_run):
     assert (
         found.slices[0].difference.value * found.slices[0].n <= found.slices[-1].difference.value * found.slices[-1].n
     )
-    steps = [abs(change.second - change.first) for change in found.changes]
+    steps = [abs(change.candidate - change.baseline) for change in found.changes]
     assert len(steps) == 10 and steps == sorted(steps, reverse=True) and steps[-1] > 0
     text = comparison_table(found)
     for word in ("cIoU", "second", "targets one", "Samples that changed most", found.changes[0].id, "95 % interval"):

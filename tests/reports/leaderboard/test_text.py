@@ -16,7 +16,8 @@ from samtok_eval.registry import load_tasks
 from samtok_eval.reports.leaderboard.page import billions, html_page, size_class
 from samtok_eval.reports.leaderboard.published_file import read_published
 from samtok_eval.reports.leaderboard.table import sections
-from samtok_eval.reports.leaderboard.text import latex, latex_text, markdown, visible
+from samtok_eval.reports.leaderboard.text import latex, markdown
+from samtok_eval.reports.markup import latex_text, one_line
 from tests.support.results import PUBLISHED as PUBLISHED_CSV
 from tests.support.results import printed, result, two_and_a_third
 
@@ -131,7 +132,7 @@ def test_latex_escaping(text, written):
     ],
 )
 def test_what_cannot_be_seen_is_spelt_out(text, shown):
-    assert visible(text) == shown
+    assert one_line(text) == shown
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -139,7 +140,7 @@ def test_hostile_names_stay_text_on_the_page(tasks, name):
     harmless, hostile = (Page(html_page(sections(printed((n, "70.0"), source=n), [], tasks))) for n in ("A", name))
     assert hostile.tags == harmless.tags
     assert hostile.handlers == []
-    assert visible(name) in hostile.cells
+    assert one_line(name) in hostile.cells
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -149,7 +150,7 @@ def test_hostile_names_stay_text_in_markdown(tasks, name):
         return Page(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
 
     assert page(name).tags == page("A").tags
-    assert visible(name) in page(name).cells
+    assert one_line(name) in page(name).cells
 
 
 def compiles(folder: Path, fragment: str) -> None:

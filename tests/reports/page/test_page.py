@@ -14,8 +14,10 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import render
-from samtok_eval.reports.page.content import ROWS, Bound, bounds_of, gather, reproduce
-from samtok_eval.reports.page.page import TEXT_SHOWN, page, visible, write_report, write_reports
+from samtok_eval.reports.html import TEXT_SHOWN, shown
+from samtok_eval.reports.page.bounds import bounds_of
+from samtok_eval.reports.page.content import ROWS, BoundedScore, gather, reproduce
+from samtok_eval.reports.page.page import page, write_report, write_reports
 from samtok_eval.reports.page.pictures import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -91,7 +93,7 @@ def test_a_report_holds_what_the_records_say(runs):
     report = gather([runs["before"], runs["after"]], runs["oracle"], runs["random"])
     after = runs["after"]
     assert report.metric == "giou" and report.protocol == "strict" and report.samples == 80
-    giou = next(b for b in report.bounds if (b.protocol, b.metric) == ("strict", "giou"))
+    giou = next(b for b in report.scores if (b.protocol, b.metric) == ("strict", "giou"))
     assert giou.floor < giou.value < giou.ceiling == 1
     assert giou.lost_to_tokenizer == 0 and giou.lost_to_model == pytest.approx(1 - giou.value)
     assert sum(report.histogram) == 80 and sum(report.ceiling_histogram) == 80
@@ -155,7 +157,7 @@ def test_every_run_of_a_command_gets_a_page_and_models_stand_against_the_first(m
 def test_a_report_without_bounds_or_pictures_of_its_own(make_run):
     run = read_scored(make_run("alone", shifted(3)))
     report = gather([run])
-    assert report.ceiling is None and all(bound.lost_to_model is None for bound in report.bounds)
+    assert report.ceiling is None and all(bound.lost_to_model is None for bound in report.scores)
     text = page(report)
     assert "Where points are lost" not in text and "Comparison with" not in text
 
@@ -178,13 +180,13 @@ def test_long_texts_are_cut(make_run):
     ("text", "length", "expected"),
     [
         ("plain\n\ttext", 50, "plain\n\ttext"),
-        ("\u202ereversed\u200b\x00", 50, "\\u202ereversed\\u200b\\u0000"),
+        ("\u202ereversed\u200b\x00", 50, "\\u202ereversed\\u200b\\x00"),
         ("abcdef", 3, "abc … (6 characters)"),
         ("\ud800", 5, "\\ud800"),
     ],
 )
-def test_invisible_characters_are_spelled_out(text, length, expected):
-    assert visible(text, length) == expected
+def test_hidden_characters_are_spelt_out_and_long_texts_cut(text, length, expected):
+    assert shown(text, length) == expected
 
 
 def test_other_data_are_refused(make_run, demo_root, tmp_path):
@@ -195,13 +197,13 @@ def test_other_data_are_refused(make_run, demo_root, tmp_path):
 
 
 def test_pictures_that_are_gone_are_told(make_run, monkeypatch):
-    from samtok_eval.reports.page import page as report_page
+    from samtok_eval.reports.page import cards
 
     def gone(image):
         raise DataError(f"image {image.path} cannot be read")
 
     run = read_scored(make_run("run", right))
-    monkeypatch.setattr(report_page, "read_image", gone)
+    monkeypatch.setattr(cards, "read_image", gone)
     text = page(gather([run]))
     assert "cannot be read; its masks stand on an empty ground" in text
 
@@ -286,7 +288,7 @@ def test_a_given_bound_that_does_not_fit_is_refused_with_the_reason(make_run):
     ],
 )
 def test_only_shares_of_masks_divide_into_losses(metric, value, ceiling, lost):
-    found = Bound("strict", metric, value, None, None, 10, ceiling, None)
+    found = BoundedScore("strict", metric, value, None, None, 10, ceiling, None)
     told = (found.lost_to_tokenizer, found.lost_to_model)
     assert told == ((None, None) if lost is None else pytest.approx(lost))
     if lost is not None:

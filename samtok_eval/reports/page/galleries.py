@@ -1,0 +1,130 @@
+"""Samples that are worth a look: those that lost most, the worst, the median, the best, and two kinds of mistakes.
+
+In: everything that is known of a run's samples. Out: galleries of a few samples each; masks are looked up for these
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from samtok_eval.masks import Rle
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.protocol import Protocol
+from samtok_eval.sample import Region, Sample
+
+GALLERY = 12
+"""Samples of one gallery."""
+REGRESSION = 1e-9
+"""Least loss of a sample that counts as one."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample of a gallery."""
+
+    id: str
+    sample: Sample
+    record: Record
+    prediction: Prediction | None
+    score: float | None
+    before: float | None
+    """Score of the run that this one is compared with."""
+    ceiling: float | None
+    asked: tuple[Rle, ...]
+    """Regions in the question."""
+    answered: tuple[Rle, ...]
+    codes: tuple[str, ...]
+    reconstructed: tuple[Rle, ...]
+    """What the right codes decode to, where the ceiling is known."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Samples that show one thing."""
+
+    name: str
+    title: str
+    note: str
+    items: Sequence[Item]
+    total: int
+    """Samples that would fit."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The samples of a run by id: questions, answers, and scores under one metric."""
+
+    samples: Mapping[str, Sample]
+    records: Mapping[str, Record]
+    predictions: Mapping[str, Prediction]
+    rules: Protocol
+    """How codes are read from the answers."""
+    scores: Mapping[str, float]
+    before: Mapping[str, float]
+    """Scores of the baseline; empty without one."""
+    ceiling: Mapping[str, float]
+    """Scores of the right codes; empty without a run of the oracle."""
+    right_codes: Mapping[str, Prediction]
+    """The oracle's answers."""
+
+
+def galleries(answered: Answered) -> list[Gallery]:
+    """Every gallery that a sample fits into."""
+    scores, before = answered.scores, answered.before
+    ordered = sorted(scores, key=lambda name: (scores[name], name))
+    middle = max(0, (len(ordered) - GALLERY) // 2)
+    falls = [name for name in ordered if name in before and before[name] - scores[name] > REGRESSION]
+    falls.sort(key=lambda name: (scores[name] - before[name], name))
+    alarms = [name for name, record in answered.records.items() if record.no_target and record.pred_area]
+    alarms.sort(key=lambda name: (-answered.records[name].pred_area, name))
+    silent = [name for name in answered.records if _is_empty(answered, name)]
+    normal = "The middle of the scores: what an ordinary answer looks like."
+    chosen = [
+        ("regressions", "Regressions", "Samples that lost most against the baseline.", falls, falls),
+        ("worst", "Worst", "The lowest scores.", ordered, ordered),
+        ("median", "Median", normal, ordered[middle:], ordered),
+        ("best", "Best", "The highest scores.", ordered[::-1], ordered),
+        ("false-alarms", "No-target false alarms", "Nothing is meant, and something was marked.", alarms, alarms),
+        ("empty", "Empty answers", "Something is meant, and nothing was marked or said.", silent, silent),
+    ]
+    return [
+        Gallery(name, title, note, [_item(answered, sample) for sample in names[:GALLERY]], len(fitting))
+        for name, title, note, names, fitting in chosen
+        if names
+    ]
+
+
+def _item(answered: Answered, name: str) -> Item:
+    sample, prediction = answered.samples[name], answered.predictions.get(name)
+    masks, codes = _masks_and_codes(prediction, answered.rules)
+    return Item(
+        id=name,
+        sample=sample,
+        record=answered.records[name],
+        prediction=prediction,
+        score=answered.scores.get(name),
+        before=answered.before.get(name),
+        ceiling=answered.ceiling.get(name),
+        asked=tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region)),
+        answered=masks,
+        codes=codes,
+        reconstructed=_masks_and_codes(answered.right_codes.get(name), answered.rules)[0],
+    )
+
+
+def _masks_and_codes(prediction: Prediction | None, rules: Protocol) -> tuple[tuple[Rle, ...], tuple[str, ...]]:
+    if prediction is None:
+        return (), ()
+    if prediction.masks is not None:
+        return tuple(mask.rle() for mask in prediction.masks), ()
+    codes = [pair.key for pair in rules.codes_or_none(prediction.text or "") or []]
+    return tuple(prediction.decoded[key].rle() for key in codes if key in prediction.decoded), tuple(codes)
+
+
+def _is_empty(answered: Answered, name: str) -> bool:
+    record, prediction = answered.records[name], answered.predictions.get(name)
+    if record.gt_area:
+        return not record.pred_area
+    return prediction is None or (prediction.masks is None and not (prediction.text or "").strip())

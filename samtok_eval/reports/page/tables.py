@@ -1,0 +1,84 @@
+"""The tables of a page, in the one model of tables; `templates/table.html.j2` writes them."""
+
+from __future__ import annotations
+
+from samtok_eval.metrics.cards import card
+from samtok_eval.prediction import Record
+from samtok_eval.reports.compare.text import PROTOCOL
+from samtok_eval.reports.format import interval, metric_value, points
+from samtok_eval.reports.page.content import BoundedScore, Report
+from samtok_eval.reports.page.figures import loss_bar, score_bar
+from samtok_eval.reports.table import Cell, Row, Table, left, right
+
+
+def scores_table(report: Report) -> Table:
+    """Every metric under every protocol, between floor and ceiling."""
+    columns = [
+        *left("metric"),
+        PROTOCOL,
+        *right("value", "95 % interval", "floor to ceiling", "floor", "ceiling", "n"),
+    ]
+    return Table(columns, [_score_row(score) for score in report.scores])
+
+
+def losses_table(report: Report) -> Table:
+    """Who lost what, of the metrics of the page's protocol that divide into losses."""
+    rows: list[Row] = [
+        [
+            card(score.metric).title,
+            Cell("", score.value, figure=loss_bar(score)),
+            points(score.value),
+            points(score.lost_to_model),
+            points(score.lost_to_tokenizer),
+        ]
+        for score in report.scores
+        if score.protocol == report.protocol and score.lost_to_model is not None
+    ]
+    return Table([*left("metric"), *right("", "scored", "language model", "mask tokenizer")], rows)
+
+
+def slices_table(report: Report) -> Table:
+    """The page's metric by slice, and what each slice costs where that can be said."""
+    title = card(report.metric).title if report.metric else ""
+    rows: list[Row] = [
+        [row.name, row.value, str(row.n), Cell(points(row.score), row.score), Cell(points(row.lost), row.lost)]
+        for row in report.slices
+    ]
+    table = Table([*left("slice", "value"), *right("n", title, "lost")], rows)
+    return table if any(row.lost is not None for row in report.slices) else table.without("lost")
+
+
+def stages_table(report: Report) -> Table:
+    """Where the time went."""
+    rows = [[stage.name, f"{stage.total:.1f}", f"{1000 * stage.median:.1f}"] for stage in report.stages]
+    return Table([*left("stage"), *right("seconds in all", "median of a sample, ms")], rows)
+
+
+def samples_table(report: Report) -> Table:
+    """Samples with their scores."""
+    title = card(report.metric).sample_title if report.metric else "score"
+    columns = [*left("sample", "phrase"), *right(title), *left("status", "slices")]
+    return Table(columns, [_sample_row(record, score) for record, score in report.rows])
+
+
+def _score_row(score: BoundedScore) -> Row:
+    known, value = card(score.metric), metric_value(score.metric, score.value)
+    # The bounds of a count are other models' counts, which bound nothing.
+    bounds = (None, None) if known.is_count else (score.floor, score.ceiling)
+    floor, ceiling = (metric_value(score.metric, bound) for bound in bounds)
+    bar = score_bar(score)
+    return [
+        known.title,
+        score.protocol,
+        Cell(value, score.value),
+        interval(score.low, score.high),
+        Cell(f"{value}, between {floor} and {ceiling}" if bar else "", score.value, figure=bar),
+        floor,
+        ceiling,
+        str(score.n),
+    ]
+
+
+def _sample_row(record: Record, score: float | None) -> Row:
+    slices = ", ".join(f"{name} {value}" for name, value in record.slices.items())
+    return [record.id, record.phrase, Cell(points(score), score), record.status, slices]

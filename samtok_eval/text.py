@@ -1,0 +1,40 @@
+"""Texts of strangers, shown as what they are.
+
+In: a text that a model, a data set or a file holds. Out: the same, with every character that has no shape spelt out:
+controls, which a terminal obeys, and marks that hide or turn what a reader sees.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+
+SHAPELESS = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Unicode categories: control, format, unassigned, private, surrogate, ends of lines and paragraphs."""
+
+
+def escaped(character: str) -> str:
+    r"""A character as Python writes it, e.g. `\x1b`, `\u202e`, `\U000e0001`."""
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def code_point(character: str) -> str:
+    """A character as `[U+202E]`, for languages in which a backslash is a mark of its own."""
+    return f"[U+{ord(character):04X}]"
+
+
+def visible(text: str, *, keep: str = "", spelling: Callable[[str], str] = escaped) -> str:
+    """A text whose hidden and control characters are spelt out.
+
+    Args:
+        text: of any origin.
+        keep: characters that stay as they are, e.g. ends of lines.
+        spelling: how a hidden character is written.
+    """
+    return "".join(c if c in keep or unicodedata.category(c) not in SHAPELESS else spelling(c) for c in text)
+
+
+def shortened(text: str, length: int) -> str:
+    """The beginning of a text on one line, `…` where something was left out."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

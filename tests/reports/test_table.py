@@ -1,0 +1,78 @@
+"""One table, written for a terminal, for Markdown and for a page."""
+
+from __future__ import annotations
+
+import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from samtok_eval.reports.html import shown
+from samtok_eval.reports.table import BEST, SECOND, Cell, Column, Table, aligned_text, left, markdown, right
+
+TABLE = Table(
+    [*left("name"), *right("score")],
+    [["a|b", Cell("61.2", 0.612, mark=BEST, note="†")], ["\u202ec", Cell("9.0", 0.09, mark=SECOND)], ["d", "-"]],
+    ["Scores of *two*."],
+    ["  A note."],
+)
+
+
+def test_a_terminal_gets_words_left_numbers_right_and_lines_around():
+    assert aligned_text(TABLE) == (
+        "Scores of *two*.\n"
+        "\n"
+        "name       score\n"
+        "-------  -------\n"
+        "a|b        61.2†\n"
+        "\\u202ec      9.0\n"
+        "d              -\n"
+        "\n"
+        "  A note."
+    )
+
+
+def test_markdown_gets_marks_of_its_own_and_obeys_no_others():
+    assert markdown(TABLE) == (
+        "Scores of \\*two\\*.\n"
+        "\n"
+        "| name | score |\n"
+        "| --- | ---: |\n"
+        "| a&#124;b | **61.2**† |\n"
+        "| \\[U+202E\\]c | <u>9.0</u> |\n"
+        "| d | - |\n"
+        "\n"
+        "A note."
+    )
+
+
+@pytest.mark.parametrize("write", [aligned_text, markdown])
+def test_lines_that_are_not_there_leave_no_gap(write):
+    grid = write(Table(TABLE.columns, TABLE.rows))
+    assert grid.strip() == grid and "\n\n" not in grid
+
+
+def test_a_page_gets_what_cells_sort_by_and_draws_figures_itself():
+    table = Table(
+        [*left("metric"), Column("protocol", "left", filtered=True), *right("value", "bar")],
+        [["<b>", "strict", Cell("61.2", 0.612), Cell("61.2 of 100", 0.612, figure=7)], ["d", "samtok", "-", "-"]],
+    )
+    environment = Environment(
+        loader=PackageLoader("samtok_eval.reports", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["shown"] = shown
+    call = '{% call(bar, text) table(t, "L") %}<i>{{ bar }}: {{ text }}</i>{% endcall %}'
+    page = environment.from_string('{% from "table.html.j2" import table %}' + call).render(t=table)
+    for part in (
+        '<tr data-protocol="strict">',
+        '<th class="name" scope="row"><bdi>&lt;b&gt;</bdi></th>',
+        '<td class="text"><bdi>strict</bdi></td>',
+        '<td data-value="0.612">61.2</td>',
+        '<td data-value="0.612"><i>7: 61.2 of 100</i></td>',
+        '<td data-value="">-</td>',
+    ):
+        assert part in page
+
+
+def test_a_column_can_be_left_out():
+    assert Table([*left("a"), *right("b", "c")], [["1", "2", "3"]]).without("b") == Table(
+        [*left("a"), *right("c")], [["1", "3"]]
+    )
