@@ -16,7 +16,7 @@ from samtok_eval.errors import CheckpointError, DataError, UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, masks_of, parse, render
 from samtok_eval.models.select import ModelOptions, load_backend
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.gate.verdict import changed_answers
+from samtok_eval.reports.gate.paired import changed_answers
 from samtok_eval.reports.page.page import write_reports
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.run.evaluate import evaluate, run, score_file

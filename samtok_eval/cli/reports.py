@@ -58,8 +58,10 @@ def gate_command(
     """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete."""
     from samtok_eval.files import write_json, write_text
     from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.gate.gate import gate
     from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary
-    from samtok_eval.reports.gate.verdict import RegressionError, gate, read_tolerances
+    from samtok_eval.reports.gate.tolerances import read_tolerances
+    from samtok_eval.reports.gate.verdict import RegressionError
 
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")

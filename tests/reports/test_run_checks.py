@@ -12,7 +12,8 @@ from samtok_eval import evaluate
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.reports.compare.comparison import compare
 from samtok_eval.reports.compare.text import comparison_table
-from samtok_eval.reports.gate.verdict import Tolerances, gate
+from samtok_eval.reports.gate.gate import gate
+from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.page.content import gather
 from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import read_scored

@@ -13,9 +13,11 @@ from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import write_json
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.gate import verdict as gate_module
+from samtok_eval.reports.gate.gate import gate
+from samtok_eval.reports.gate.paired import changed_answers, gate_runs
 from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary
-from samtok_eval.reports.gate.verdict import Tolerances, changed_answers, gate, read_tolerances
+from samtok_eval.reports.gate.tolerances import ALPHA, Tolerances, read_tolerances
+from samtok_eval.reports.gate.verdict import check_measured
 from samtok_eval.reports.result_file import result_of
 from samtok_eval.reports.runs import ScoredRun, read_scored
 from tests.conftest import right, shifted
@@ -41,7 +43,7 @@ def checkpoint(seed, samples, drop=0.0, each=3):
 
 
 def verdict(first, second, seed=0):
-    return gate_module._paired(first, second, STRICT, None, seed)
+    return gate_runs(first, second, STRICT, None, seed)
 
 
 def test_chance_seldom_fails_a_checkpoint():
@@ -49,7 +51,7 @@ def test_chance_seldom_fails_a_checkpoint():
     fired = sum(
         bool(verdict(checkpoint(2 * i, 240), checkpoint(2 * i + 1, 240), seed=i).regressed) for i in range(repetitions)
     )
-    assert fired / repetitions <= gate_module.ALPHA + 0.02
+    assert fired / repetitions <= ALPHA + 0.02
 
 
 def test_three_points_on_two_thousand_samples_are_caught():
@@ -164,7 +166,7 @@ def test_other_tasks_never_pass(make_run):
 def test_a_metric_that_was_not_measured_never_passes(make_run):
     before, after = read_scored(make_run("before", right)), read_scored(make_run("after", right))
     with pytest.raises(IncompleteRunError, match="has no giou, which the baseline has"):
-        gate_module._check_metrics(set(before.metrics("strict")), set(after.metrics("strict")) - {"giou"}, "after")
+        check_measured(before.metrics("strict"), after.metrics("strict").keys() - {"giou"}, "after")
 
 
 def test_what_neither_side_could_measure_is_named(make_run):

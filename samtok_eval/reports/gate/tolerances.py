@@ -1,0 +1,73 @@
+"""What a candidate may lose: the TOML file that a gate reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import CORRECT_IT, read_toml, reading
+from samtok_eval.metrics.cards import JUDGED
+from samtok_eval.registry import find_task, load_tasks
+from samtok_eval.task import Task
+
+ALPHA = 0.05
+Points = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""What may be lost, x 100; a number, and no text or truth value that could be read as one."""
+
+
+class Tolerances(BaseModel):
+    """What a TOML file may say.
+
+    `alpha = 0.05`, a table `[tolerance]` with points (x 100) per metric and `default`, and tables `[tasks.NAME]` with
+    the same for one task.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(default=ALPHA, strict=True, gt=0, lt=1, allow_inf_nan=False)
+    tolerance: dict[str, Points] = {}
+    tasks: dict[str, dict[str, Points]] = {}
+
+    def of(self, task: str, metric: str) -> float:
+        """The share 0..1 by which a metric may fall."""
+        for table in (self.tasks.get(task, {}), self.tolerance):
+            for name in (metric, "default"):
+                if name in table:
+                    return table[name] / 100
+        return 0.0
+
+
+def read_tolerances(
+    path: Path | None, alpha: float | None = None, tasks: Mapping[str, Task] | None = None
+) -> Tolerances:
+    """The TOML file, or the defaults.
+
+    Args:
+        path: None for no tolerance anywhere.
+        alpha: replaces the file's.
+        tasks: tasks by name; the bundled ones by default.
+
+    Raises:
+        UsageError: the file cannot be read or says something that it may not.
+    """
+    try:
+        content = read_toml(path) if path else {}
+        with reading(str(path), CORRECT_IT):
+            tolerances = Tolerances.model_validate(content | ({} if alpha is None else {"alpha": alpha}))
+    except DataError as error:
+        raise UsageError(f"--tolerances {error}") from error
+    known_tasks = dict(load_tasks() if tasks is None else tasks)
+    tables = [(None, tolerances.tolerance), *tolerances.tasks.items()]
+    for task, table in tables:
+        about = [find_task(known_tasks, task)] if task else list(known_tasks.values())
+        known = {"default", *(name for each in about for name in each.metadata.metrics)}
+        for name in table:
+            if name.partition(JUDGED)[0] not in known:
+                near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
+                raise UsageError(f"--tolerances {path}: no metric {name!r}; did you mean {near}?")
+    return tolerances
