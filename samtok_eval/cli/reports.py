@@ -9,16 +9,20 @@ import typer
 
 from samtok_eval.errors import UsageError
 
-RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the baseline.")]
-ProtocolOption = Annotated[str | None, typer.Option(help="The rules to judge by; the task's first by default.")]
-SeedOption = Annotated[int, typer.Option(help="Of draws and permutations.", min=0)]
-TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run folders: the baseline, then candidates.")
+]
+ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; the task's first by default.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of bootstrap draws and permutations.", min=0)]
+TasksDirOption = Annotated[
+    list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files; may be repeated.")
+]
 
 
 def compare_command(
     runs: RunsArgument,
     protocol: Annotated[
-        str | None, typer.Option(help="Comma-separated; all that the first run has by default.")
+        str | None, typer.Option(help="Protocols, separated by commas; by default all that the baseline has.")
     ] = None,
     published: Annotated[
         str | None, typer.Option(help='Also show published numbers of methods with this in their names; "" for all.')
@@ -27,7 +31,7 @@ def compare_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.")] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Compare runs of one task: differences, intervals, p values, slices, and the samples that changed most."""
+    """Compare candidates with a baseline: differences, intervals, p values, slices, and what changed most."""
     from samtok_eval.files import write_json
     from samtok_eval.reports.compare.comparison import compare
     from samtok_eval.reports.compare.text import comparison_table
@@ -37,17 +41,19 @@ def compare_command(
     protocols = None
     if protocol is not None:
         protocols = [read[0].task.protocol(name.strip()).name for name in protocol.split(",")]
-    found = compare(read, seed, protocols, published)
-    typer.echo(comparison_table(found))
+    comparison = compare(read, seed, protocols, published)
+    typer.echo(comparison_table(comparison))
     if json_file:
-        write_json(json_file, found.to_json())
+        write_json(json_file, comparison.to_json())
 
 
 def gate_command(
-    baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file.")],
-    candidate: Annotated[Path, typer.Option(help="The same of the new checkpoint.")],
-    tolerances: Annotated[Path | None, typer.Option(help="TOML file: points that each metric may lose.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Level of the test, 0.05 by default.")] = None,
+    baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file to compare with.")],
+    candidate: Annotated[Path, typer.Option(help="The same of the new checkpoint, which is judged.")],
+    tolerances: Annotated[
+        Path | None, typer.Option(help="TOML file with the points that each metric may lose.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Significance level of the tests; 0.05 by default.")] = None,
     protocol: ProtocolOption = None,
     seed: SeedOption = 0,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
@@ -81,11 +87,21 @@ def gate_command(
 
 
 def report_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="[BASELINE...] RUN", help="The run to show comes last.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[BASELINE...] RUN",
+            help="The run to report on, last; of runs before it, the first is the baseline.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the page; RUN/report by default.")] = None,
     ceiling: Annotated[Path | None, typer.Option(help="Run of the oracle; looked for beside RUN by default.")] = None,
-    floor: Annotated[Path | None, typer.Option(help="Run of the random model; likewise.")] = None,
-    data_root: Annotated[str | None, typer.Option(help="Where the benchmark lies, if not where it lay.")] = None,
+    floor: Annotated[
+        Path | None, typer.Option(help="Run of the random model; looked for beside RUN by default.")
+    ] = None,
+    data_root: Annotated[
+        str | None, typer.Option(help="Data root, if the benchmark is no longer where the run read it.")
+    ] = None,
     seed: SeedOption = 0,
     tasks_dir: TasksDirOption = None,
 ) -> None:
@@ -102,13 +118,13 @@ def report_command(
     typer.echo(f"report {page}")
 
 
-leaderboard_app = typer.Typer(no_args_is_help=True, help="Results that are kept, and tables of them.")
+leaderboard_app = typer.Typer(no_args_is_help=True, help="Keep results of runs, and build tables of them.")
 FolderOption = Annotated[Path, typer.Option("--folder", help="Leaderboard folder.")]
 
 
 @leaderboard_app.command("build")
 def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksDirOption = None) -> None:
-    """Write Markdown, page, LaTeX, CSV and JSON anew from what lies in the folder."""
+    """Rebuild the tables (Markdown, HTML, LaTeX, CSV, JSON) from published numbers and kept results."""
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.leaderboard.build import build
 
@@ -119,11 +135,13 @@ def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksD
 @leaderboard_app.command("submit")
 def submit_command(
     run: Annotated[Path, typer.Argument(help="Finished run folder of a whole split.")],
-    model: Annotated[str, typer.Option(help="As readers find it, ORG/NAME.")],
-    revision: Annotated[str, typer.Option(help="Commit, tag, or the beginning of the weights' hash.")],
-    parameters: Annotated[str | None, typer.Option(help="Size, e.g. 3B.")] = None,
+    model: Annotated[str, typer.Option(help="Name under which readers find the model, ORG/NAME.")],
+    revision: Annotated[str, typer.Option(help="Commit, tag, or the first digits of the weights' hash.")],
+    parameters: Annotated[str | None, typer.Option(help="Size of the model, e.g. 3B.")] = None,
     folder: FolderOption = Path("leaderboards"),
-    replace: Annotated[bool, typer.Option("--replace", help="Take the place of another result.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an earlier result of this model, revision and split.")
+    ] = False,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Keep a run's numbers as a result file; `build` then shows them."""
@@ -141,15 +159,15 @@ def submit_command(
 def publish_command(
     model: Annotated[str, typer.Argument(help="ORG/NAME, as submitted.")],
     revision: Annotated[str, typer.Option(help="As submitted.")],
-    out: Annotated[Path, typer.Option(help="Folder as it will look in the model's repository.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, as it will look in the model's repository.")],
     dataset: Annotated[
         list[str] | None, typer.Option(help="TASK[:SPLIT]=ORG/NAME: a benchmark's data set on the hub.")
     ] = None,
     folder: FolderOption = Path("leaderboards"),
-    upload_to: Annotated[str | None, typer.Option(help="Repository to send it to, as a pull request.")] = None,
+    upload_to: Annotated[str | None, typer.Option(help="Hub repository to upload it to, as a pull request.")] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Write a model card's metadata and `.eval_results`, to look at before anything is sent."""
+    """Write a model card's metadata and `.eval_results` into a folder; uploaded only with --upload-to."""
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.leaderboard.build import RESULTS
     from samtok_eval.reports.leaderboard.publish import upload, write_publication
@@ -174,9 +192,9 @@ def publish_command(
 
 def curves_command(
     log: Annotated[Path, typer.Argument(help="training_log.jsonl of any training command.")],
-    field: Annotated[list[str], typer.Option(help="A number of the log; several make several curves.")],
+    field: Annotated[list[str], typer.Option(help="Name of a number in the log; repeat it for several curves.")],
     out: Annotated[Path, typer.Option(help="SVG file.")],
-    title: Annotated[str | None, typer.Option(help="Above the picture; the log's path by default.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the picture; the log's path by default.")] = None,
 ) -> None:
     """Draw numbers of a training log over its steps."""
     from samtok_eval.files import write_text
