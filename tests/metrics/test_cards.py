@@ -68,3 +68,11 @@ def test_cards_and_tasks_agree_on_what_counts_failures(name):
 def test_only_a_task_with_a_judge_has_judged_metrics(name):
     judged = any(card(metric).judged for metric in TASKS[name].metadata.metrics)
     assert judged == TASKS[name].judged
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [("ciou", "IoU"), ("giou", "IoU"), ("giou_stuff", "IoU"), ("miou_gcg", "mIoU"), ("accuracy", "accuracy")],
+)
+def test_the_value_of_one_sample_is_called_what_it_is(metric, expected):
+    assert card(metric).sample_title == expected

@@ -44,8 +44,8 @@ class SampleCard:
     id: str
     label: str
     score: str
-    before: str | None
-    """Score of the baseline."""
+    baseline: str | None
+    """The baseline's score."""
     picture: str | None
     """Its name in the page."""
     height: int
@@ -74,7 +74,7 @@ def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCar
         id=item.id,
         label=shown(sample.phrase or item.id, LABEL_SHOWN),
         score=points(item.score),
-        before=None if item.before is None else points(item.before),
+        baseline=None if item.baseline is None else points(item.baseline),
         picture=pictures.name(sample.image),
         height=height,
         width=width,
@@ -109,7 +109,7 @@ def _facts(item: Item, metric: str | None) -> dict[str, str]:
         ("sample", item.id),
         ("status", item.record.status),
         (card(metric or "").sample_title, None if metric is None or item.score is None else points(item.score)),
-        ("before", None if item.before is None else points(item.before)),
+        ("baseline", None if item.baseline is None else points(item.baseline)),
         ("right codes", None if item.ceiling is None else points(item.ceiling)),
         ("codes", " ".join(f"({codes})" for codes in item.codes) or None),
     ]

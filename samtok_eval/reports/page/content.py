@@ -144,10 +144,10 @@ def gather(
     data_root: str | None = None,
     seed: int = 0,
 ) -> Report:
-    """Read everything that a report of the last run needs; earlier ones are what it is compared with.
+    """Read everything that a report of the last run needs.
 
     Args:
-        runs: the run, or a baseline and others; the last is the one that is shown.
+        runs: the run, or the baseline and others; the last is the one that is shown.
         ceiling: the oracle's run of the same samples.
         floor: the random model's.
         data_root: where the benchmark lies, as in the run by default.
@@ -162,7 +162,7 @@ def gather(
     metric = sample_metric(run, protocol)
     records = {record.id: record for record in run.records[protocol]}
     scores = sample_values(run, protocol, metric) if metric else {}
-    before = sample_values(runs[0], protocol, metric) if metric and len(runs) > 1 else {}
+    baseline = sample_values(runs[0], protocol, metric) if metric and len(runs) > 1 else {}
     top = sample_values(ceiling, protocol, metric) if metric and ceiling and protocol in ceiling.records else {}
     predictions = run.predictions()
     answered = Answered(
@@ -171,7 +171,7 @@ def gather(
         predictions=predictions,
         rules=run.task.protocol(protocol),
         scores=scores,
-        before=before,
+        baseline=baseline,
         ceiling=top,
         right_codes=ceiling.predictions() if ceiling else {},
     )

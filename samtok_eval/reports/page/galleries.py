@@ -29,8 +29,8 @@ class Item:
     record: Record
     prediction: Prediction | None
     score: float | None
-    before: float | None
-    """Score of the run that this one is compared with."""
+    baseline: float | None
+    """The baseline's score of this sample."""
     ceiling: float | None
     asked: tuple[Rle, ...]
     """Regions in the question."""
@@ -62,7 +62,7 @@ class Answered:
     rules: Protocol
     """How codes are read from the answers."""
     scores: Mapping[str, float]
-    before: Mapping[str, float]
+    baseline: Mapping[str, float]
     """Scores of the baseline; empty without one."""
     ceiling: Mapping[str, float]
     """Scores of the right codes; empty without a run of the oracle."""
@@ -72,7 +72,7 @@ class Answered:
 
 def galleries(answered: Answered) -> list[Gallery]:
     """Every gallery that a sample fits into."""
-    scores, before = answered.scores, answered.before
+    scores, before = answered.scores, answered.baseline
     ordered = sorted(scores, key=lambda name: (scores[name], name))
     middle = max(0, (len(ordered) - GALLERY) // 2)
     falls = [name for name in ordered if name in before and before[name] - scores[name] > REGRESSION]
@@ -105,7 +105,7 @@ def _item(answered: Answered, name: str) -> Item:
         record=answered.records[name],
         prediction=prediction,
         score=answered.scores.get(name),
-        before=answered.before.get(name),
+        baseline=answered.baseline.get(name),
         ceiling=answered.ceiling.get(name),
         asked=tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region)),
         answered=masks,

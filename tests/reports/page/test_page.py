@@ -109,7 +109,7 @@ def test_a_report_holds_what_the_records_say(runs):
     scores = [item.score for item in galleries["worst"].items]
     assert scores == sorted(scores) and scores[0] == 0
     assert galleries["best"].items[0].score >= galleries["median"].items[0].score >= scores[-1]
-    assert all(item.before > item.score for item in galleries["regressions"].items)
+    assert all(item.baseline > item.score for item in galleries["regressions"].items)
     records = after.records["strict"]
     assert galleries["false-alarms"].total == sum(r.no_target and r.pred_area > 0 for r in records) > 0
     assert galleries["empty"].total == sum(r.gt_area > 0 and not r.pred_area for r in records) > 0
@@ -126,6 +126,7 @@ def test_the_page_says_it(runs, tmp_path):
     words = (
         "gres:val, after against before",
         "Where points are lost",
+        "Distribution of per-sample IoU",
         "No-target false alarms",
         "Codebook",
         "Regressions",
