@@ -11,7 +11,7 @@ import copy
 import hashlib
 import inspect
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,63 +61,46 @@ LOAD_ERRORS = (
 """What `transformers` raises for a folder that is no checkpoint, or one of a family that it does not know."""
 
 
-class TransformersBackend:
-    """One checkpoint on one device."""
+class LoadedBackend:
+    """A model and its processor as they are in memory, as a policy in training is."""
 
     def __init__(
         self,
-        path_or_hub_id: str,
+        model: Any,
+        processor: Any,
         name: str,
-        device: str,
-        dtype: torch.dtype,
         settings: RunSettings | None = None,
         layout: Layout = DEFAULT_LAYOUT,
     ) -> None:
-        """Load model and processor.
+        """Prepare; nothing of the model is changed.
 
         Args:
-            path_or_hub_id: folder or hub repository.
-            name: for tables and folders.
-            device: `cpu` or `cuda`.
-            dtype: of the weights.
-            settings: pixels of a picture after the processor's resize (None keeps the checkpoint's), whether only
-                well-formed spans are let out, and whether a picture is encoded once per batch; the usual by default.
+            model: answers in the mode in which it is.
+            processor: of the model; its text tokenizer pads on the left from here on.
+            name: for tables, folders and messages.
+            settings: whether only well-formed spans are let out, and whether a picture is encoded once per batch; the
+                usual by default.
             layout: of the mask tokenizer that decodes the answers.
 
         Raises:
-            CheckpointError: nothing loadable there, or the vocabulary has not the mask words of the layout.
+            CheckpointError: the vocabulary has not the mask words of the layout.
         """
         settings = settings or RunSettings()
-        self.name, self.device, self.dtype = name, device, dtype
-        self.folder = local_folder(path_or_hub_id)
-        transformers_logging.disable_progress_bar()
-        try:
-            self.processor = AutoProcessor.from_pretrained(self.folder)
-            self.model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
-        except LOAD_ERRORS as error:
-            raise CheckpointError(
-                f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
-                "the folder must hold config, weights, tokenizer and processor files, all complete"
-            ) from error
-        self.model.to(device).eval()
-        self.tokenizer = self.processor.tokenizer
+        self.model, self.processor, self.name, self.layout = model, processor, name, layout
+        self.device, self.dtype = str(model.device), model.dtype
+        self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
-        self.mask_ids, self.layout = mask_word_ids(self.tokenizer, path_or_hub_id, layout), layout
-        size = dict(self.processor.image_processor.size)
-        size |= {"shortest_edge": settings.min_pixels} if settings.min_pixels is not None else {}
-        size |= {"longest_edge": settings.max_pixels} if settings.max_pixels is not None else {}
-        self.processor.image_processor.size = size
+        self.mask_ids = mask_word_ids(self.tokenizer, name, layout)
         self.constrained = settings.constrained
         self.share_pictures = (
-            settings.group_pictures and "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
+            settings.group_pictures and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
         )
-        self.generation, self.overridden = pinned_generation(self.model.generation_config)
+        self.generation, self.overridden = pinned_generation(model.generation_config)
 
     def identity(self) -> dict[str, Any]:
-        """Weights' hash, dtype, image budget and generation settings."""
+        """Name, dtype, image budget and generation settings; weights in memory have no fingerprint."""
         return {
             "model": self.name,
-            "weights_sha256": folder_sha256(self.folder),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.partition(":")[0],
             "image_size": _plain(self.processor.image_processor.size),
@@ -126,7 +109,8 @@ class TransformersBackend:
             "generation": {**PINNED, "overridden": self.overridden},
         }
 
-    @torch.inference_mode()
+    # Not inference mode: what a model keeps of its last call must not spoil a step of training that follows.
+    @torch.no_grad()
     def generate(self, requests: Sequence[Request], max_new_tokens: int) -> list[Answer]:
         """Greedy answers.
 
@@ -151,17 +135,8 @@ class TransformersBackend:
             "encode": (encoded - started) / len(requests),
             "generate": (done - encoded) / len(requests),
         }
-        return [Answer(self.text(row), seconds) for row in tokens.tolist()]
-
-    def text(self, token_ids: list[int]) -> str:
-        """Generated ids -> text: up to the end word, control words kept, padding left out."""
-        stops = set(_as_list(self.generation.eos_token_id)) | {self.generation.pad_token_id}
-        kept = []
-        for token in token_ids:
-            if token in stops:
-                break
-            kept.append(token)
-        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        stops = stop_ids(self.generation)
+        return [Answer(answer_text(row, self.tokenizer, stops), seconds) for row in tokens.tolist()]
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
@@ -196,6 +171,71 @@ class TransformersBackend:
         else:
             inputs["pixel_values"] = pixels
         return inputs
+
+
+class TransformersBackend(LoadedBackend):
+    """One checkpoint on one device."""
+
+    def __init__(
+        self,
+        path_or_hub_id: str,
+        name: str,
+        device: str,
+        dtype: torch.dtype,
+        settings: RunSettings | None = None,
+        layout: Layout = DEFAULT_LAYOUT,
+    ) -> None:
+        """Load model and processor.
+
+        Args:
+            path_or_hub_id: folder or hub repository.
+            name: for tables, folders and messages.
+            device: `cpu` or `cuda`.
+            dtype: of the weights.
+            settings: also the pixels of a picture after the processor's resize (None keeps the checkpoint's); the
+                usual by default.
+            layout: of the mask tokenizer that decodes the answers.
+
+        Raises:
+            CheckpointError: nothing loadable there, or the vocabulary has not the mask words of the layout.
+        """
+        settings = settings or RunSettings()
+        self.folder = local_folder(path_or_hub_id)
+        transformers_logging.disable_progress_bar()
+        try:
+            processor = AutoProcessor.from_pretrained(self.folder)
+            model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
+        except LOAD_ERRORS as error:
+            raise CheckpointError(
+                f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
+                "the folder must hold config, weights, tokenizer and processor files, all complete"
+            ) from error
+        size = dict(processor.image_processor.size)
+        size |= {"shortest_edge": settings.min_pixels} if settings.min_pixels is not None else {}
+        size |= {"longest_edge": settings.max_pixels} if settings.max_pixels is not None else {}
+        processor.image_processor.size = size
+        super().__init__(model.to(device).eval(), processor, name, settings, layout)
+
+    def identity(self) -> dict[str, Any]:
+        """The same and the weights' hash."""
+        return {**super().identity(), "weights_sha256": folder_sha256(self.folder)}
+
+
+def stop_ids(generation: GenerationConfig) -> set[int | None]:
+    """Ids that end an answer, padding among them."""
+    return {*_as_list(generation.eos_token_id), generation.pad_token_id}
+
+
+def answer_text(token_ids: Sequence[int], tokenizer: Any, stops: Collection[int | None]) -> str:
+    """Generated ids -> text up to the end word, control words kept: phrase marks and mask words may be such.
+
+    Args:
+        token_ids: of the answer alone.
+        tokenizer: of text.
+        stops: ids that end an answer.
+    """
+    end = next((i for i, token in enumerate(token_ids) if token in stops), len(token_ids))
+    return str(tokenizer.decode(token_ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def repeat_pictures(vision: Any, rows: Sequence[int]) -> Any:

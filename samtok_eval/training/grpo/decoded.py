@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from samtok_eval import masks
 from samtok_eval.mask_tokens import masks_of
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.gcg import iou_matrix
 from samtok_eval.metrics.scoring import region_counts
+from samtok_eval.tokenizer.pictures import decode_by_picture
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -30,7 +30,7 @@ Agreement = Callable[[Sequence[Rle], Sequence[Rle]], float]
 
 def united_iou(answered: Sequence[Rle], true: Sequence[Rle]) -> float:
     """IoU of the united masks, what GRES counts; 1 when both are empty."""
-    counts = region_counts(answered, true, true[0].height, true[0].width)
+    counts = region_counts(tuple(answered), tuple(true), true[0].height, true[0].width)
     return counts.inter / counts.union if counts.union else 1.0
 
 
@@ -44,7 +44,6 @@ DECODED: Mapping[str, Agreement] = {"decoded_iou": united_iou, "decoded_matched_
 """Rewards on masks by name."""
 
 
-@torch.no_grad()
 def decoded_rewards(
     agreement: Agreement,
     answers: Sequence[str],
@@ -64,20 +63,11 @@ def decoded_rewards(
     Returns:
         0..1 each; 1 where neither names a mask, 0 where only one does.
     """
-    by_picture: dict[bytes, list[int]] = {}
-    for i, image in enumerate(images):
-        by_picture.setdefault(image.tobytes(), []).append(i)
-    found = [0.0] * len(answers)
-    for members in by_picture.values():
-        picture = np.asarray(images[members[0]].convert("RGB"))
-        pairs = {i: (masks_of(answers[i], "final"), masks_of(references[i], "final")) for i in members}
-        distinct = list(dict.fromkeys(codes for both in pairs.values() for side in both for codes in side))
-        if distinct:
-            decoded = tokenizer.decode(picture, torch.tensor(distinct), missing_second="skip")
-            rles = {codes: masks.encode(mask) for codes, mask in zip(distinct, decoded, strict=True)}
-        for i, (said, true) in pairs.items():
-            if said and true:
-                found[i] = agreement(*(tuple(rles[codes] for codes in side) for side in (said, true)))
-            else:
-                found[i] = float(not said and not true)
-    return found
+    distinct: dict[bytes, NDArray[np.uint8]] = {}
+    pictures = [distinct.setdefault(image.tobytes(), np.asarray(image.convert("RGB"))) for image in images]
+    pairs = [[masks_of(text, "final") for text in both] for both in zip(answers, references, strict=True)]
+    decoded = decode_by_picture(tokenizer, pictures, [[*answered, *right] for answered, right in pairs])
+    return [
+        agreement(*([rles[codes] for codes in side] for side in both)) if all(both) else float(not any(both))
+        for both, rles in zip(pairs, decoded, strict=True)
+    ]

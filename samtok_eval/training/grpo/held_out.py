@@ -1,7 +1,8 @@
 """What a policy in training is worth on pictures it never trains on: decoded masks, not rewards.
 
 A reward on mask words can be bought, with "No target." or with few safe codes, while masks get worse. So every report
-stands on masks decoded by the mask tokenizer, and `bought` compares them with those at the start.
+stands on masks decoded by the mask tokenizer, and `bought` compares them with those at the start. Questions are asked
+as a run asks them, and answers are scored by the task of their source under its first protocol.
 """
 
 from __future__ import annotations
@@ -9,22 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from samtok_eval import masks
 from samtok_eval.images import read_image
-from samtok_eval.mask_tokens import masks_of
+from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.gcg import ap50, detections, iou_matrix
-from samtok_eval.metrics.scoring import region_counts
-from samtok_eval.models.transformers_backend import pinned_generation
-from samtok_eval.prediction import Record
-from samtok_eval.sample import Sample
+from samtok_eval.messages import Message
+from samtok_eval.metrics.gcg import ap50
+from samtok_eval.metrics.referring import giou, sample_iou
+from samtok_eval.models.backend import Request, request_of
+from samtok_eval.models.transformers_backend import LoadedBackend
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.predict import ask
+from samtok_eval.run.settings import RunSettings
+from samtok_eval.sample import ImageRef, Sample, Target
+from samtok_eval.task import Task
 from samtok_eval.training.grpo.prompts import GCG
 
 if TYPE_CHECKING:
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 STANDARD_ERRORS = 2.0
 """By how many a fall of gIoU must exceed chance."""
 BATCH = 64
+GRES_TASK, GCG_TASK = "gres", "gcg"
+"""Tasks that score referring questions and grounded captions."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,36 @@ class HeldOutQuestion:
     source: str
     """`glamm_gcg` where masks are matched one by one; they are united otherwise."""
 
+    @property
+    def task(self) -> str:
+        """Whose rules count."""
+        return GCG_TASK if self.source == GCG else GRES_TASK
+
+    def sample(self, number: int) -> Sample:
+        """The question as scorers know it; its picture is here and in no file."""
+        height, width = self.image.shape[:2]
+        return Sample(str(number), ImageRef(str(number), Path(), height, width), (), Target(self.truth))
+
 
 class Answered(NamedTuple):
     """What one answer is worth."""
 
     number: int
     source: str
-    iou: float
-    """Of the united masks as GRES counts it; for grounded captions 0."""
-    truths: int
-    codes: list[tuple[int, int]]
-    hits: list[int]
-    """For grounded captions one flag per answered mask."""
+    record: Record
+    """Of the source's task."""
+    codes: list[Codes]
+    """Of every mask that the answer names."""
+
+    @property
+    def is_caption(self) -> bool:
+        """Whether a grounded caption was asked for."""
+        return self.source == GCG
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it is a referring question with a target."""
+        return not self.is_caption and not self.record.no_target
 
 
 def sample_questions(samples: Sequence[Sample], source: str) -> list[HeldOutQuestion]:
@@ -85,7 +110,7 @@ def answer_questions(
 
     Args:
         model: left in the mode in which it came.
-        processor: padding on the left.
+        processor: of the model.
         tokenizer: decodes.
         questions: with their numbers.
         max_new_tokens: where an answer is cut.
@@ -93,11 +118,16 @@ def answer_questions(
     """
     training = model.training
     model.eval()
-    found = []
-    for first in range(0, len(questions), BATCH):
-        batch = questions[first : first + BATCH]
-        texts = _greedy(model, processor, [question for _, question in batch], max_new_tokens, suffix)
-        found += [_compare(i, q, text, tokenizer) for (i, q), text in zip(batch, texts, strict=True)]
+    # Pictures pass through the model's own forward, outside of which its weights may be spread over devices.
+    backend = LoadedBackend(model, processor, "policy", RunSettings(group_pictures=False))
+    tasks, found = load_tasks(), []
+    for name in (GRES_TASK, GCG_TASK):
+        mine = [(number, question) for number, question in questions if question.task == name]
+        for first in range(0, len(mine), BATCH):
+            batch = mine[first : first + BATCH]
+            requests = [_request(number, question, suffix) for number, question in batch]
+            predictions = ask(tasks[name], requests, backend, tokenizer, max_new_tokens)
+            found += [_scored(tasks[name], *asked, p) for asked, p in zip(batch, predictions, strict=True)]
     model.train(training)
     return found
 
@@ -110,31 +140,30 @@ def report(answers: Sequence[Answered]) -> dict[str, float]:
         questions with a target answered without a mask. `distinct_codes`: distinct code pairs in all answers.
         `gcg_ap50`, `gcg_mask_recall`: of grounded captions. What was not asked is left out.
     """
-    referring = [answer for answer in answers if answer.source != GCG]
-    captions = [answer for answer in answers if answer.source == GCG]
-    targets = [answer for answer in referring if answer.truths]
+    referring = [answer.record for answer in answers if not answer.is_caption]
+    captions = [answer.record for answer in answers if answer.is_caption]
+    attempts = attempted(answers)
     found: dict[str, float] = {"distinct_codes": len({pair for answer in answers for pair in answer.codes})}
     if referring:
-        found["giou"] = math.fsum(answer.iou for answer in referring) / len(referring)
-    if targets:
-        found["false_no_target"] = sum(not answer.codes for answer in targets) / len(targets)
-    truths = sum(answer.truths for answer in captions)
+        found["giou"] = giou(referring).value or 0.0
+    if attempts:
+        found["false_no_target"] = 1 - sum(attempts) / len(attempts)
+    truths = sum(record.values["truths"] for record in captions)
     if truths:
-        records = [
-            Record(str(a.number), str(a.number), "strict", "ok", values={"truths": a.truths}, series={"hits": a.hits})
-            for a in captions
-        ]
-        found["gcg_ap50"] = ap50(records, ties=True).value or 0.0
-        found["gcg_mask_recall"] = sum(sum(answer.hits) for answer in captions) / truths
+        found["gcg_ap50"] = ap50(captions, ties=True).value or 0.0
+        found["gcg_mask_recall"] = sum(sum(record.series["hits"]) for record in captions) / truths
     return {name: round(value, 5) for name, value in found.items()}
 
 
 def quality(answers: Sequence[Answered]) -> list[float]:
     """One number per answer, by which two states of a model are compared: IoU, or F1 of a caption's masks."""
-    return [
-        2 * sum(a.hits) / max(len(a.hits) + a.truths, 1) if a.source == GCG else a.iou
-        for a in sorted(answers, key=lambda a: a.number)
-    ]
+    ordered = sorted(answers, key=lambda a: a.number)
+    return [_mask_f1(a.record) if a.is_caption else sample_iou(a.record) for a in ordered]
+
+
+def _mask_f1(record: Record) -> float:
+    hits, truths = record.series["hits"], record.values["truths"]
+    return 2 * sum(hits) / max(len(hits) + truths, 1)
 
 
 def attempted(answers: Sequence[Answered]) -> list[float]:
@@ -143,7 +172,7 @@ def attempted(answers: Sequence[Answered]) -> list[float]:
     gIoU alone may not tell: where right denials pay more than masks, denying everything that is hard raises it.
     """
     ordered = sorted(answers, key=lambda a: a.number)
-    return [float(bool(a.codes)) for a in ordered if a.source != GCG and a.truths]
+    return [float(bool(a.codes)) for a in ordered if a.is_target]
 
 
 SERIES: Mapping[str, Callable[[Sequence[Answered]], list[float]]] = {
@@ -173,42 +202,12 @@ def bought(start: Sequence[float], now: Sequence[float], first_reward: float, re
     return float(differences.mean()) < -STANDARD_ERRORS * error
 
 
-@torch.no_grad()
-def _greedy(
-    model: Any, processor: Any, questions: Sequence[HeldOutQuestion], max_new_tokens: int, suffix: str
-) -> list[str]:
-    conversations = [
-        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.text + suffix}]}]
-        for question in questions
-    ]
-    texts = [processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
-    pictures = [[Image.fromarray(question.image)] for question in questions]
-    inputs = processor(images=pictures, text=texts, padding=True, padding_side="left", return_tensors="pt")
-    settings, _ = pinned_generation(model.generation_config)
-    settings.max_new_tokens = max_new_tokens
-    tokens = model.generate(**inputs.to(model.device), generation_config=settings)
-    answers = tokens[:, inputs["input_ids"].shape[1] :].tolist()
-    return [text_of(row, processor.tokenizer, model.generation_config) for row in answers]
+def _request(number: int, question: HeldOutQuestion, suffix: str) -> Request:
+    message = Message("user", (question.image, question.text + suffix))
+    return request_of(str(number), question.image, [message])
 
 
-def text_of(token_ids: Sequence[int], tokenizer: Any, generation: Any) -> str:
-    """Generated ids -> text up to the end word, control words kept: phrase marks and mask words may be such."""
-    ends = generation.eos_token_id
-    stops = {*(ends if isinstance(ends, list | tuple) else [ends]), generation.pad_token_id, tokenizer.eos_token_id}
-    end = next((i for i, token in enumerate(token_ids) if token in stops), len(token_ids))
-    return str(tokenizer.decode(token_ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _compare(index: int, question: HeldOutQuestion, text: str, tokenizer: MaskTokenizer) -> Answered:
-    codes = masks_of(text, "final")
-    rles = []
-    if codes:
-        decoded = tokenizer.decode(question.image, torch.tensor(codes), missing_second="skip")
-        rles = [masks.encode(mask) for mask in decoded]
-    pairs = [(pair.first, pair.second) for pair in codes]
-    if question.source == GCG:
-        hits = [int(hit) for hit in detections(iou_matrix(question.truth, rles))]
-        return Answered(index, GCG, 0.0, len(question.truth), pairs, hits)
-    counts = region_counts(tuple(rles), question.truth, *question.image.shape[:2])
-    iou = counts.inter / counts.union if counts.union else 1.0
-    return Answered(index, question.source, iou, len(question.truth), pairs, [])
+def _scored(task: Task, number: int, question: HeldOutQuestion, prediction: Prediction) -> Answered:
+    protocol = task.protocols[0]
+    record = task.score(question.sample(number), prediction, protocol)
+    return Answered(number, question.source, record, protocol.codes_or_none(prediction.text or "") or [])

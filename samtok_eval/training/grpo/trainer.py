@@ -24,9 +24,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT
-from samtok_eval.models.transformers_backend import mask_word_ids
+from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
-from samtok_eval.training.grpo.held_out import HeldOutQuestion, text_of
+from samtok_eval.training.grpo.held_out import HeldOutQuestion
 from samtok_eval.training.grpo.monitor import HeldOutMonitor
 from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, dataset_of
 from samtok_eval.training.grpo.recipe import (
@@ -215,6 +215,7 @@ def reward_functions(
     Answers are decoded from their ids: `trl` hands on texts without special tokens, and in some checkpoints phrase
     marks or mask words are such, so that every reward would be 0 for ever.
     """
+    stops = stop_ids(generation) | {processor.tokenizer.eos_token_id}
     names = list(dict.fromkeys(name for weights in settings.weights.values() for name in weights))
 
     def function(name: str) -> Callable[..., list[float | None]]:
@@ -223,7 +224,7 @@ def reward_functions(
         ) -> list[float | None]:
             weights = [settings.weights[origin].get(name) for origin in source]
             counted = [i for i, weight in enumerate(weights) if weight is not None]
-            texts = [text_of(completion_ids[i], processor.tokenizer, generation) for i in counted]
+            texts = [answer_text(completion_ids[i], processor.tokenizer, stops) for i in counted]
             true = [reference[i] for i in counted]
             if name in DECODED:
                 pictures = [images[i][0] for i in counted]

@@ -21,12 +21,14 @@ from samtok_eval.demo.training.grpo import GrpoRun, _prompts, recipe, run_grpo_p
 from samtok_eval.demo.training.grpo_questions import scene_prompts, scene_questions
 from samtok_eval.demo.training.presets import DEVELOPMENT
 from samtok_eval.errors import CheckpointError, DataError, UsageError
-from samtok_eval.mask_tokens import render
+from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.prediction import Record
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
 from samtok_eval.training.grpo import trainer as grpo
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo.held_out import (
     Answered,
+    answer_questions,
     attempted,
     bought,
     quality,
@@ -36,7 +38,7 @@ from samtok_eval.training.grpo.held_out import (
 from samtok_eval.training.grpo.monitor import HeldOutMonitor
 from samtok_eval.training.grpo.prompts import GCG, GRES, GrpoPrompt, dataset_of, read_prompts
 from samtok_eval.training.grpo.recipe import GrpoTraining, check_sources, on_cpu, trl_config
-from samtok_eval.training.grpo.trainer import reward_functions, train_grpo
+from samtok_eval.training.grpo.trainer import load_policy, reward_functions, train_grpo
 
 WEIGHTS = {"gres": {"matched_answer": 1.0, "decoded_iou": 1.0}, **recipe("demo-gcg").weights}
 TINY = GrpoTraining(
@@ -244,11 +246,23 @@ def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
 
 # ---- what held-out answers are worth ----
 
+
+def referred(number, inter, union, truth, *codes):
+    record = Record(str(number), "x", "strict", "ok", inter=inter, union=union, gt_area=truth, pred_area=union - truth,
+                    no_target=not truth)  # fmt: skip
+    return Answered(number, GRES, record, list(codes))
+
+
+def captioned(number, truths, hits, *codes):
+    record = Record(str(number), "x", "strict", "ok", values={"truths": truths}, series={"hits": hits})
+    return Answered(number, GCG, record, list(codes))
+
+
 ANSWERS = [
-    Answered(0, GRES, 0.5, 1, [(1, 2)], []),
-    Answered(1, GRES, 0.0, 1, [], []),
-    Answered(2, GRES, 1.0, 0, [], []),
-    Answered(3, GCG, 0.0, 2, [(1, 2), (3, 4)], [1, 0]),
+    referred(0, 3, 6, 4, Codes(1, 2)),
+    referred(1, 0, 4, 4),
+    referred(2, 0, 0, 0),
+    captioned(3, 2, [1, 0], Codes(1, 2), Codes(3, 4)),
 ]
 
 
@@ -325,6 +339,17 @@ def test_held_out_questions_come_from_scenes_or_from_a_benchmark(tmp_path):
     (read,) = sample_questions([sample], GRES)
     assert (read.text, read.truth, read.source) == ("Where?", drawn[0].truth, GRES)
     assert np.array_equal(read.image, drawn[0].image)
+
+
+def test_held_out_questions_are_scored_by_the_tasks_of_their_sources_and_leave_training_as_it_was(demo_tokenizer):
+    policy, processor = load_policy(DEMO_CHECKPOINT)
+    policy.train()
+    questions, state = scene_questions(DEVELOPMENT, 1), torch.get_rng_state()
+    found = answer_questions(policy, processor, demo_tokenizer, list(enumerate(questions)), 60)
+    assert policy.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert sorted(answer.number for answer in found) == list(range(len(questions)))
+    assert {answer.is_caption: "hits" in answer.record.series for answer in found} == {True: True, False: False}
 
 
 # ---- runs ----
