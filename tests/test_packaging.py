@@ -18,7 +18,7 @@ FLOORS = (
     # The vocabulary: what is asked, what came back, masks, the grammar, files.
     (
         "errors", "sample", "prediction", "masks", "mask_tokens", "messages", "prompts", "images", "regions", "hub",
-        "files", "append_log", "prediction_log", "progress", "text",
+        "files", "append_log", "prediction_log", "progress", "text", "device", "setting", "resume",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics"),

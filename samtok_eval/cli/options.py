@@ -1,21 +1,28 @@
-"""Options of `run`, `predict` and `score`, made from the fields of `RunOptions`, and the file that may hold them."""
+"""Options of commands, made from the fields of the classes that hold their values.
+
+`takes` serves `run`, `predict` and `score` from the fields of `RunOptions`, and reads the file that may hold them;
+`takes_settings` serves the other commands from dataclasses whose fields carry a `Setting`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import reprlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_toml, read_yaml
 from samtok_eval.run.settings import Role, RunOptions, RunSettings, flags_of, option_of
+from samtok_eval.setting import Described, settings_of
 
 CONFIG_HELP = "TOML or YAML file of settings, named as in docs/run_folder.md; options of the command line win over it."
+RECIPE_PANEL = "Recipe: what changes numbers"
 CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 CONFIG = inspect.Parameter(
     "config",
@@ -26,12 +33,13 @@ CONFIG = inspect.Parameter(
 READERS: Mapping[str, Callable[[Path], Any]] = {".toml": read_toml, ".yaml": read_yaml, ".yml": read_yaml}
 """Of a file of settings, by its ending."""
 Given = Mapping[str, Any]
-"""What the user gave: fields of `RunOptions`, without defaults."""
+"""What the user gave: fields of `RunOptions` or of a recipe, without defaults."""
+Command = Callable[..., None]
 
 
 def takes(
     *roles: Role, also: Collection[str] = (), but: Collection[str] = (), settings: type[RunOptions] = RunOptions
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Command], Command]:
     """Give a command the options of a run, and `--config`.
 
     Args:
@@ -48,7 +56,7 @@ def takes(
     # What is asked stands before how.
     names = sorted((name for name in fields if name not in but), key=lambda name: name in RunSettings.model_fields)
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Command) -> Command:
         def call(context: typer.Context, config: Path | None, **values: Any) -> None:
             typed = [name for name in names if _was_typed(context, name)]
             given = {name: values.pop(name) for name in names}
@@ -56,14 +64,87 @@ def takes(
             command(read | {name: given[name] for name in typed}, **values)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        parameters = [CONTEXT, *(_parameter(name, settings) for name in names), CONFIG, *own]
-        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        )
-        call.__annotations__, call.__doc__, call.__name__ = {}, command.__doc__, command.__name__
-        return call
+        return _presented(call, command, [CONTEXT, *(_parameter(name, settings) for name in names), CONFIG, *own])
 
     return decorate
+
+
+def takes_settings(*, changes: type | None = None, **whole: type) -> Callable[[Command], Command]:
+    """Give a command the options that the fields of dataclasses describe.
+
+    Args:
+        changes: a recipe; the command's parameter `changes` receives what was `Given` of it, to be laid over a preset.
+        **whole: by name of the command's parameter, the class of the object that it receives.
+
+    Returns:
+        A decorator. Further parameters of the command stay options of its own and stand first.
+    """
+    parts = {**whole, "changes": changes} if changes else whole
+
+    def decorate(command: Command) -> Command:
+        def call(**values: Any) -> None:
+            built: dict[str, Any] = {name: kind(**_values(kind, values)) for name, kind in whole.items()}
+            if changes:
+                built["changes"] = _given(changes, values)
+            command(**built, **values)
+
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in parts]
+        described = [_option(part, name, entry, part_name)
+                     for part_name, part in parts.items() for name, entry in settings_of(part).items()]  # fmt: skip
+        return _presented(call, command, [*own, *described])
+
+    return decorate
+
+
+def _presented(call: Command, command: Command, parameters: Iterable[inspect.Parameter]) -> Command:
+    """A function that shows typer these parameters, and the name and text of another."""
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    call.__annotations__, call.__doc__, call.__name__ = {}, command.__doc__, command.__name__
+    return call
+
+
+def _option(part: type, name: str, entry: Described, receiver: str) -> inspect.Parameter:
+    """A described field as a parameter of a typer command.
+
+    Args:
+        part: the dataclass.
+        name: of the field.
+        entry: its type and description.
+        receiver: parameter of the command that gets it; `changes` has no defaults, so that a preset's stay.
+    """
+    kind = str if entry.setting.reads else entry.type
+    default = next(field.default for field in fields(part) if field.name == name)
+    if get_origin(kind) is tuple:
+        kind, default = list[get_args(kind)[0]], None  # type: ignore[misc]
+    if receiver == "changes" or default is None:
+        kind, default = kind | None, None
+    panel = RECIPE_PANEL if receiver in ("changes", "recipe") else None
+    option = typer.Option(entry.spelling(name), help=entry.setting.help, min=entry.setting.least, rich_help_panel=panel)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind, option],
+        default=inspect.Parameter.empty if default is MISSING else default,
+    )
+
+
+def _values(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Take a class's fields out of typed values; a list that was not typed is an empty one."""
+    found = {}
+    for name, (of, setting) in settings_of(kind).items():
+        value = values.pop(name)
+        if get_origin(of) is tuple:
+            value = tuple(value or ())
+        found[name] = setting.reads(value) if setting.reads and value is not None else value
+    return found
+
+
+def _given(recipe: type, values: dict[str, Any]) -> Given:
+    """The same of the fields that were typed."""
+    typed = {name for name in settings_of(recipe) if values[name] is not None}
+    return {name: value for name, value in _values(recipe, values).items() if name in typed}
 
 
 def read_config(path: Path) -> dict[str, Any]:

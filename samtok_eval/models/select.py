@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.device import choose_device
 from samtok_eval.errors import UsageError
 from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
@@ -50,14 +51,9 @@ class ModelOptions:
         """`cuda` where there is one and the user did not say otherwise.
 
         Raises:
-            UsageError: CUDA was asked for and is absent.
+            UsageError: CUDA was asked for and is absent, or there is no such device.
         """
-        device = self.settings.device
-        if device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UsageError("--device cuda: no CUDA device is visible; use --device cpu")
-        return device
+        return choose_device(self.settings.device)
 
     def torch_dtype(self) -> torch.dtype:
         """bfloat16 on CUDA and float32 elsewhere, or what the user said.

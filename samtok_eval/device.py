@@ -1,0 +1,74 @@
+"""Where torch computes: one choice of a device for every command, and one line when its memory is full."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from samtok_eval.errors import UsageError
+
+NAME = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+
+
+def choose_device(name: str) -> str:
+    """The device that a name stands for.
+
+    Args:
+        name: `auto` takes CUDA where there is one; `cpu`, `cuda` or `cuda:N` are taken as they are.
+
+    Raises:
+        UsageError: another name, or CUDA is asked for and absent.
+    """
+    known = NAME.fullmatch(name)
+    if known is None:
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if name == "cpu":
+        return name
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if int(known[1] or 0) >= count:
+        seen = f"{count} CUDA devices are visible" if count else "no CUDA device is visible"
+        raise UsageError(f"--device {name}: {seen}; give --device cpu, or mend the driver")
+    return name
+
+
+def own_device(name: str) -> str:
+    """The same for one of several processes that do not talk: under `torchrun` each takes a GPU of its own.
+
+    Args:
+        name: as for `choose_device`; a device with its number is taken by all of them.
+    """
+    chosen, local = choose_device(name), os.environ.get("LOCAL_RANK", "")
+    if chosen != "cuda" or not local.isdigit():
+        return chosen
+    import torch
+
+    return f"cuda:{int(local) % torch.cuda.device_count()}"
+
+
+@contextmanager
+def memory_named(load: str, lower: Sequence[str], also: str = "") -> Iterator[None]:
+    """Say what fills the memory and what saves some, should it run out.
+
+    Args:
+        load: what is computed at once.
+        lower: options of the command that save memory when their value is lowered, most useful first.
+        also: what else helps.
+
+    Raises:
+        UsageError: memory ran out.
+    """
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        advice = f"lower {', then '.join(lower)}" + (f"; {also}" if also else "")
+        raise UsageError(f"out of memory with {load}; {advice}") from error

@@ -1,0 +1,88 @@
+"""Settings of a command beside `run`: what a field of a dataclass says of itself, next to its type and default.
+
+A command's options are made from the fields that carry a `Setting` (`cli/options.py`), so a new option is such a field
+and the line that uses it. A `Recipe` holds what changes numbers, a `Job` where it runs and what around it changes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from samtok_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Entry = TypeVar("Entry")
+Recipe = TypeVar("Recipe", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a field beside its name, type and default."""
+
+    help: str
+    flag: str | None = None
+    """As in `--flag`, or `--on/--off`; follows from the name by default."""
+    least: int | None = None
+    """Smallest number that the command line takes."""
+    reads: Callable[[str], Any] | None = None
+    """Typed text -> value, where the type alone does not say how."""
+    free: bool = False
+    """Whether a run may go on under another value."""
+
+
+class Described(NamedTuple):
+    """A field that is an option."""
+
+    type: Any
+    setting: Setting
+
+    def spelling(self, name: str) -> str:
+        """As typer has it: `--flag`, or `--on/--off`."""
+        plain = f"--{name.replace('_', '-')}"
+        switch = bool in (self.type, *get_args(self.type))
+        return self.setting.flag or (f"{plain}/--no-{plain[2:]}" if switch else plain)
+
+
+def settings_of(kind: type) -> dict[str, Described]:
+    """Fields of a dataclass that are options, in order."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = {}
+    for name, hint in hints.items():
+        parts = get_args(hint) if get_origin(hint) is Annotated else ()
+        setting = next((part for part in parts if isinstance(part, Setting)), None)
+        if setting is not None:
+            found[name] = Described(parts[0], setting)
+    return found
+
+
+def free_settings(kind: type) -> frozenset[str]:
+    """Names of the fields under whose other values a run may go on."""
+    return frozenset(name for name, (_, setting) in settings_of(kind).items() if setting.free)
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with some of its fields replaced.
+
+    Raises:
+        UsageError: no such field.
+    """
+    known = [field.name for field in fields(recipe)]
+    unknown = sorted(changes.keys() - set(known))
+    if unknown:
+        raise UsageError(f"no setting {unknown[0]!r}; choose from {', '.join(known)}")
+    return replace(recipe, **changes)
+
+
+def named(presets: Mapping[str, Entry], name: str) -> Entry:
+    """A recipe by the name of its preset.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in presets:
+        raise UsageError(f"no preset {name!r}; choose from {', '.join(presets)}")
+    return presets[name]

@@ -1,0 +1,67 @@
+"""The choice of a device, and what is said when memory is full."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from samtok_eval.device import choose_device, memory_named, own_device
+from samtok_eval.errors import UsageError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Say how many CUDA devices torch sees."""
+
+    def seen(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "chosen"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_auto_takes_cuda_where_there_is_one_and_a_name_is_taken_as_it_is(gpus, name, count, chosen):
+    gpus(count)
+    assert choose_device(name) == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [
+        ("tpu", 1, "--device tpu: expected auto, cpu, cuda or cuda:N"),
+        ("cuda", 0, "--device cuda: no CUDA device is visible; give --device cpu"),
+        ("cuda:2", 2, "--device cuda:2: 2 CUDA devices are visible"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(gpus, name, count, message):
+    gpus(count)
+    with pytest.raises(UsageError, match=message):
+        choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "chosen"),
+    [("auto", "3", "cuda:1"), ("cuda", "0", "cuda:0"), ("cuda:0", "1", "cuda:0"), ("cuda", "", "cuda")],
+)
+def test_each_process_of_torchrun_takes_a_gpu_of_its_own(gpus, monkeypatch, name, local, chosen):
+    gpus(2)
+    monkeypatch.setenv("LOCAL_RANK", local)
+    assert own_device(name) == chosen
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 9 bytes")])
+def test_full_memory_says_what_fills_it_and_what_to_lower(error):
+    with (
+        pytest.raises(UsageError, match="out of memory with 4 pictures; lower --a, then --b; give --c"),
+        memory_named("4 pictures", ("--a", "--b"), "give --c"),
+    ):
+        raise error
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shapes"), memory_named("x", ("--a",)):
+        raise RuntimeError("shapes do not match")
