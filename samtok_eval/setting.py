@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from samtok_eval.errors import UsageError
@@ -19,6 +20,33 @@ Entry = TypeVar("Entry")
 Recipe = TypeVar("Recipe", bound="DataclassInstance")
 
 
+class Range(NamedTuple):
+    """Numbers that a setting may be."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is one of them; what is no number never is."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def words(self) -> str:
+        """As an error says it: `at least 0 and below 1`."""
+        bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        return " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+
+
+COUNT, FROM_ZERO, POSITIVE = Range(least=1), Range(least=0), Range(above=0)
+SHARE, SHARE_BELOW_ALL = Range(least=0, most=1), Range(least=0, below=1)
+
+
 @dataclass(frozen=True)
 class Setting:
     """What is known of a field beside its name, type and default."""
@@ -26,8 +54,8 @@ class Setting:
     help: str
     flag: str | None = None
     """As in `--flag`, or `--on/--off`; follows from the name by default."""
-    least: int | None = None
-    """Smallest number that the command line takes."""
+    within: Range | None = None
+    """What the number may be."""
     reads: Callable[[str], Any] | None = None
     """Typed text -> value, where the type alone does not say how."""
     free: bool = False
@@ -47,6 +75,7 @@ class Described(NamedTuple):
         return self.setting.flag or (f"{plain}/--no-{plain[2:]}" if switch else plain)
 
 
+@cache
 def settings_of(kind: type) -> dict[str, Described]:
     """Fields of a dataclass that are options, in order."""
     hints = get_type_hints(kind, include_extras=True)
@@ -62,6 +91,18 @@ def settings_of(kind: type) -> dict[str, Described]:
 def free_settings(kind: type) -> frozenset[str]:
     """Names of the fields under whose other values a run may go on."""
     return frozenset(name for name, (_, setting) in settings_of(kind).items() if setting.free)
+
+
+def check_ranges(settings: DataclassInstance) -> None:
+    """Refuse numbers outside their range.
+
+    Raises:
+        UsageError: names the option, its value and its range.
+    """
+    for name, entry in settings_of(type(settings)).items():
+        value, within = getattr(settings, name), entry.setting.within
+        if value is not None and within is not None and not within.holds(value):
+            raise UsageError(f"{entry.spelling(name)} {value}: expected a number {within.words()}")
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -121,7 +121,7 @@ def _option(part: type, name: str, entry: Described, receiver: str) -> inspect.P
     if receiver == "changes" or default is None:
         kind, default = kind | None, None
     panel = RECIPE_PANEL if receiver in ("changes", "recipe") else None
-    option = typer.Option(entry.spelling(name), help=entry.setting.help, min=entry.setting.least, rich_help_panel=panel)
+    option = typer.Option(entry.spelling(name), help=entry.setting.help, rich_help_panel=panel)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -5,7 +5,7 @@ Started by `torchrun` there are several (gloo on CPUs, NCCL on GPUs), otherwise 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
-from samtok_eval.errors import UsageError
+from samtok_eval.device import choose_device
 
 BUCKET_NUMBERS = 16 * 2**20
 """Numbers summed over ranks at once; bounds the copy that gradients need."""
@@ -28,20 +28,19 @@ class Ranks:
         device: where this process computes.
     """
 
-    def __init__(self, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+    def __init__(self, device: str = "auto") -> None:
         """Join the other processes.
 
         Args:
             device: `"auto"` takes CUDA where there is one.
 
         Raises:
-            UsageError: CUDA is asked for and absent.
+            UsageError: CUDA is asked for and absent, or there is no such device.
         """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("--device cuda needs a CUDA GPU and none is visible; give --device cpu")
-        state = PartialState(cpu=device == "cpu")
+        on_cpu = choose_device(device) == "cpu"
+        state = PartialState(cpu=on_cpu)
         self.rank, self.world = int(state.process_index), int(state.num_processes)
-        self.device = torch.device("cpu") if device == "cpu" else torch.device(state.device)
+        self.device = torch.device("cpu") if on_cpu else torch.device(state.device)
         self._state = state
 
     @property

@@ -1,6 +1,6 @@
 """Logs of training: one JSON object a line, each with the `step` it belongs to.
 
-In: lines while training runs. Out: a file that a run which goes on finds without what it will write again.
+In: lines while training runs. Out: a log with every step once; on resume, lines after the restored step are dropped.
 """
 
 from __future__ import annotations

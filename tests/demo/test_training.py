@@ -13,17 +13,20 @@ import torch.nn.functional as F
 from PIL import Image
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.demo.training import presets
-from samtok_eval.demo.training.corpus import CHOICE_KINDS, build_scene, draw_dialogues
-from samtok_eval.demo.training.language_model import QuestionPacker, SftTraining, Trainer, held_out_report, patches
-from samtok_eval.demo.training.presets import DEVELOPMENT, run_sft_preset, run_tokenizer_preset
+from samtok_eval.demo.training import sft, tokenizer
+from samtok_eval.demo.training.corpus import CHOICE_KINDS, DEVELOPMENT, build_scene, draw_dialogues, masked_picture
+from samtok_eval.demo.training.language_model import QuestionPacker, Trainer, held_out_report, patches
+from samtok_eval.demo.training.sft import SceneJob, SceneRecipe, scene_recipe, train_on_scenes
 from samtok_eval.demo.training.tiny_vlm import build_model, build_processor
+from samtok_eval.demo.training.tokenizer import PRESETS as TOKENIZERS
 from samtok_eval.demo.world.language import VIEW
 from samtok_eval.demo.world.scenes import draw_scene
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.tokenizer.quantizer import ResidualQuantizer
 from samtok_eval.training.tokenizer.codebooks import start_with_kmeans, update_books
+from samtok_eval.training.tokenizer.recipe import TokenizerJob, with_changes
+from samtok_eval.training.tokenizer.trainer import train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def scenes(demo_tokenizer):
 @pytest.fixture(scope="module")
 def trainer(scenes, tmp_path_factory):
     processor = build_processor()
-    settings = SftTraining(warmup_tower_steps=1, steps=1)
+    settings = SceneRecipe(warmup_tower_steps=1, steps=1)
     return Trainer(
         settings, build_model(processor, 0), processor, lambda i: scenes[i], scenes, tmp_path_factory.mktemp("t")
     )
@@ -134,7 +137,7 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     """One step from the shipped weights leaves them nearly as they are; a fresh model is elsewhere."""
     from safetensors.torch import load_file
 
-    run_sft_preset("demo-choices", tmp_path, None, steps=1, scenes=12, threads=1, init=DEMO_CHECKPOINT)
+    train_on_scenes(scene_recipe("demo-choices", {"steps": 1}), SceneJob(init=DEMO_CHECKPOINT, scenes=12), tmp_path)
     name = "model.language_model.layers.0.mlp.up_proj.weight"
     shipped, trained = (load_file(folder / "model.safetensors")[name].float() for folder in (DEMO_CHECKPOINT, tmp_path))
     assert 0 < (shipped - trained).abs().max() < 0.05
@@ -175,29 +178,18 @@ def test_perplexity_is_the_number_of_codes_when_all_are_used_alike():
 
 
 def test_the_tokenizer_recipe_runs_through_all_three_phases(tmp_path):
-    from dataclasses import replace
-
-    from samtok_eval.demo.training import presets
-    from samtok_eval.training.tokenizer.trainer import train_tokenizer
-
-    settings = replace(presets.TOKENIZERS["demo"], steps=40, unquantized_share=0.5, frozen_share=0.2, evaluate_every=20)
-    held_out = [presets_picture(DEVELOPMENT + i) for i in range(3)]
-    tokenizer = train_tokenizer(settings, lambda i: presets_picture(i % 20), held_out, tmp_path)
+    settings = replace(TOKENIZERS["demo"], steps=40, unquantized_share=0.5, frozen_share=0.2, evaluate_every=20)
+    held_out = [masked_picture(DEVELOPMENT + i) for i in range(3)]
+    trained = train_tokenizer(settings, TokenizerJob(tmp_path), lambda i: masked_picture(i % 20), held_out)
     lines = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20, 40]
     assert lines[1]["loss"] < 4
-    assert float(tokenizer.quantizer.codebooks[0].cluster_size_ema.std()) > 0
+    assert float(trained.quantizer.codebooks[0].cluster_size_ema.std()) > 0
     assert {p.name for p in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "training.json"}
 
 
-def presets_picture(seed):
-    from samtok_eval.demo.training.corpus import masked_picture
-
-    return masked_picture(seed)
-
-
 def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_path, demo_root):
-    run_sft_preset("demo", tmp_path / "out", None, steps=2, scenes=20, threads=1)
+    train_on_scenes(scene_recipe("demo", {"steps": 2}), SceneJob(scenes=20), tmp_path / "out")
     stages = [json.loads(line)["stage"] for line in (tmp_path / "out" / "training_log.jsonl").read_text().splitlines()]
     assert stages == ["tower", "tower", "questions", "questions"]
     from samtok_eval import evaluate
@@ -211,16 +203,16 @@ def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_pa
 
 @pytest.mark.parametrize(("preset", "init"), [("demo", None), ("demo-choices", DEMO_CHECKPOINT)])
 def test_a_recipe_gives_the_same_weights_again(preset, init, tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "ROLLED_SCENES", 4)
+    monkeypatch.setattr(sft, "ROLLED_SCENES", 4)
     for number in (1, 2):
         torch.manual_seed(number)
-        run_sft_preset(preset, tmp_path / str(number), None, steps=2, scenes=4, threads=1, init=init)
+        train_on_scenes(scene_recipe(preset, {"steps": 2}), SceneJob(init=init, scenes=4), tmp_path / str(number))
     one, two = ((tmp_path / str(number) / "model.safetensors").read_bytes() for number in (1, 2))
     assert one == two
 
 
 def test_a_recipe_that_ends_early_is_the_whole_one_up_to_there(scenes, tmp_path):
-    whole = SftTraining(0, 4, pictures=2, dialogues=2, warmup_steps=1, evaluate_every=2)
+    whole = SceneRecipe(0, 4, pictures=2, dialogues=2, warmup_steps=1, evaluate_every=2)
     logs = []
     for settings in (whole, replace(whole, stop_after=2)):
         processor = build_processor()
@@ -234,16 +226,18 @@ def test_a_recipe_that_ends_early_is_the_whole_one_up_to_there(scenes, tmp_path)
 
 def test_too_few_steps_to_start_the_codebooks_say_so(tmp_path):
     with pytest.raises(UsageError, match="train for more steps"):
-        run_tokenizer_preset("demo", tmp_path, 3, 1)
+        tokenizer.train_on_scenes(with_changes(TOKENIZERS["demo"], {"steps": 3}), TokenizerJob(tmp_path), 8)
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [lambda out: run_tokenizer_preset("big", out, 1, 1), lambda out: run_sft_preset("big", out, None, 1, 1, 1)],
-)
-def test_unknown_presets_name_the_known_ones(tmp_path, recipe):
-    with pytest.raises(UsageError, match="choose from demo"):
-        recipe(tmp_path)
+def test_unknown_presets_name_the_known_ones():
+    with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-choices"):
+        scene_recipe("big", {})
+
+
+def test_of_a_recipe_on_scenes_only_the_steps_can_be_changed():
+    assert scene_recipe("demo-early", {"steps": 7}).stop_after is None
+    with pytest.raises(UsageError, match=r"--preset demo takes no --learning-rate; .* only --steps"):
+        scene_recipe("demo", {"learning_rate": 1.0, "steps": 1})
 
 
 def test_the_shipped_checkpoint_looks_at_its_picture(scenes, tmp_path):
@@ -251,7 +245,7 @@ def test_the_shipped_checkpoint_looks_at_its_picture(scenes, tmp_path):
 
     processor = AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
     model = AutoModelForImageTextToText.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32)
-    shipped = Trainer(SftTraining(1, 1), model, processor, lambda i: scenes[i], scenes, tmp_path)
+    shipped = Trainer(SceneRecipe(1, 1), model, processor, lambda i: scenes[i], scenes, tmp_path)
     losses = held_out_report(shipped, scenes)
     assert losses["answer_rolled"] > 2 * losses["answer"]
     assert losses["first_code_rolled"] > losses["first_code"] + 1

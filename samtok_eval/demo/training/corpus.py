@@ -10,13 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.training.tiny_vlm import CELL
 from samtok_eval.demo.world.language import Dialogue, dialogues
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, SIZES, Scene, draw_scene
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.tokenizer.model import MaskTokenizer, normalised_boxes
-from samtok_eval.training.tokenizer.trainer import MaskedPicture
+from samtok_eval.training.tokenizer.streams import MaskedPicture
 
+DEVELOPMENT = HELD_OUT + 1_000_000
+"""Seeds of held-out demo scenes for training reports; the benchmark's own held-out scenes stay unseen."""
 MIN_COVER = 0.25
 """Share of a visual token's square that an object must cover to be the token's object."""
 KIND_WEIGHTS = {

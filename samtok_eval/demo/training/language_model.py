@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samtok_eval.demo.training.corpus import NO_OBJECT, OUTLINE, CorpusScene, draw_dialogues
+from samtok_eval.demo.training.sft import SceneRecipe
 from samtok_eval.demo.training.tiny_vlm import MERGE, PATCH
 from samtok_eval.demo.world.language import VIEW, Dialogue
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIZES
@@ -46,39 +47,6 @@ DENSE_WEIGHTS = (0.5, 2.0, 0.5, 1.0, 1.0, 0.5, 2.0, 1.0)
 """Colour, shape, size, first code, second code, presence, outline, box."""
 EARLY_DENSE_WEIGHTS = (0.5, 2.0, 0.5, 0.2, 0.2, 0.5, 2.0, 1.0)
 """The same in the first half of the warm-up, where code losses are largest and shapes have yet to be learned."""
-
-
-@dataclass(frozen=True)
-class SftTraining:
-    """Every setting of one training run."""
-
-    warmup_tower_steps: int
-    """Steps of dense supervision of the vision tower alone."""
-    steps: int
-    """Steps on questions."""
-    stop_after: int | None = None
-    """End after so many of them, while the rate is still high."""
-    tower_pictures: int = 16
-    pictures: int = 16
-    dialogues: int = 8
-    """Dialogues drawn per picture and step."""
-    row_tokens: int = 340
-    """Tokens behind a picture in one step; drawn dialogues beyond that are left out."""
-    choice_factor: float = 1.0
-    """Multiplies how often choice questions, the hardest to learn, are drawn."""
-    tower_rate: float = 1e-3
-    learning_rate: float = 1.5e-3
-    tower_rate_factor: float = 0.4
-    """The vision tower's share of the learning rate once questions are asked."""
-    dense_weight: float = 0.1
-    """Weight of the dense loss while questions are asked."""
-    token_rms: float = 0.4
-    """Root mean square to which visual tokens are pulled, so that they do not drown the words."""
-    weight_decay: float = 0.01
-    warmup_steps: int = 150
-    clip_norm: float = 1.0
-    evaluate_every: int = 400
-    seed: int = 0
 
 
 class Packed(NamedTuple):
@@ -306,7 +274,7 @@ class Trainer:
 
     def __init__(
         self,
-        settings: SftTraining,
+        settings: SceneRecipe,
         model: Qwen3VLForConditionalGeneration,
         processor: Qwen3VLProcessor,
         scene: Callable[[int], CorpusScene],

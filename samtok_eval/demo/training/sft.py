@@ -1,114 +1,133 @@
-"""Named recipes of the training commands. `demo`, then for the model `demo-choices`, made the bundled checkpoint."""
+"""Recipes of the bundled model, a tiny one trained from scratch on scenes: `demo`, then `demo-choices`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
-
-import torch
+from typing import Annotated, Any
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.demo.training.language_model import SftTraining
-from samtok_eval.demo.training.tokenizer import DEVELOPMENT as DEVELOPMENT
-from samtok_eval.demo.training.tokenizer import PAPER, run_tokenizer
 from samtok_eval.errors import UsageError
-from samtok_eval.tokenizer.config import MaskTokenizerConfig
-from samtok_eval.training.tokenizer.recipe import TokenizerRun, TokenizerTraining
+from samtok_eval.setting import Setting, named
 
-Recipe = TypeVar("Recipe")
-DEMO_TOKENIZER = MaskTokenizerConfig(
-    image_size=128,
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 1, 2, 1),
-    global_att_blocks=(3,),
-    window_pos_embed_bkg_spatial_size=(8, 8),
-    window_spec=(8, 4, 8, 4),
-    d_model=64,
-    backbone_channel_list=(128, 64, 32, 16),
-    latent_dim=64,
-    decoder_heads=4,
-    decoder_mlp_dim=128,
-    decoder_downsample_rate=1,
-)
-TOKENIZERS = {"demo": TokenizerTraining(DEMO_TOKENIZER, steps=4000), "paper": PAPER}
-CHOICES = SftTraining(
+
+@dataclass(frozen=True)
+class SceneRecipe:
+    """Every setting of one training run."""
+
+    warmup_tower_steps: int
+    """Steps of dense supervision of the vision tower alone."""
+    steps: int
+    """Steps on questions."""
+    stop_after: int | None = None
+    """End after so many of them, while the rate is still high."""
+    tower_pictures: int = 16
+    pictures: int = 16
+    dialogues: int = 8
+    """Dialogues drawn per picture and step."""
+    row_tokens: int = 340
+    """Tokens behind a picture in one step; drawn dialogues beyond that are left out."""
+    choice_factor: float = 1.0
+    """Multiplies how often choice questions, the hardest to learn, are drawn."""
+    tower_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
+    tower_rate_factor: float = 0.4
+    """The vision tower's share of the learning rate once questions are asked."""
+    dense_weight: float = 0.1
+    """Weight of the dense loss while questions are asked."""
+    token_rms: float = 0.4
+    """Root mean square to which visual tokens are pulled, so that they do not drown the words."""
+    weight_decay: float = 0.01
+    warmup_steps: int = 150
+    clip_norm: float = 1.0
+    evaluate_every: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What a user says of training on scenes beside the name of a recipe."""
+
+    tokenizer: Annotated[Path | None, Setting("Demo presets only: mask tokenizer.")] = None
+    init: Annotated[Path | None, Setting("Demo presets only: checkpoint to go on from.")] = None
+    scenes: Annotated[int | None, Setting("Demo presets only: training scenes.")] = None
+    threads: Annotated[int, Setting("Demo presets only: CPU threads.")] = 1
+
+
+CHOICES = SceneRecipe(
     warmup_tower_steps=0, steps=1800, pictures=10, row_tokens=300, choice_factor=3, learning_rate=1.2e-3, seed=1
 )
-SFTS = {
-    "demo": SftTraining(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300),
+PRESETS = {
+    "demo": SceneRecipe(warmup_tower_steps=1800, steps=4000, pictures=10, row_tokens=300),
     "demo-choices": CHOICES,
     "demo-early": replace(CHOICES, stop_after=800),
 }
 """`demo-choices` goes on from the checkpoint that `demo` made. `demo-early` is its state after 800 steps, which leaves
 reinforcement something to gain."""
-DEMO_SFT_SCENES = 10000
+SCENES = 10000
 ROLLED_SCENES = 48
 
 
-def run_tokenizer_preset(
-    preset: str, out: Path, steps: int | None = None, threads: int = 1, run: TokenizerRun | None = None
-) -> None:
-    """Train a mask tokenizer by a named recipe; see `run_tokenizer` for data, options and errors.
+def scene_recipe(preset: str, changes: Mapping[str, Any]) -> SceneRecipe:
+    """A named recipe, perhaps with another number of steps.
+
+    Args:
+        preset: one of `PRESETS`.
+        changes: what a user typed of the recipes for data of one's own; only `steps` means something here.
 
     Raises:
-        UsageError: no such recipe.
+        UsageError: no such recipe, or another change.
     """
-    run_tokenizer(_recipe(TOKENIZERS, preset), out, replace(run or TokenizerRun(), threads=threads), steps)
+    recipe = named(PRESETS, preset)
+    others = sorted(changes.keys() - {"steps"})
+    if others:
+        raise UsageError(
+            f"--preset {preset} takes no --{others[0].replace('_', '-')}; of the recipe only --steps can be changed"
+        )
+    steps = changes.get("steps")
+    if steps is None:
+        return recipe
+    return replace(
+        recipe,
+        warmup_tower_steps=min(steps, recipe.warmup_tower_steps),
+        steps=steps,
+        stop_after=None,
+        evaluate_every=max(steps // 2, 1),
+    )
 
 
-def run_sft_preset(
-    preset: str,
-    out: Path,
-    tokenizer: Path | None,
-    steps: int | None,
-    scenes: int | None,
-    threads: int,
-    init: Path | None = None,
-) -> None:
-    """Fine-tune a tiny model by a named recipe: a fresh one, or the one in `init`.
+def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path) -> None:
+    """Train a tiny model on scenes: a fresh one, or the one in `job.init`.
+
+    Args:
+        recipe: settings.
+        job: scenes, mask tokenizer and where to begin.
+        out: folder of the checkpoint.
 
     Raises:
-        UsageError: no such recipe.
         CheckpointError: the mask tokenizer cannot be loaded.
     """
+    import torch
     from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
     from transformers.utils import logging as transformers_logging
 
-    from samtok_eval.demo.training.corpus import build_scene
+    from samtok_eval.demo.training.corpus import DEVELOPMENT, build_scene
     from samtok_eval.demo.training.language_model import Trainer
     from samtok_eval.demo.training.tiny_vlm import build_model, build_processor
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-    settings = _recipe(SFTS, preset)
-    if steps is not None:
-        settings = replace(
-            settings,
-            warmup_tower_steps=min(steps, settings.warmup_tower_steps),
-            steps=steps,
-            stop_after=None,
-            evaluate_every=max(steps // 2, 1),
-        )
-    torch.set_num_threads(threads)
+    torch.set_num_threads(job.threads)
     transformers_logging.disable_progress_bar()
-    mask_tokenizer = MaskTokenizer.from_pretrained(tokenizer or DEMO_CHECKPOINT)
-    corpus = [build_scene(seed, mask_tokenizer) for seed in range(scenes or DEMO_SFT_SCENES)]
+    mask_tokenizer = MaskTokenizer.from_pretrained(job.tokenizer or DEMO_CHECKPOINT)
+    corpus = [build_scene(seed, mask_tokenizer) for seed in range(job.scenes or SCENES)]
     held_out = [build_scene(DEVELOPMENT + i, mask_tokenizer) for i in range(ROLLED_SCENES)]
-    if init is None:
+    if job.init is None:
         processor = build_processor()
-        model = build_model(processor, settings.seed)
+        model = build_model(processor, recipe.seed)
     else:
-        processor = AutoProcessor.from_pretrained(init)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(init, dtype=torch.float32)
+        processor = AutoProcessor.from_pretrained(job.init)
+        model = Qwen3VLForConditionalGeneration.from_pretrained(job.init, dtype=torch.float32)
         # What is new beside the model, the head of the dense targets, must not start differently every time.
-        torch.manual_seed(settings.seed)
-    trainer = Trainer(settings, model, processor, lambda i: corpus[i % len(corpus)], held_out, out)
-    trainer.run()
-
-
-def _recipe(recipes: Mapping[str, Recipe], name: str) -> Recipe:
-    if name not in recipes:
-        raise UsageError(f"no preset {name!r}; choose from {', '.join(recipes)}")
-    return recipes[name]
+        torch.manual_seed(recipe.seed)
+    Trainer(recipe, model, processor, lambda i: corpus[i % len(corpus)], held_out, out).run()

@@ -22,7 +22,7 @@ from samtok_eval.training.step_log import append_line, lines_until, write_lines
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
-    from samtok_eval.training.grpo.recipe import GrpoTraining
+    from samtok_eval.training.grpo.recipe import GrpoRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class HeldOutMonitor(TrainerCallback):
 
     def __init__(
         self,
-        settings: GrpoTraining,
+        settings: GrpoRecipe,
         processor: Any,
         tokenizer: MaskTokenizer,
         questions: Sequence[HeldOutQuestion],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,22 +22,19 @@ from transformers.utils import logging as transformers_logging
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
+from samtok_eval.setting import free_settings
+from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo.held_out import HeldOutQuestion
-from samtok_eval.training.grpo.monitor import HeldOutMonitor
+from samtok_eval.training.grpo.monitor import LOG_FILE, START_FILE, HeldOutMonitor
 from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, dataset_of
-from samtok_eval.training.grpo.recipe import (
-    GrpoTraining,
-    check_sources,
-    epochs_needed,
-    on_cpu,
-    trl_config,
-    write_settings,
-)
+from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe
+from samtok_eval.training.grpo.trl_settings import check_sources, epochs_needed, trl_config
 from samtok_eval.training.rewards import REWARDS
 
 if TYPE_CHECKING:
@@ -44,19 +42,17 @@ if TYPE_CHECKING:
 
 VISION = "visual"
 """Name of the vision tower in both families."""
+LOWER = ("--sequences-per-device", "--updates-per-rollout or --samples", "--max-new-tokens or --max-pixels")
+ALSO = "--kl-weight 0 saves the reference model, --vllm draws answers in less memory"
+"""What saves memory."""
 
 
 def train_grpo(
-    settings: GrpoTraining,
-    model: str | Path,
+    recipe: GrpoRecipe,
+    job: GrpoJob,
     mask_tokenizer: MaskTokenizer,
     prompts: Sequence[GrpoPrompt],
     held_out: Sequence[HeldOutQuestion],
-    out: Path,
-    *,
-    resume: bool = False,
-    device: str = "auto",
-    threads: int = 1,
 ) -> list[dict[str, Any]]:
     """Train, report, save.
 
@@ -64,15 +60,12 @@ def train_grpo(
     checkpoints hold weights, optimizer and random state. Under torchrun every process takes its share.
 
     Args:
-        settings: the recipe.
-        model: folder or hub repository of the checkpoint to start from.
+        recipe: settings.
+        job: the checkpoint to start from, where to run, and the folder of the new checkpoint, of `checkpoint-N/` to
+            go on from, of the log and of TensorBoard's `runs/`.
         mask_tokenizer: decodes held-out answers.
         prompts: what is trained on.
         held_out: what is reported on; must not overlap with the prompts.
-        out: folder of the checkpoint, of `checkpoint-N/` to go on from, of the log and of TensorBoard's `runs/`.
-        resume: go on from the last `checkpoint-N` in `out`.
-        device: `auto`, `cpu` or `cuda`.
-        threads: CPU threads.
 
     Returns:
         The lines of `training_log.jsonl`.
@@ -82,9 +75,10 @@ def train_grpo(
             change.
         CheckpointError: the checkpoint cannot be loaded or has no mask words.
     """
-    torch.set_num_threads(threads)
+    model, out = job.start_model(), job.out
+    torch.set_num_threads(job.threads)
     transformers_logging.disable_progress_bar()
-    check_sources(settings, prompts)
+    check_sources(recipe, prompts)
     if mask_tokenizer.config.layout != DEFAULT_LAYOUT:
         raise UsageError(
             f"the mask tokenizer is of layout {mask_tokenizer.config.layout}, the rewards read mask words of "
@@ -92,30 +86,24 @@ def train_grpo(
         )
     policy, processor = load_policy(model)
     published = Published.of(policy, processor)
-    set_pixels(processor, settings)
-    config = trl_config(settings, out, len(prompts), on_cpu(device))
-    rows = dataset_of(prompts, settings.thinking, epochs_needed(settings, len(prompts)), settings.seed)
-    start = checkpoint_to_resume(out) if resume else None
-    write_settings(settings, model, out, resume)
-    suffix = f" {THINK}" if settings.thinking else ""
-    monitor = HeldOutMonitor(settings, processor, mask_tokenizer, held_out, out, suffix, published.save)
+    set_pixels(processor, recipe)
+    config = trl_config(recipe, out, len(prompts), choose_device(job.device) == "cpu")
+    rows = dataset_of(prompts, recipe.thinking, epochs_needed(recipe, len(prompts)), recipe.seed)
+    state = grpo_folder(out).begin({"model": model, **asdict(recipe)}, start_of(job.resume, job.fresh))
+    suffix = f" {THINK}" if recipe.thinking else ""
+    monitor = HeldOutMonitor(recipe, processor, mask_tokenizer, held_out, out, suffix, published.save)
     trainer = MonitoredTrainer(
         monitor,
         policy,
-        reward_functions(settings, processor, published.generation, mask_tokenizer),
+        reward_functions(recipe, processor, published.generation, mask_tokenizer),
         config,
         rows,
         processor,
     )
-    try:
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
-    except torch.OutOfMemoryError as error:
-        raise UsageError(
-            f"out of memory with {settings.sequences_per_device} answers per pass and "
-            f"{config.per_device_train_batch_size * config.steps_per_generation} drawn at once per device; lower "
-            "sequences_per_device, then updates_per_rollout or samples, then max_new_tokens or max_pixels; kl_weight 0 "
-            "saves the reference model, vllm draws answers in less memory"
-        ) from error
+    drawn = config.per_device_train_batch_size * config.steps_per_generation
+    load = f"{recipe.sequences_per_device} answers per pass and {drawn} drawn at once per device"
+    with memory_named(load, LOWER, ALSO):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
     if trainer.accelerator.is_main_process:
         published.save(policy, processor, out)
     trainer.accelerator.wait_for_everyone()
@@ -198,7 +186,7 @@ def load_policy(model: str | Path) -> tuple[Any, Any]:
     return policy, processor
 
 
-def set_pixels(processor: Any, settings: GrpoTraining) -> None:
+def set_pixels(processor: Any, settings: GrpoRecipe) -> None:
     """Least and most pixels of a picture in training, where the recipe says so."""
     size = dict(processor.image_processor.size)
     for name, pixels in (("shortest_edge", settings.min_pixels), ("longest_edge", settings.max_pixels)):
@@ -208,7 +196,7 @@ def set_pixels(processor: Any, settings: GrpoTraining) -> None:
 
 
 def reward_functions(
-    settings: GrpoTraining, processor: Any, generation: Any, mask_tokenizer: MaskTokenizer
+    settings: GrpoRecipe, processor: Any, generation: Any, mask_tokenizer: MaskTokenizer
 ) -> list[Callable[..., list[float | None]]]:
     """One weighted reward function per name, in the form that `trl` calls; None where it takes no part in a prompt.
 
@@ -240,13 +228,12 @@ def reward_functions(
     return [function(name) for name in names]
 
 
-def checkpoint_to_resume(out: Path) -> Path:
-    """The last checkpoint in a folder.
+def grpo_folder(out: Path) -> TrainingFolder:
+    """The folder of a run: `checkpoint-N/` to go on from, `best/`, logs, and the checkpoint."""
+    leaves = ("checkpoint-*", "best", LOG_FILE, START_FILE, "runs")
+    return TrainingFolder(out, _newest, leaves, free_settings(GrpoRecipe))
 
-    Raises:
-        UsageError: there is none.
-    """
-    found = get_last_checkpoint(str(out)) if out.is_dir() else None
-    if found is None:
-        raise UsageError(f"{out} holds no checkpoint-N to go on from; leave resume out to start anew")
-    return Path(found)
+
+def _newest(out: Path) -> Path | None:
+    found = get_last_checkpoint(str(out))
+    return Path(found) if found else None

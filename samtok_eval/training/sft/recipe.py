@@ -1,57 +1,87 @@
 """Settings of fine-tuning and the published recipes, as data.
 
-The recipes are those of the released configurations (SAMTok, arXiv 2601.16093; `docs/TRAIN_VLM.md` and the xtuner and
-swift files of the released code), for eight GPUs with four samples each.
+`FinetuneRecipe` holds what decides what is learned, `FinetuneJob` what it is learned from and everything around it that
+changes no weight. The recipes are those of the released configurations (SAMTok, arXiv 2601.16093; `docs/TRAIN_VLM.md`
+and the xtuner and swift files of the released code), for eight GPUs with four samples each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from samtok_eval.errors import UsageError
+from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE_BELOW_ALL, Setting, check_ranges
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """Launch configurations of `accelerate`: `ddp`, `zero2`, `zero3`, `fsdp`."""
-FREE = {"free": True}
-"""Marks settings under whose other values a run may go on."""
+LORA_OFF = "off"
+
+
+def read_rank(text: str) -> int | None:
+    """A rank of adapters as it is typed.
+
+    Raises:
+        UsageError: neither a number nor `off`.
+    """
+    if text == LORA_OFF:
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--lora-rank {text}: expected a whole number or {LORA_OFF}")
+    return int(text)
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
+class FinetuneRecipe:
     """Everything that decides what is learned from given data."""
 
-    lora_rank: int | None = 128
-    """None trains every weight of the language model."""
-    lora_alpha: int = 256
-    lora_dropout: float = 0.05
-    embeddings: Literal["trained", "frozen"] = "trained"
-    """Beside adapters: input embedding and head as a whole. Full training always trains them."""
-    vision: Literal["frozen", "trained"] = "frozen"
-    """Vision tower with its merger."""
-    learning_rate: float = 2e-5
-    epochs: float = 1.0
-    steps: int | None = None
-    """Ends earlier or later than the epochs do."""
-    global_batch: int = 32
-    """Samples per step over all processes; gradients are accumulated where they do not fit at once."""
-    batch_size: int = 4
-    """Samples at once on one device."""
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    """Share of the steps; then cosine to zero."""
-    clip_norm: float = 1.0
-    max_length: int = 8192
-    """Most tokens of a sample, picture included; longer ones are left out."""
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    """None keeps the processor's own."""
-    order: Literal["random", "by_length"] = "random"
-    """`by_length` puts samples of like length into a batch, which saves padding."""
-    checkpointing: bool = field(default=True, metadata=FREE)
-    """Compute activations twice instead of keeping them."""
-    seed: int = 0
+    lora_rank: Annotated[
+        int | None,
+        Setting(
+            "Rank of the adapters, or off: train every weight of the language model.", reads=read_rank, within=COUNT
+        ),
+    ] = 128
+    lora_alpha: Annotated[int, Setting("Scale of the adapters.", within=COUNT)] = 256
+    lora_dropout: Annotated[float, Setting("Share of inputs that adapters miss.", within=SHARE_BELOW_ALL)] = 0.05
+    embeddings: Annotated[
+        Literal["trained", "frozen"],
+        Setting("Word embedding and head as a whole, beside adapters. Full training always trains them."),
+    ] = "trained"
+    vision: Annotated[Literal["frozen", "trained"], Setting("Vision tower with its merger.")] = "frozen"
+    learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 2e-5
+    epochs: Annotated[float, Setting("Passes over the data.", within=POSITIVE)] = 1.0
+    steps: Annotated[int | None, Setting("Steps instead of the recipe's epochs.", within=COUNT)] = None
+    global_batch: Annotated[
+        int,
+        Setting(
+            "Samples per step, over all processes; gradients are accumulated where they do not fit at once.",
+            within=COUNT,
+        ),
+    ] = 32
+    batch_size: Annotated[int, Setting("Samples at once on one device.", within=COUNT)] = 4
+    weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.05
+    warmup: Annotated[
+        float, Setting("Share of the steps in which the rate rises; then cosine to zero.", within=SHARE_BELOW_ALL)
+    ] = 0.05
+    clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
+    max_length: Annotated[
+        int, Setting("Most tokens of a sample, pictures included; longer ones are left out.", within=COUNT)
+    ] = 8192
+    min_pixels: Annotated[
+        int | None, Setting("Least pixels of a picture; the processor's own by default.", within=COUNT)
+    ] = None
+    max_pixels: Annotated[
+        int | None, Setting("Most pixels of a picture; the processor's own by default.", within=COUNT)
+    ] = None
+    order: Annotated[
+        Literal["random", "by_length"],
+        Setting("by_length puts samples of like length into a batch, which saves padding: there is no packing."),
+    ] = "random"
+    checkpointing: Annotated[
+        bool, Setting("Compute activations twice instead of keeping them, to save memory.", free=True)
+    ] = True
+    seed: Annotated[int, Setting("Of order, adapters and dropout.", within=FROM_ZERO)] = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -59,15 +89,7 @@ class FinetuneSettings:
         Raises:
             UsageError: names the setting, its value and its range.
         """
-        for name, least in (("epochs", 0), ("learning_rate", 0), ("clip_norm", 0)):
-            if not getattr(self, name) > least:
-                raise UsageError(f"{_option(name)} {getattr(self, name)}: expected a number above {least}")
-        for name in ("steps", "lora_rank", "lora_alpha", "global_batch", "batch_size", "max_length"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"{_option(name)} {getattr(self, name)}: expected a whole number from 1")
-        for name in ("warmup", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{_option(name)} {getattr(self, name)}: expected a share from 0, below 1")
+        check_ranges(self)
 
     def accumulation(self, processes: int) -> int:
         """Batches per step on one process.
@@ -83,9 +105,56 @@ class FinetuneSettings:
             )
         return self.global_batch // at_once
 
-    def binding(self) -> dict[str, Any]:
-        """The settings that a resumed run must share."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("free")}
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """What to train on what, and everything around it that changes no weight."""
+
+    out: Annotated[Path, Setting("Folder of the checkpoint.")]
+    model: Annotated[str | None, Setting("Folder or hub id; the preset's own by default.")] = None
+    data: Annotated[
+        tuple[str, ...], Setting("Conversations: FILE or FOLDER, with %N for N percent; several allowed.")
+    ] = ()
+    data_root: Annotated[
+        str | None, Setting("Where picture paths begin, or demo; beside the data file by default.")
+    ] = None
+    held_out: Annotated[
+        str | None, Setting("Conversations whose loss is reported, with their own pictures and with each other's.")
+    ] = None
+    max_errors: Annotated[int, Setting("Unusable samples that may be left out.", within=FROM_ZERO)] = 0
+    check: Annotated[Literal["whole", "header"], Setting("How much of each picture is read before training.")] = "whole"
+    device: Annotated[str, Setting("auto, cpu or cuda.")] = "auto"
+    merge: Annotated[bool, Setting("Write LoRA models whole, or the adapter alone.")] = True
+    dtype: Annotated[str, Setting("Of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")] = "auto"
+    save_every: Annotated[int, Setting("Steps between states to go on from.", within=COUNT)] = 500
+    log_every: Annotated[int, Setting("Steps between lines of the log.", within=COUNT)] = 10
+    evaluate_every: Annotated[int, Setting("Steps between held-out losses.", within=COUNT)] = 500
+    keep: Annotated[int, Setting("Newest states that are kept.", within=COUNT)] = 2
+    workers: Annotated[
+        int | None, Setting("Processes that open pictures; 4 per GPU and none on a CPU by default.", within=FROM_ZERO)
+    ] = None
+    report_to: Annotated[tuple[str, ...], Setting("Also log to e.g. tensorboard.")] = ()
+    fresh: Annotated[bool, Setting("Start anew, or go on where a run stopped.", "--fresh/--resume")] = False
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            UsageError: names the setting, its value and its range.
+        """
+        check_ranges(self)
+
+    def inputs(self) -> tuple[str, tuple[str, ...]]:
+        """Checkpoint and data.
+
+        Raises:
+            UsageError: one of them is missing.
+        """
+        if not self.data:
+            raise UsageError("--data is missing; `samtok-eval tokenize` writes conversations")
+        if self.model is None:
+            raise UsageError("--model is missing; give a folder or a hub id")
+        return self.model, self.data
 
 
 class Preset(NamedTuple):
@@ -93,14 +162,14 @@ class Preset(NamedTuple):
 
     model: str
     """Checkpoint that it starts from."""
-    settings: FinetuneSettings
+    recipe: FinetuneRecipe
     origin: str
 
 
 QWEN2_5_TOKEN = 28 * 28
 """Pixels that one visual token of Qwen2.5-VL covers."""
 QWEN3_TOKEN = 32 * 32
-XTUNER = FinetuneSettings(min_pixels=4 * QWEN2_5_TOKEN, max_pixels=2048 * QWEN2_5_TOKEN)
+XTUNER = FinetuneRecipe(min_pixels=4 * QWEN2_5_TOKEN, max_pixels=2048 * QWEN2_5_TOKEN)
 """LoRA of rank 128 on the language model, embeddings and head trained, vision tower frozen."""
 PRESETS = {
     "paper-3b": Preset("Qwen/Qwen2.5-VL-3B-Instruct", XTUNER, "released xtuner configuration of Qwen2.5-VL-3B"),
@@ -122,18 +191,3 @@ PRESETS = {
         "released swift command of Qwen3-VL-4B; its weight decay is swift's default",
     ),
 }
-
-
-def find_preset(name: str) -> Preset:
-    """A recipe by name.
-
-    Raises:
-        UsageError: no such recipe.
-    """
-    if name not in PRESETS:
-        raise UsageError(f"no preset {name!r}; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -11,12 +11,15 @@ tokens of its global batch, whatever the number of processes and the samples at 
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -26,62 +29,45 @@ from torch import nn
 from transformers import set_seed
 from transformers.integrations import is_fsdp_enabled
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
+from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import UsageError
+from samtok_eval.files import write_text
 from samtok_eval.hub import local_folder
+from samtok_eval.run.samples import data_root as resolved_root
+from samtok_eval.setting import free_settings
+from samtok_eval.training.folder import BINDING, FINISHED, TrainingFolder
 from samtok_eval.training.sft.batches import ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Conversation, Skipped, Source, data_sha256, read_conversations, refuse_above
 from samtok_eval.training.sft.export import export_full, merge_adapter
-from samtok_eval.training.sft.recipe import FinetuneSettings
-from samtok_eval.training.sft.run import FinetuneFolder, LogFile, versions
+from samtok_eval.training.sft.log import LOG_FILE, LogFile
+from samtok_eval.training.sft.recipe import FinetuneJob, FinetuneRecipe
 from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
 CUDA_WORKERS = 4
 """Processes per GPU that open pictures beside training."""
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+"""Whose versions are written down."""
+STEPS, ADAPTER, SKIPPED = "steps", "adapter", "skipped.jsonl"
+LOWER = ("--batch-size (the global batch stays)", "--max-pixels or --max-length")
+ALSO = (
+    "keep --checkpointing, train adapters instead of all weights (--lora-rank 128), or split the weights with the "
+    "zero3 or fsdp configuration"
+)
+"""What saves memory."""
 
 
-@dataclass(frozen=True)
-class FinetuneJob:
-    """What to train on what, and everything around it that changes no weight."""
-
-    model: str
-    """Folder or hub id."""
-    data: tuple[str, ...]
-    """Files or folders, each perhaps with `%N`."""
-    out: Path
-    settings: FinetuneSettings
-    data_root: Path | None = None
-    """Where relative picture paths begin; None: beside each data file."""
-    held_out: str | None = None
-    """Conversations whose loss is reported, with their own pictures and with each other's."""
-    max_errors: int = 0
-    """Unusable samples that may be left out."""
-    check: Literal["whole", "header"] = "whole"
-    """How much of each picture is read before training."""
-    device: str = "auto"
-    merge: bool = True
-    """Write a LoRA model as a whole checkpoint, not as an adapter alone."""
-    dtype: str = "auto"
-    """Of the written checkpoint."""
-    save_every: int = 500
-    log_every: int = 10
-    evaluate_every: int = 500
-    keep: int = 2
-    """Intermediate states kept."""
-    workers: int | None = None
-    report_to: tuple[str, ...] = ()
-    fresh: bool = False
-
-
-def finetune(job: FinetuneJob) -> Path:
+def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
     """Train and write a checkpoint.
 
     Args:
-        job: what to do.
+        recipe: what decides what is learned.
+        job: what to train on what, and where.
 
     Returns:
         The checkpoint folder; the adapter's folder when a LoRA model is not merged.
@@ -92,45 +78,55 @@ def finetune(job: FinetuneJob) -> Path:
         TooManyErrorsError: more unusable samples than `max_errors`.
         UsageError: settings that cannot be used together, a folder of another run, or too little memory.
     """
+    model_name, data = job.inputs()
     transformers_logging.disable_progress_bar()
-    base = local_folder(job.model)
-    on_cuda = _on_cuda(job.device)
-    arguments = _arguments(job, on_cuda)
-    sources = [Source.from_text(text) for text in job.data]
-    read, skipped = read_conversations(sources, job.data_root, job.settings.seed)
+    base = local_folder(model_name)
+    on_cuda = choose_device(job.device) != "cpu"
+    arguments = _arguments(recipe, job, on_cuda)
+    sources = [Source.from_text(text) for text in data]
+    read, skipped = read_conversations(sources, _root(job), recipe.seed)
     refuse_above(skipped, job.max_errors)
-    folder = FinetuneFolder(job.out, arguments.world_size)
-    state = folder.begin(_binding(job, sources), job.fresh, arguments.should_save)
-    model, processor = load_checkpoint(base, _weights_dtype(job.settings, on_cuda))
+    folder = finetune_folder(job.out)
+    binding = {"model": model_name, "data_sha256": data_sha256(sources), **asdict(recipe)}
+    state = folder.begin(binding | {"processes": arguments.world_size}, "fresh" if job.fresh else "either")
+    model, processor = load_checkpoint(base, _weights_dtype(recipe, on_cuda))
     added = add_mask_words(model, processor.tokenizer)
-    if added and job.settings.lora_rank and job.settings.embeddings == "frozen":
+    if added and recipe.lora_rank and recipe.embeddings == "frozen":
         raise UsageError("--embeddings frozen: the mask words are new to this checkpoint, their rows must be trained")
-    batches = ChatBatches(processor, job.settings.min_pixels, job.settings.max_pixels)
-    kept, lengths, unusable = survey(read, batches, job.settings.max_length, job.check == "whole")
+    batches = ChatBatches(processor, recipe.min_pixels, recipe.max_pixels)
+    kept, lengths, unusable = survey(read, batches, recipe.max_length, job.check == "whole")
     skipped += unusable
     refuse_above(skipped, job.max_errors)
     if not kept:
-        raise UsageError(f"no sample is left of {', '.join(job.data)}; {len(skipped)} were left out")
+        raise UsageError(f"no sample is left of {', '.join(data)}; {len(skipped)} were left out")
     if arguments.should_save:
-        folder.note_data(_counts(kept, lengths, skipped), skipped, versions(), added)
-    held_out = _held_out(job, batches)
-    trainer = _trainer(job, arguments, _trainable(model, job.settings, arguments), processor, batches,
-                       _rows(as_rows(kept, lengths)), held_out, folder)  # fmt: skip
-    _train(trainer, state)
-    return _finish(job, trainer, base, folder)
+        folder.note(counts=_counts(kept, lengths, skipped), words_added=added, versions=_versions())
+        lines = "".join(json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in skipped)
+        write_text(job.out / SKIPPED, lines)
+    held_out = _held_out(recipe, job, batches)
+    trainable, rows = _trainable(model, recipe, arguments), _rows(as_rows(kept, lengths))
+    trainer = _trainer(job, arguments, trainable, processor, batches, rows, held_out)
+    with memory_named(f"{recipe.batch_size} samples at once of up to {recipe.max_length} tokens", LOWER, ALSO):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
+    return _finish(recipe, job, trainer, base, folder)
 
 
-def _on_cuda(device: str) -> bool:
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {device}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is visible; use --device cpu, or mend the driver")
-    return device != "cpu" and torch.cuda.is_available()
+def finetune_folder(out: Path) -> TrainingFolder:
+    """The folder of a run: `steps/` holds states to go on from, all else stays beside the finished checkpoint."""
+    return TrainingFolder(out, _newest, (STEPS, ADAPTER, LOG_FILE, SKIPPED), free_settings(FinetuneRecipe), key=BINDING)
 
 
-def _arguments(job: FinetuneJob, on_cuda: bool) -> Any:
+def _newest(out: Path) -> Path | None:
+    found = get_last_checkpoint(str(out / STEPS)) if (out / STEPS).is_dir() else None
+    return Path(found) if found else None
+
+
+def _root(job: FinetuneJob) -> Path | None:
+    return resolved_root(job.data_root) if job.data_root else None
+
+
+def _arguments(recipe: FinetuneRecipe, job: FinetuneJob, on_cuda: bool) -> Any:
     """The trainer's arguments. They exist before the model, because ZeRO-3 splits weights while they are loaded."""
-    settings = job.settings
     processes = PartialState(cpu=not on_cuda).num_processes
     if on_cuda and processes == 1 and torch.cuda.device_count() > 1:
         raise UsageError(
@@ -139,23 +135,23 @@ def _arguments(job: FinetuneJob, on_cuda: bool) -> Any:
         )
     workers = job.workers if job.workers is not None else CUDA_WORKERS if on_cuda else 0
     return SFTConfig(
-        output_dir=str(job.out / "steps"),
+        output_dir=str(job.out / STEPS),
         use_cpu=not on_cuda,
         bf16=on_cuda,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation(processes),
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.steps or -1,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulation(processes),
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.steps or -1,
+        weight_decay=recipe.weight_decay,
+        warmup_steps=recipe.warmup,
         lr_scheduler_type="cosine",
-        max_grad_norm=settings.clip_norm,
-        activation_checkpointing=settings.checkpointing,
-        train_sampling_strategy="group_by_length" if settings.order == "by_length" else "random",
-        seed=settings.seed,
-        data_seed=settings.seed,
+        max_grad_norm=recipe.clip_norm,
+        activation_checkpointing=recipe.checkpointing,
+        train_sampling_strategy="group_by_length" if recipe.order == "by_length" else "random",
+        seed=recipe.seed,
+        data_seed=recipe.seed,
         # Samples that are too long were left out; cutting one would part pictures from their marks.
         max_length=None,
         remove_unused_columns=False,
@@ -172,33 +168,33 @@ def _arguments(job: FinetuneJob, on_cuda: bool) -> Any:
     )
 
 
-def _weights_dtype(settings: FinetuneSettings, on_cuda: bool) -> torch.dtype:
+def _weights_dtype(recipe: FinetuneRecipe, on_cuda: bool) -> torch.dtype:
     """Trained weights are float32; a frozen base under adapters may be smaller."""
     # FSDP wants one dtype in each of its groups.
-    small = on_cuda and settings.lora_rank is not None and not is_fsdp_enabled()
+    small = on_cuda and recipe.lora_rank is not None and not is_fsdp_enabled()
     return torch.bfloat16 if small else torch.float32
 
 
-def _trainable(model: Any, settings: FinetuneSettings, arguments: Any) -> Any:
+def _trainable(model: Any, recipe: FinetuneRecipe, arguments: Any) -> Any:
     """The model with gradients switched on where weights are trained; under LoRA wrapped in its adapter."""
-    if settings.lora_rank is None:
-        model.model.visual.requires_grad_(settings.vision == "trained")
+    if recipe.lora_rank is None:
+        model.model.visual.requires_grad_(recipe.vision == "trained")
         return model
     # Adapters start from random numbers, which must be the same on every process and in every run.
-    set_seed(settings.seed)
-    parts = ["language_model"] + (["visual"] if settings.vision == "trained" else [])
+    set_seed(recipe.seed)
+    parts = ["language_model"] + (["visual"] if recipe.vision == "trained" else [])
     config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
         target_modules=[
             name
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and any(part in name.split(".") for part in parts)
         ],
         # Whole matrices, not the new rows alone: the trainer's fused loss knows no head with trainable rows.
-        modules_to_save=["embed_tokens", "lm_head"] if settings.embeddings == "trained" else None,
-        ensure_weight_tying=settings.embeddings == "trained" and bool(model.config.tie_word_embeddings),
+        modules_to_save=["embed_tokens", "lm_head"] if recipe.embeddings == "trained" else None,
+        ensure_weight_tying=recipe.embeddings == "trained" and bool(model.config.tie_word_embeddings),
         task_type="CAUSAL_LM",
     )
     deepspeed = arguments.deepspeed_plugin is not None
@@ -235,12 +231,12 @@ def _rows(rows: Sequence[dict[str, Any]]) -> Any:
     return Dataset.from_list(list(rows), features=features)
 
 
-def _held_out(job: FinetuneJob, batches: ChatBatches) -> dict[str, Any] | None:
+def _held_out(recipe: FinetuneRecipe, job: FinetuneJob, batches: ChatBatches) -> dict[str, Any] | None:
     """Held-out samples with their own pictures, and with the next sample's; a model that looks is worse at these."""
     if job.held_out is None:
         return None
-    read, skipped = read_conversations([Source.from_text(job.held_out)], job.data_root, job.settings.seed)
-    kept, lengths, unusable = survey(read, batches, job.settings.max_length, decode=True)
+    read, skipped = read_conversations([Source.from_text(job.held_out)], _root(job), recipe.seed)
+    kept, lengths, unusable = survey(read, batches, recipe.max_length, decode=True)
     refuse_above([*skipped, *unusable], 0)
     rows = [row for row in as_rows(kept, lengths) if len(row["images"]) == 1]
     if len(rows) < 2:
@@ -250,9 +246,8 @@ def _held_out(job: FinetuneJob, batches: ChatBatches) -> dict[str, Any] | None:
 
 
 def _trainer(
-    job: FinetuneJob, arguments: Any, model: Any, processor: Any, batches: ChatBatches, rows: Any, held_out: Any,
-    folder: FinetuneFolder,
-) -> Any:  # fmt: skip
+    job: FinetuneJob, arguments: Any, model: Any, processor: Any, batches: ChatBatches, rows: Any, held_out: Any
+) -> Any:
     trainer = AnswerTrainer(
         model=model,
         args=arguments,
@@ -260,7 +255,7 @@ def _trainer(
         train_dataset=rows,
         eval_dataset=held_out,
         processing_class=processor,
-        callbacks=[LogFile(folder.log)],
+        callbacks=[LogFile(job.out / LOG_FILE)],
     )
     trainer.remove_callback(PrinterCallback)
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -268,21 +263,10 @@ def _trainer(
     return trainer
 
 
-def _train(trainer: Any, state: Path | None) -> None:
-    try:
-        trainer.train(resume_from_checkpoint=str(state) if state else None)
-    except torch.OutOfMemoryError as error:
-        raise UsageError(
-            "out of memory; lower --batch-size (the global batch stays), --max-pixels or --max-length, keep "
-            "--checkpointing on, train adapters instead of all weights (--lora-rank 128), or split the weights with "
-            "the zero3 or fsdp configuration"
-        ) from error
-
-
-def _finish(job: FinetuneJob, trainer: Any, base: Path, folder: FinetuneFolder) -> Path:
+def _finish(recipe: FinetuneRecipe, job: FinetuneJob, trainer: Any, base: Path, folder: TrainingFolder) -> Path:
     """Save with all processes, then write the checkpoint with the first."""
-    adapter = job.settings.lora_rank is not None
-    saved = folder.adapter if adapter else folder.trained
+    adapter = recipe.lora_rank is not None
+    saved = job.out / ADAPTER if adapter else job.out / STEPS / "trained"
     trainer.save_model(str(saved))
     if not trainer.is_world_process_zero():
         return job.out
@@ -291,12 +275,13 @@ def _finish(job: FinetuneJob, trainer: Any, base: Path, folder: FinetuneFolder) 
     write = partial(merge_adapter, base, saved) if adapter else partial(export_full, saved, base)
     if job.merge or not adapter:
         write(job.out, job.dtype)
-    folder.finish()
+    folder.note(state=FINISHED)
+    shutil.rmtree(job.out / STEPS, ignore_errors=True)
     return job.out if job.merge or not adapter else saved
 
 
-def _binding(job: FinetuneJob, sources: Sequence[Source]) -> dict[str, Any]:
-    return {"model": job.model, "data_sha256": data_sha256(sources), **job.settings.binding()}
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def _counts(kept: Sequence[Conversation], lengths: Sequence[int], skipped: Sequence[Skipped]) -> dict[str, int]:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
-from samtok_eval.errors import DataError, UsageError
+from samtok_eval.errors import DataError
 from samtok_eval.tokenizer.model import MaskTokenizer, normalised_boxes
 from samtok_eval.training.tokenizer.losses import MaskLosses, mask_losses
-from samtok_eval.training.tokenizer.recipe import Augmentation, TokenizerTraining
+from samtok_eval.training.tokenizer.recipe import Augmentation, TokenizerRecipe
 from samtok_eval.training.tokenizer.streams import MaskedPicture, PictureStream, Problem
 
 DRAW, ELSEWHERE = 11, 12
@@ -54,7 +54,7 @@ class TrainingItem(NamedTuple):
 class TrainingItems(Dataset[TrainingItem | DataError]):
     """Items by position; a stream's error is returned, because a reading process cannot raise it as it is."""
 
-    def __init__(self, stream: PictureStream, settings: TokenizerTraining) -> None:
+    def __init__(self, stream: PictureStream, settings: TokenizerRecipe) -> None:
         self._stream, self._settings = stream, settings
 
     def __getitem__(self, position: int) -> TrainingItem | DataError:
@@ -97,7 +97,7 @@ class Forward(NamedTuple):
 class TokenizerForward:
     """The tokenizer with its training settings."""
 
-    def __init__(self, tokenizer: MaskTokenizer, settings: TokenizerTraining, gradient_checkpointing: bool) -> None:
+    def __init__(self, tokenizer: MaskTokenizer, settings: TokenizerRecipe, gradient_checkpointing: bool) -> None:
         self.tokenizer, self.settings = tokenizer, settings
         self.trained = choose_trained(tokenizer, settings)
         self._run: Callable[..., Any] = lambda function, *arguments: function(*arguments)
@@ -113,17 +113,7 @@ class TokenizerForward:
         Args:
             batch: B items.
             quantized: decode from codes instead of from the vectors themselves.
-
-        Raises:
-            UsageError: it does not fit into memory.
         """
-        try:
-            return self._forward(batch, quantized)
-        except RuntimeError as error:
-            raise_if_memory(error, len(batch), self.settings)
-            raise
-
-    def _forward(self, batch: list[TrainingItem], quantized: bool) -> Forward:
         tokenizer, settings = self.tokenizer, self.settings
         device = tokenizer.device
         masks = [torch.from_numpy(item.masks).to(device) for item in batch]
@@ -169,7 +159,7 @@ def quantize(tokenizer: MaskTokenizer, vectors: Tensor, shortened: Tensor) -> tu
     return codes, vectors + (chosen - vectors).detach(), commitment
 
 
-def choose_trained(tokenizer: MaskTokenizer, settings: TokenizerTraining) -> list[nn.Parameter]:
+def choose_trained(tokenizer: MaskTokenizer, settings: TokenizerRecipe) -> list[nn.Parameter]:
     """Mark the parameters that learn and return them in the order of the state dict."""
     chosen = []
     for name, parameter in tokenizer.named_parameters():
@@ -181,20 +171,6 @@ def choose_trained(tokenizer: MaskTokenizer, settings: TokenizerTraining) -> lis
         if learns:
             chosen.append(parameter)
     return chosen
-
-
-def raise_if_memory(error: RuntimeError, pictures: int, settings: TokenizerTraining) -> None:
-    """Say which settings save memory.
-
-    Raises:
-        UsageError: the error is about memory.
-    """
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        raise UsageError(
-            f"out of memory with {pictures} pictures at once of {settings.model.image_size} pixels and up to "
-            f"{settings.masks_per_picture} masks each; lower --batch-per-device, add --gradient-checkpointing, or "
-            "lower --masks-per-picture or --image-size"
-        ) from error
 
 
 def _turned(picture: MaskedPicture, how: Augmentation, rng: np.random.Generator) -> MaskedPicture:

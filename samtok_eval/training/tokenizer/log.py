@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 EVALUATIONS = "training_log.jsonl"
 STEPS = "training_steps.jsonl"
 TENSORBOARD = "tensorboard"
+LEAVES = (EVALUATIONS, STEPS, TENSORBOARD)
+"""What a run writes beside its checkpoints."""
 SUMS = ("masks", "loss", "bce", "balanced_bce", "dice", "iou_error", "iou", "commitment")
 """What is added up over masks; all but the first are reported per mask."""
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samtok_eval.tokenizer.model import MaskLogits
-from samtok_eval.training.tokenizer.recipe import TokenizerTraining
+from samtok_eval.training.tokenizer.recipe import TokenizerRecipe
 
 LOSS_SIDE_FACTOR = 2
 """Without points the loss is taken at twice the logit size, where thin parts still have pixels."""
@@ -30,7 +30,7 @@ class MaskLosses(NamedTuple):
     iou: Tensor
     """IoU of the picked candidate at logit size, no gradient; for the log."""
 
-    def weighted(self, settings: TokenizerTraining) -> Tensor:
+    def weighted(self, settings: TokenizerRecipe) -> Tensor:
         """(N,), the part of the loss that masks give."""
         return (
             settings.bce_weight * self.bce
@@ -40,7 +40,7 @@ class MaskLosses(NamedTuple):
         )
 
 
-def mask_losses(output: MaskLogits, masks: list[Tensor], settings: TokenizerTraining, keys: list[int]) -> MaskLosses:
+def mask_losses(output: MaskLogits, masks: list[Tensor], settings: TokenizerRecipe, keys: list[int]) -> MaskLosses:
     """Losses of N masks that lie on B pictures.
 
     Args:
@@ -78,7 +78,7 @@ def mask_losses(output: MaskLogits, masks: list[Tensor], settings: TokenizerTrai
     )
 
 
-def uncertain_points(logits: Tensor, count: int, settings: TokenizerTraining, generator: torch.Generator) -> Tensor:
+def uncertain_points(logits: Tensor, count: int, settings: TokenizerRecipe, generator: torch.Generator) -> Tensor:
     """Places at which a mask's loss is taken.
 
     Args:
@@ -106,7 +106,7 @@ def at_points(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode="bilinear", align_corners=False)[..., 0]
 
 
-def _points_of_all(logits: Tensor, masks: list[Tensor], settings: TokenizerTraining, keys: list[int]) -> Tensor:
+def _points_of_all(logits: Tensor, masks: list[Tensor], settings: TokenizerRecipe, keys: list[int]) -> Tensor:
     """Points of every mask; each picture draws with its own seed, so they do not depend on what shares the batch."""
     parts = logits.detach().split([len(part) for part in masks])
     count = settings.loss_points or 0

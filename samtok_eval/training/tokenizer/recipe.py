@@ -1,4 +1,4 @@
-"""Settings of tokenizer training: what changes a number (`TokenizerTraining`) and what does not (`TokenizerRun`).
+"""Settings of tokenizer training: what changes a number (`TokenizerRecipe`) and what does not (`TokenizerJob`).
 
 The first is written beside the weights and compared on resume; the second may change between parts of one run. The
 names and values of the `paper` recipe follow the released SAMTok configuration, `vq_sam2_256x2_unshare.py` of
@@ -8,78 +8,113 @@ bytedance/Sa2VA.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from samtok_eval.errors import UsageError
+from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE, Setting, changed, check_ranges
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 
 TrainedParts = Literal["all", "heads"]
-"""`"heads"`: mask encoder and mask decoder without its two score heads; `"all"`: every part that takes part."""
 BookStart = Literal["kmeans", "normal"]
 Augmentation = Literal["none", "mirror", "dihedral"]
 
 
 @dataclass(frozen=True)
-class TokenizerTraining:
+class TokenizerRecipe:
     """Every setting of one training run that its numbers depend on."""
 
     model: MaskTokenizerConfig
-    steps: int | None
-    """Optimizer steps; None takes `passes` over the data."""
-    pictures_per_step: int = 8
-    """Of one optimizer step, over all ranks and accumulated batches."""
-    masks_per_picture: int = 5
-    learning_rate: float = 6e-4
-    weight_decay: float = 0.01
+    steps: Annotated[
+        int | None, Setting("Optimizer steps; without them the recipe's, or its passes over the data.", within=COUNT)
+    ]
+    pictures_per_step: Annotated[
+        int, Setting("Pictures of a step, over all ranks and accumulated batches.", "--batch-size", within=COUNT)
+    ] = 8
+    masks_per_picture: Annotated[int, Setting("At most so many masks of a picture.", within=COUNT)] = 5
+    learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 6e-4
+    weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
-    warmup_steps: int = 200
-    """At most a quarter of the run is used."""
-    warmup_share: float | None = None
-    """Takes the place of `warmup_steps`."""
-    final_rate: float = 0.02
-    """Share of the full learning rate at the end of the cosine."""
-    clip_norm: float = 1.0
-    passes: int = 1
-    """Visits of every picture; used where `steps` is None."""
-    trained: TrainedParts = "all"
-    augmentation: Augmentation = "dihedral"
-    show_elsewhere: bool = True
-    """Show the region encoder the masks on another picture of the batch, so that codes say place and shape only."""
-    unquantized_share: float = 0.35
-    """Share of the steps before the books start."""
-    frozen_share: float = 0.15
-    """Share of the steps at the end in which the books no longer move."""
-    book_start: BookStart = "kmeans"
-    """`"normal"` leaves the books as drawn from N(0, 1)."""
-    kmeans_vectors: int = 4096
-    ema_decay: float = 0.99
-    restart_below: float = 0.05
-    """Entries used less than this share of the mean are placed anew; ignored where `restart_count` is set."""
-    restart_count: float | None = None
-    """Entries whose running count is below this number are placed anew (the reference's rule)."""
-    second_code_dropout: float = 0.1
-    """Share of masks decoded from the first code alone, so that it carries as much as it can."""
-    loss_points: int | None = None
-    """Points per mask at which BCE and Dice are taken; None takes every pixel at twice the logit size."""
-    point_oversample: float = 3.0
-    point_importance: float = 0.75
-    """Share of the points chosen where the logit is nearest to 0 among `point_oversample` times as many."""
-    candidates: Literal["all", "picked"] = "all"
-    """Which of the three candidate masks the loss sees; `"picked"` the one with the highest predicted IoU."""
-    bce_weight: float = 5.0
-    balanced_bce_weight: float = 0.5
-    """Of the BCE balanced by area; needs every pixel."""
-    dice_weight: float = 1.0
-    commitment_weight: float = 0.25
-    iou_weight: float = 1.0
-    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Of the heavy layers; `"auto"` is bfloat16 on CUDA and float32 elsewhere."""
-    evaluate_every: int = 250
-    seed: int = 0
+    warmup_steps: Annotated[
+        int, Setting("Steps in which the rate rises; at most a quarter of the run is used.", within=FROM_ZERO)
+    ] = 200
+    warmup_share: Annotated[float | None, Setting("Share of the steps, in place of --warmup-steps.", within=SHARE)] = (
+        None
+    )
+    final_rate: Annotated[float, Setting("Share of the full rate at the end of the cosine.", within=SHARE)] = 0.02
+    clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
+    passes: Annotated[int, Setting("Visits of every picture, where no number of steps is given.", within=COUNT)] = 1
+    trained: Annotated[
+        TrainedParts,
+        Setting("all: every part that takes part; heads: mask encoder, and mask decoder without its two score heads."),
+    ] = "all"
+    augmentation: Annotated[Augmentation, Setting("Mirror images, or these and quarter turns.")] = "dihedral"
+    show_elsewhere: Annotated[
+        bool,
+        Setting("Encode masks on another picture of the batch, so that codes say place and shape only."),
+    ] = True
+    unquantized_share: Annotated[float, Setting("Share of the steps before the codebooks start.", within=SHARE)] = 0.35
+    frozen_share: Annotated[
+        float, Setting("Share of the steps at the end in which codebooks stand still.", within=SHARE)
+    ] = 0.15
+    book_start: Annotated[BookStart, Setting("normal leaves the codebooks as drawn from N(0, 1).")] = "kmeans"
+    kmeans_vectors: Annotated[int, Setting("Masks from which k-means starts the codebooks.", within=COUNT)] = 4096
+    ema_decay: Annotated[float, Setting("Of the averages that move codebook entries.", within=SHARE)] = 0.99
+    restart_below: Annotated[
+        float,
+        Setting(
+            "Entries used less than this share of the mean are placed anew, without --restart-count.", within=FROM_ZERO
+        ),
+    ] = 0.05
+    restart_count: Annotated[
+        float | None,
+        Setting("Entries whose running count is below it are placed anew, as in the reference.", within=FROM_ZERO),
+    ] = None
+    second_code_dropout: Annotated[
+        float,
+        Setting(
+            "Share of masks decoded from the first code alone, so that it carries as much as it can.", within=SHARE
+        ),
+    ] = 0.1
+    loss_points: Annotated[
+        int | None,
+        Setting(
+            "Points per mask of BCE and Dice; the demo recipe takes every pixel of twice the logits.", within=COUNT
+        ),
+    ] = None
+    point_oversample: Annotated[float, Setting("Points that are drawn, for each that is kept.", within=COUNT)] = 3.0
+    point_importance: Annotated[float, Setting("Share of points where the logit is nearest to 0.", within=SHARE)] = 0.75
+    candidates: Annotated[
+        Literal["all", "picked"],
+        Setting("Candidate masks in the loss: all three, or the one with the highest predicted IoU."),
+    ] = "all"
+    bce_weight: Annotated[float, Setting("Of the BCE.", within=FROM_ZERO)] = 5.0
+    balanced_bce_weight: Annotated[
+        float, Setting("Of the BCE balanced by area; needs every pixel.", within=FROM_ZERO)
+    ] = 0.5
+    dice_weight: Annotated[float, Setting("Of the Dice loss.", within=FROM_ZERO)] = 1.0
+    commitment_weight: Annotated[float, Setting("Of the distance to the chosen entries.", within=FROM_ZERO)] = 0.25
+    iou_weight: Annotated[float, Setting("Of the error of predicted IoUs.", within=FROM_ZERO)] = 1.0
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Setting("Of the heavy layers; auto is bfloat16 on CUDA and float32 elsewhere."),
+    ] = "float32"
+    evaluate_every: Annotated[int, Setting("Steps between reports on held-out pictures.", free=True, within=COUNT)] = (
+        250
+    )
+    seed: Annotated[int, Setting("Of weights and order.", within=FROM_ZERO)] = 0
 
-    def resolved(self, pictures: int | None, on_cuda: bool) -> TokenizerTraining:
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            UsageError: names the setting, its value and its range.
+        """
+        check_ranges(self)
+
+    def resolved(self, pictures: int | None, on_cuda: bool) -> TokenizerRecipe:
         """The same settings with `steps`, `warmup_steps` and `dtype` as numbers and names.
 
         Args:
@@ -103,13 +138,8 @@ class TokenizerTraining:
         return settings
 
     def _check(self) -> None:
-        if self.count < 1 or self.pictures_per_step < 1 or self.masks_per_picture < 1:
-            raise UsageError(
-                f"steps, pictures per step and masks per picture must be at least 1, got {self.steps}, "
-                f"{self.pictures_per_step} and {self.masks_per_picture}"
-            )
         if self.loss_points is not None and self.balanced_bce_weight:
-            raise UsageError("the balanced BCE needs every pixel; set balanced_bce_weight to 0 or loss_points to None")
+            raise UsageError("the balanced BCE needs every pixel; give --balanced-bce-weight 0, or no --loss-points")
         if self.show_elsewhere and self.pictures_per_step < 2:
             raise UsageError("showing masks on other pictures needs at least 2 pictures per step; raise --batch-size")
 
@@ -136,51 +166,94 @@ class TokenizerTraining:
 
 
 @dataclass(frozen=True)
-class TokenizerRun:
+class TokenizerJob:
     """Where and how a recipe runs; nothing here changes a number beyond rounding."""
 
-    resume: bool = False
-    """Go on from the checkpoint in the output folder."""
-    max_errors: int = 0
-    """Broken pictures and masks that are skipped before the run ends."""
-    pictures_at_once: int | None = None
-    """Pictures per rank that go through the model together; None takes a rank's whole share of a step."""
-    gradient_checkpointing: bool = False
-    threads: int = 1
-    """Torch threads per rank."""
-    workers: int = 0
-    """Processes per rank that read pictures."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    log_every: int = 50
-    save_every: int | None = None
-    """Steps between checkpoints; None saves at every evaluation. The last step always saves."""
-    tensorboard: bool = True
-    init: Path | None = None
-    """Start from these weights: SAM 2.1's own file or a mask tokenizer."""
-    data: tuple[str, ...] = ()
-    """Training data, each `FORMAT:PATH...`; none for recipes that bring their own."""
-    held_out: tuple[str, ...] = ()
-    """Data for the reported reconstruction; none takes `held_out_pictures` out of the training data."""
-    held_out_pictures: int = 64
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Fields of `TokenizerTraining` (and `image_size`) that replace the recipe's."""
+    out: Annotated[Path, Setting("Folder of the tokenizer.")]
+    data: Annotated[tuple[str, ...], Setting("FORMAT:PATH...; several make one collection.")] = ()
+    held_out: Annotated[tuple[str, ...], Setting("Data for the reported reconstruction.")] = ()
+    held_out_pictures: Annotated[
+        int, Setting("Pictures of a report; without --held-out they are kept out of training.", within=FROM_ZERO)
+    ] = 64
+    init: Annotated[Path | None, Setting("SAM 2.1's weights, or a mask tokenizer to go on from.")] = None
+    resume: Annotated[bool, Setting("Go on from the checkpoint in --out.", "--resume")] = False
+    fresh: Annotated[bool, Setting("Start anew over the run in --out.", "--fresh")] = False
+    max_errors: Annotated[
+        int, Setting("Broken pictures and masks that are skipped before the run ends.", within=FROM_ZERO)
+    ] = 0
+    pictures_at_once: Annotated[
+        int | None, Setting("Pictures that a rank takes at once; its whole share by default.", "--batch-per-device")
+    ] = None
+    gradient_checkpointing: Annotated[bool, Setting("Less memory, more time.")] = False
+    threads: Annotated[int, Setting("CPU threads per rank.", within=COUNT)] = 1
+    workers: Annotated[int, Setting("Processes per rank that read pictures.", within=FROM_ZERO)] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda"], Setting("auto, cpu or cuda.")] = "auto"
+    log_every: Annotated[int, Setting("Steps between lines of the log.", within=COUNT)] = 50
+    save_every: Annotated[
+        int | None, Setting("Steps between checkpoints; every evaluation by default. The last step always saves.")
+    ] = None
+    tensorboard: Annotated[bool, Setting("Also write TensorBoard's files.")] = True
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            UsageError: names the setting, its value and its range.
+        """
+        check_ranges(self)
 
 
-def with_overrides(settings: TokenizerTraining, overrides: dict[str, Any]) -> TokenizerTraining:
-    """The recipe with some settings replaced; `None` values are left as they are.
+PAPER = TokenizerRecipe(
+    MaskTokenizerConfig(),
+    steps=None,
+    pictures_per_step=1024,
+    masks_per_picture=1,
+    learning_rate=4e-5,
+    weight_decay=0.05,
+    betas=(0.9, 0.999),
+    warmup_share=0.05,
+    final_rate=0.0,
+    passes=20,
+    trained="heads",
+    augmentation="none",
+    show_elsewhere=False,
+    unquantized_share=0.0,
+    frozen_share=0.0,
+    book_start="normal",
+    restart_count=1.0,
+    second_code_dropout=0.0,
+    loss_points=12544,
+    candidates="picked",
+    bce_weight=2.0,
+    balanced_bce_weight=0.0,
+    dice_weight=0.5,
+    commitment_weight=1.0,
+    iou_weight=0.0,
+    dtype="auto",
+    evaluate_every=1000,
+)
+"""The reference's settings. One of a picture's masks per visit; the released configuration visits SA-1B 20 times."""
+PRESETS = {"paper": PAPER}
+"""Recipes for data of one's own."""
+
+
+def with_changes(recipe: TokenizerRecipe, changes: Mapping[str, Any], image_size: int | None = None) -> TokenizerRecipe:
+    """A recipe with what a user changed. Another number of steps is evaluated twice, unless the user says otherwise.
+
+    Args:
+        recipe: a preset.
+        changes: fields that replace the recipe's.
+        image_size: side of the model's pictures, in pixels.
 
     Raises:
-        UsageError: an unknown name, or an image size the model cannot have.
+        UsageError: an unknown field, or an image size that the model cannot have.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    size = given.pop("image_size", None)
-    unknown = set(given) - set(asdict(settings))
-    if unknown:
-        raise UsageError(f"no training setting {sorted(unknown)[0]!r}; choose from {', '.join(asdict(settings))}")
-    if size is not None:
-        try:
-            model = MaskTokenizerConfig.model_validate({**settings.model.model_dump(), "image_size": size})
-        except ValueError as error:
-            raise UsageError(f"--image-size {size} does not fit this model: {error}") from error
-        given["model"] = model
-    return replace(settings, **given)
+    steps = changes.get("steps")
+    evaluated = {} if steps is None else {"evaluate_every": max(steps // 2, 1)}
+    if image_size is None:
+        return changed(recipe, evaluated | dict(changes))
+    try:
+        model = MaskTokenizerConfig.model_validate({**recipe.model.model_dump(), "image_size": image_size})
+    except ValueError as error:
+        raise UsageError(f"--image-size {image_size} does not fit this model: {error}") from error
+    return changed(recipe, {**evaluated, **changes, "model": model})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,110 +20,100 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from samtok_eval.device import memory_named
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
+from samtok_eval.setting import free_settings
 from samtok_eval.tokenizer.model import MaskTokenizer
+from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.ranks import Ranks
 from samtok_eval.training.schedule import one_cycle
 from samtok_eval.training.tokenizer.codebooks import book_tensors, start_with_kmeans, update_books
-from samtok_eval.training.tokenizer.forward import TokenizerForward, TrainingItem, TrainingItems, raise_if_memory
-from samtok_eval.training.tokenizer.log import SUMS, TrainingLog, Window, sums_of
-from samtok_eval.training.tokenizer.recipe import TokenizerRun, TokenizerTraining
+from samtok_eval.training.tokenizer.forward import TokenizerForward, TrainingItem, TrainingItems
+from samtok_eval.training.tokenizer.log import LEAVES, SUMS, TrainingLog, Window, sums_of
+from samtok_eval.training.tokenizer.recipe import TokenizerJob, TokenizerRecipe
 from samtok_eval.training.tokenizer.reconstruction import HeldOut, Reconstruction, reconstruct
-from samtok_eval.training.tokenizer.state import (
-    CHECKPOINT,
-    load_checkpoint,
-    load_start,
-    prepare_folder,
-    save_checkpoint,
-)
+from samtok_eval.training.tokenizer.state import CHECKPOINT, load_checkpoint, load_start, newest, save_checkpoint
 from samtok_eval.training.tokenizer.streams import FunctionStream, MaskedPicture, PictureStream, Problem
 
 __all__ = [
     "MaskedPicture",
     "Reconstruction",
-    "TokenizerRun",
+    "TokenizerJob",
+    "TokenizerRecipe",
     "TokenizerTrainer",
-    "TokenizerTraining",
     "reconstruct",
     "train_tokenizer",
-]  # fmt: skip
+]
 
 logger = logging.getLogger(__name__)
 
 ERRORS_SHOWN = 3
 """In the message that ends a run."""
+LOWER, ALSO = ("--batch-per-device", "--masks-per-picture", "--image-size"), "give --gradient-checkpointing"
+"""What saves memory."""
 SKIPS_SHOWN = 20
 """Broken things named on the console in one run; all are counted."""
 
 
 def train_tokenizer(
-    settings: TokenizerTraining,
+    recipe: TokenizerRecipe,
+    job: TokenizerJob,
     pictures: PictureStream | Callable[[int], MaskedPicture],
     held_out: HeldOut,
-    out: Path,
-    run: TokenizerRun | None = None,
     data: dict[str, Any] | None = None,
 ) -> MaskTokenizer:
     """Train, saving the folder at every evaluation. Under `torchrun` all ranks call this.
 
     Args:
-        settings: the recipe.
+        recipe: settings.
+        job: where and how; its folder gets `config.json`, `model.safetensors`, `training.json`, `training_log.jsonl`,
+            `training_steps.jsonl`, `checkpoint.pt` and `tensorboard/`.
         pictures: a stream, or a function that gives the i-th training picture for any i from 0.
         held_out: pictures for the reported reconstruction, never trained on; None entries are skipped.
-        out: folder of `config.json`, `model.safetensors`, `training.json`, `training_log.jsonl`,
-            `training_steps.jsonl`, `checkpoint.pt` and `tensorboard/`.
-        run: where and how.
         data: what the stream consists of, ready for JSON; compared on resume.
 
     Raises:
-        UsageError: settings that cannot go together, that changed since the run began, or that need more memory.
-        CheckpointError: nothing to resume, or weights that do not fit.
+        UsageError: settings that cannot go together, that changed since the run began, or that need more memory, or
+            nothing to resume.
+        CheckpointError: weights that do not fit.
         DataError: the data cannot be used.
         TooManyErrorsError: more broken pictures and masks than allowed.
     """
     stream = FunctionStream(pictures) if callable(pictures) else pictures
-    trainer = TokenizerTrainer(settings, stream, held_out, out, run or TokenizerRun(), data or {})
-    return trainer.train()
+    return TokenizerTrainer(recipe, job, stream, held_out, data or {}).train()
 
 
 class TokenizerTrainer:
     """One run on this rank."""
 
     def __init__(
-        self,
-        settings: TokenizerTraining,
-        stream: PictureStream,
-        held_out: HeldOut,
-        out: Path,
-        run: TokenizerRun,
-        data: dict[str, Any],
+        self, recipe: TokenizerRecipe, job: TokenizerJob, stream: PictureStream, held_out: HeldOut, data: dict[str, Any]
     ) -> None:
-        self.ranks = Ranks(run.device)
-        self.settings = settings.resolved(stream.pictures, self.ranks.device.type == "cuda")
-        self.stream, self.held_out, self.out, self.run = stream, held_out, out, run
+        self.ranks = Ranks(job.device)
+        self.settings = recipe.resolved(stream.pictures, self.ranks.device.type == "cuda")
+        self.stream, self.held_out, self.job, self.out = stream, held_out, job, job.out
         if not len(held_out):
             raise UsageError("training needs held-out pictures to report on; give --held-out or --held-out-pictures")
         self._at_once = self._batch_per_rank()
-        torch.set_num_threads(run.threads)
-        prepare_folder(out, self.settings, data, run, self.ranks.first)
-        self.ranks.wait()
-        torch.manual_seed(settings.seed)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.tokenizer = self._build()
-        self.forward = TokenizerForward(self.tokenizer, self.settings, run.gradient_checkpointing)
+        torch.set_num_threads(job.threads)
+        state = self._begin(data)
+        torch.manual_seed(recipe.seed)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.tokenizer = self._build(job.init if state is None else None)
+        self.forward = TokenizerForward(self.tokenizer, self.settings, job.gradient_checkpointing)
         self.optimizer = torch.optim.AdamW(
             self.forward.trained,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            betas=self.settings.betas,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            betas=recipe.betas,
         )
         self.window = self._new_window()
         self.recent: list[Tensor] = []
         self.problems: dict[str, bool] = {}
         self.done, self._minutes_before = 0, 0.0
-        if run.resume:
-            self._load(load_checkpoint(out))
-        self.log = TrainingLog(out, self.settings.count, self.done, self.ranks.first, run.tensorboard)
+        if state is not None:
+            self._load(load_checkpoint(state))
+        self.log = TrainingLog(self.out, self.settings.count, self.done, self.ranks.first, job.tensorboard)
 
     def train(self) -> MaskTokenizer:
         """Every step that is left; the tokenizer comes back in evaluation mode."""
@@ -132,16 +123,16 @@ class TokenizerTrainer:
                 self._start_books()
             sums, rate = self._step(step, batches)
             self.done = step + 1
-            if self.done % self.run.log_every == 0 or self.done == self.settings.count:
+            if self.done % self.job.log_every == 0 or self.done == self.settings.count:
                 self.log.step(self.done, self.window, {"rate": rate, **self._skipped()})
                 self.window = self._new_window()
             minutes = self._minutes_before + (time.process_time() - started) / 60
             evaluated = self.done % self.settings.evaluate_every == 0 or self.done == self.settings.count
             if evaluated:
                 self._evaluate(float(sums[1] / sums[0]), minutes)
-            if (self.done % self.run.save_every == 0) if self.run.save_every else evaluated:
+            if (self.done % self.job.save_every == 0) if self.job.save_every else evaluated:
                 self._save(minutes)
-        if self.run.save_every and self.done % self.run.save_every:
+        if self.job.save_every and self.done % self.job.save_every:
             self._save(self._minutes_before + (time.process_time() - started) / 60)
         self.log.close()
         self.ranks.wait()
@@ -156,8 +147,9 @@ class TokenizerTrainer:
         sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.ranks.device)
         vectors, codes, problems = [], [], []
         for batch in islice(batches, settings.pictures_per_step // (self.ranks.world * self._at_once)):
-            found = self.forward(batch, quantized)
-            self._backward(found.total.sum(), len(batch))
+            with self._memory(len(batch)):
+                found = self.forward(batch, quantized)
+                found.total.sum().backward()
             sums += sums_of(found)
             # Joined per batch, so that rows stand in the order of the stream whatever the number of ranks.
             vectors.append(self.ranks.rows(found.vectors))
@@ -181,12 +173,13 @@ class TokenizerTrainer:
         self.window.add(sums, torch.cat(codes) if codes else None, restarted)
         return sums, rate
 
-    def _backward(self, total: Tensor, pictures: int) -> None:
-        try:
-            total.backward()
-        except RuntimeError as error:
-            raise_if_memory(error, pictures, self.settings)
-            raise
+    def _memory(self, pictures: int) -> AbstractContextManager[None]:
+        return memory_named(
+            f"{pictures} pictures at once of {self.settings.model.image_size} pixels and up to "
+            f"{self.settings.masks_per_picture} masks each",
+            LOWER,
+            ALSO,
+        )
 
     def _move_books(self, step: int, vectors: Tensor) -> int:
         """Collect vectors for the start of the books, or move the books; entries placed anew."""
@@ -230,9 +223,9 @@ class TokenizerTrainer:
                 self.settings.count * self.settings.pictures_per_step,
             ),
             collate_fn=list,
-            num_workers=self.run.workers,
+            num_workers=self.job.workers,
             # Readers inherit the opened collections instead of copying them.
-            multiprocessing_context="fork" if self.run.workers else None,
+            multiprocessing_context="fork" if self.job.workers else None,
         )  # fmt: skip
         for batch in loader:
             for item in batch:
@@ -256,10 +249,10 @@ class TokenizerTrainer:
         if self.ranks.first:
             for message in [p.message for p in met if p.broken][: max(SKIPS_SHOWN - before, 0)]:
                 logger.warning("skipped: %s", message)
-        if broken > self.run.max_errors:
+        if broken > self.job.max_errors:
             shown = "; ".join([p.message for p in met if p.broken][:ERRORS_SHOWN])
             raise TooManyErrorsError(
-                f"{broken} broken pictures and masks, --max-errors allows {self.run.max_errors}: {shown}"
+                f"{broken} broken pictures and masks, --max-errors allows {self.job.max_errors}: {shown}"
             )
 
     def _skipped(self) -> dict[str, int]:
@@ -296,11 +289,18 @@ class TokenizerTrainer:
         self.window.load(state["window"])
         self.problems = dict(state["problems"])
 
-    def _build(self) -> MaskTokenizer:
+    def _begin(self, data: dict[str, Any]) -> Path | None:
+        """Begin or go on in the run's folder; the checkpoint to load."""
+        folder = TrainingFolder(self.out, newest, (CHECKPOINT, *LEAVES), free_settings(TokenizerRecipe) | {"init"})
+        init = self.job.init and str(self.job.init)
+        start = start_of(self.job.resume, self.job.fresh)
+        return folder.begin({**self.settings.to_json(), "data": data, "init": init}, start)
+
+    def _build(self, init: Path | None) -> MaskTokenizer:
         dtype = torch.bfloat16 if self.settings.dtype == "bfloat16" else torch.float32
         tokenizer = MaskTokenizer(self.settings.model, autocast_dtype=dtype)
-        if self.run.init is not None and not self.run.resume:
-            load_start(tokenizer, self.run.init)
+        if init is not None:
+            load_start(tokenizer, init)
         return tokenizer.to(self.ranks.device).train()
 
     def _new_window(self) -> Window:
@@ -308,7 +308,7 @@ class TokenizerTrainer:
 
     def _batch_per_rank(self) -> int:
         share, rest = divmod(self.settings.pictures_per_step, self.ranks.world)
-        at_once = min(self.run.pictures_at_once or share, max(share, 1))
+        at_once = min(self.job.pictures_at_once or share, max(share, 1))
         if rest or at_once < 1 or share % at_once:
             raise UsageError(
                 f"{self.settings.pictures_per_step} pictures per step cannot be shared evenly by {self.ranks.world} "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,18 +15,17 @@ from safetensors.torch import load_file
 
 pytest.importorskip("trl")
 
-from samtok_eval.cli.train_grpo import _weights
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.demo.training.corpus import build_scene
-from samtok_eval.demo.training.grpo import GrpoRun, _prompts, recipe, run_grpo_preset
+from samtok_eval.demo.training.corpus import DEVELOPMENT, build_scene
+from samtok_eval.demo.training.grpo import _prompts, stages_of, train_on_scenes
 from samtok_eval.demo.training.grpo_questions import scene_prompts, scene_questions
-from samtok_eval.demo.training.presets import DEVELOPMENT
 from samtok_eval.errors import CheckpointError, DataError, UsageError
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.prediction import Record
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
 from samtok_eval.training.grpo import trainer as grpo
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
+from samtok_eval.training.grpo.from_data import train_from_data
 from samtok_eval.training.grpo.held_out import (
     Answered,
     answer_questions,
@@ -37,11 +37,18 @@ from samtok_eval.training.grpo.held_out import (
 )
 from samtok_eval.training.grpo.monitor import HeldOutMonitor
 from samtok_eval.training.grpo.prompts import GCG, GRES, GrpoPrompt, dataset_of, read_prompts
-from samtok_eval.training.grpo.recipe import GrpoTraining, check_sources, on_cpu, trl_config
+from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe, read_weights
 from samtok_eval.training.grpo.trainer import load_policy, reward_functions, train_grpo
+from samtok_eval.training.grpo.trl_settings import check_sources, trl_config
+from tests.models.test_transformers_backend import qwen25
+
+
+def recipe(preset, changes=None):
+    return stages_of(preset, changes)[preset]
+
 
 WEIGHTS = {"gres": {"matched_answer": 1.0, "decoded_iou": 1.0}, **recipe("demo-gcg").weights}
-TINY = GrpoTraining(
+TINY = GrpoRecipe(
     steps=4, prompts_per_step=2, samples=2, sequences_per_device=4, max_new_tokens=10, held_out_tokens=10,
     learning_rate=1e-3, weights=WEIGHTS, evaluate_every=2, save_every=2,
 )  # fmt: skip
@@ -74,7 +81,7 @@ def test_scenes_give_the_asked_shares_of_captions_and_of_questions_without_targe
 
 def test_the_recipe_for_captions_asks_for_each_of_another_scene(demo_tokenizer):
     settings = recipe("demo-gcg", {"steps": 2, "prompts_per_step": 3})
-    found = _prompts("demo-gcg", settings, GrpoRun(), demo_tokenizer)
+    found = _prompts(settings, GrpoJob(Path("unused")), demo_tokenizer)
     assert [p.source for p in found] == [GCG] * 6
     assert len({p.images for p in found}) == 6
 
@@ -209,22 +216,28 @@ def test_the_paper_recipes_hold_the_papers_values(tmp_path):
 def test_the_demo_recipe_reaches_the_library(tmp_path):
     config = trl_config(recipe("demo-gcg"), tmp_path, 99, cpu=True)
     assert (config.scale_rewards, config.warmup_steps, config.temperature) == ("batch", 5, 0.7)
-    assert GrpoTraining(steps=1).scale_advantages == "group"
+    assert GrpoRecipe(steps=1).scale_advantages == "group"
 
 
 def test_rewards_on_the_command_line_take_the_place_of_the_recipes():
     weights = {"matched_answer": 1.0, "format": 0.5}
-    assert _weights("demo", ["matched_answer=1", "format=0.5"]) == {"gres": weights, "glamm_gcg": weights}
+    assert read_weights(["matched_answer=1", "format=0.5"]) == weights
+    for stage in stages_of("demo", rewards=weights).values():
+        assert stage.weights == {"gres": weights, "glamm_gcg": weights}
     for text in ("matched_answer", "matched_answer=", "=x"):
         with pytest.raises(UsageError, match="--reward must be NAME=WEIGHT"):
-            _weights("demo", [text])
+            read_weights([text])
 
 
 @pytest.mark.parametrize(
     ("changes", "prompts", "message"),
     [
         ({"sequences_per_device": 5}, 99, "24 prompts x 8 samples = 192 answers .* passes of 5"),
-        ({"updates_per_rollout": 4, "save_every": 6}, 99, "save_every 6 must be a multiple of updates_per_rollout 4"),
+        (
+            {"updates_per_rollout": 4, "save_every": 6},
+            99,
+            "--save-every 6 must be a multiple of --updates",
+        ),
         ({}, 23, "23 prompts are fewer than the 24"),
     ],
 )
@@ -235,13 +248,15 @@ def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes,
 
 def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UsageError, match="no preset 'big'; choose from demo, demo-gres, demo-gcg, paper-gres"):
-        run_grpo_preset("big", tmp_path)
-    with pytest.raises(UsageError, match="preset demo draws its prompts; give --data to one of demo-gres, demo-gcg"):
-        run_grpo_preset("demo", tmp_path, GrpoRun(data=tmp_path / "prompts.jsonl"))
+        stages_of("big")
+    with pytest.raises(UsageError, match="draws its prompts; give --data to one of demo-gres, demo-gcg"):
+        train_on_scenes(stages_of("demo"), GrpoJob(tmp_path, data=tmp_path / "prompts.jsonl"))
     with pytest.raises(UsageError, match="no setting 'lr'"):
-        run_grpo_preset("demo", tmp_path, GrpoRun(overrides={"lr": 1}))
+        stages_of("demo", {"lr": 1})
     with pytest.raises(UsageError, match=r"needs prompts; give a \.parquet or \.jsonl file"):
-        run_grpo_preset("paper-gcg", tmp_path)
+        train_from_data(recipe("paper-gcg"), GrpoJob(tmp_path), [])
+    with pytest.raises(UsageError, match="--resume and --fresh exclude each other"):
+        train_on_scenes(stages_of("demo"), GrpoJob(tmp_path, resume=True, fresh=True))
 
 
 # ---- what held-out answers are worth ----
@@ -355,12 +370,9 @@ def test_held_out_questions_are_scored_by_the_tasks_of_their_sources_and_leave_t
 # ---- runs ----
 
 
-def train(prompts, tokenizer, out, **changes):
-    resume = changes.pop("resume", False)
-    settings = GrpoTraining(**{**TINY.__dict__, **changes})
-    return train_grpo(
-        settings, DEMO_CHECKPOINT, tokenizer, prompts, scene_questions(DEVELOPMENT, 1), out, resume=resume, device="cpu"
-    )
+def train(prompts, tokenizer, out, resume=False, **changes):
+    job = GrpoJob(out, model=str(DEMO_CHECKPOINT), resume=resume, device="cpu")
+    return train_grpo(replace(TINY, **changes), job, tokenizer, prompts, scene_questions(DEVELOPMENT, 1))
 
 
 @pytest.fixture(scope="module")
@@ -397,9 +409,9 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(trained, prompts, demo
     # What was logged after the last save is not part of the resumed run, nor is a line that was cut off.
     with (tmp_path / "training_log.jsonl").open("a") as log:
         log.write('{"step": 3}\n{"step": 4, "rewa')
-    with pytest.raises(UsageError, match=r"begun with learning_rate 0\.001, not 0\.1; go on with the same settings"):
+    with pytest.raises(UsageError, match=r"learning_rate was 0\.001, now 0\.1; give the old ones"):
         train(prompts, demo_tokenizer, tmp_path, resume=True, learning_rate=0.1)
-    with pytest.raises(UsageError, match="holds a run already; resume it"):
+    with pytest.raises(UsageError, match="holds a run already; give --resume"):
         train(prompts, demo_tokenizer, tmp_path)
     lines = train(prompts, demo_tokenizer, tmp_path, resume=True)
     whole, resumed = (load_file(folder / "model.safetensors") for folder in (trained[0], tmp_path))
@@ -413,32 +425,27 @@ def test_too_little_memory_names_the_knobs(prompts, demo_tokenizer, tmp_path, mo
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(grpo.MonitoredTrainer, "train", no_memory)
-    with pytest.raises(UsageError, match=r"4 answers per pass and 4 drawn at once .* lower sequences_per_device"):
+    with pytest.raises(UsageError, match=r"4 answers per pass and 4 drawn at once .* lower --sequences-per-device"):
         train(prompts, demo_tokenizer, tmp_path)
 
 
 def test_nothing_to_resume_and_no_checkpoint_say_so(prompts, demo_tokenizer, tmp_path):
-    with pytest.raises(UsageError, match="holds no checkpoint-N to go on from"):
+    with pytest.raises(UsageError, match="holds no run to resume"):
         train(prompts, demo_tokenizer, tmp_path, resume=True)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="cannot be loaded as a vision-language model"):
         grpo.load_policy(tmp_path)
-    with pytest.raises(UsageError, match="device must be auto, cpu or cuda, got 'tpu'"):
-        on_cpu("tpu")
 
 
 def test_a_qwen25_checkpoint_trains_on_a_prompt_file_by_a_paper_recipe(tmp_path, demo_tokenizer):
-    from tests.models.test_transformers_backend import qwen25
-
-    (tmp_path / "model").mkdir()
-    qwen25(tmp_path / "model")
+    model = tmp_path / "model"
+    model.mkdir()
+    qwen25(model)
     data = write_rows(tmp_path, [ROW, ROW | {"source": "gres"}], "jsonl")
     small = {"prompts_per_step": 2, "samples": 2, "updates_per_rollout": 1, "max_new_tokens": 4, "held_out_tokens": 4}
-    run = GrpoRun(
-        model=tmp_path / "model", tokenizer=DEMO_CHECKPOINT, data=data, held_out_scenes=1, device="cpu",
-        overrides=small | {"epochs": 1, "max_pixels": 112 * 112},
-    )  # fmt: skip
-    lines = run_grpo_preset("paper-gres", tmp_path / "out", run)
+    job = GrpoJob(tmp_path / "out", model=str(model), tokenizer=str(DEMO_CHECKPOINT), data=data, device="cpu")
+    held_out = scene_questions(DEVELOPMENT, 1)
+    lines = train_from_data(recipe("paper-gres", small | {"epochs": 1, "max_pixels": 112 * 112}), job, held_out)
     assert [line["step"] for line in lines] == [0, 1]
     assert "rewards/format/mean" in lines[1]
     sizes = [json.loads((folder / "processor_config.json").read_text())["image_processor"]["size"]
@@ -448,36 +455,55 @@ def test_a_qwen25_checkpoint_trains_on_a_prompt_file_by_a_paper_recipe(tmp_path,
 
 def test_stages_in_turn_are_the_same_recipes_one_by_one_and_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     small = {"steps": 1, "prompts_per_step": 2, "samples": 2, "sequences_per_device": 4, "max_new_tokens": 8}
-    run = GrpoRun(overrides=small | {"held_out_tokens": 8, "save_every": 1}, held_out_scenes=1, device="cpu")
-    run_grpo_preset("demo-gres", tmp_path / "first", run)
-    run_grpo_preset("demo-gcg", tmp_path / "second", replace(run, model=tmp_path / "first", tokenizer=DEMO_CHECKPOINT))
+    changes, bundled = small | {"held_out_tokens": 8, "save_every": 1}, str(DEMO_CHECKPOINT)
+    first = GrpoJob(tmp_path / "first", model=bundled, held_out_scenes=1, device="cpu")
+    second = replace(first, out=tmp_path / "second", model=str(tmp_path / "first"), tokenizer=bundled)
+    train_on_scenes(stages_of("demo-gres", changes), first)
+    train_on_scenes(stages_of("demo-gcg", changes), second)
+    stages, job = stages_of("demo", changes), replace(first, out=tmp_path / "both")
     begun = []
 
-    def stopped_before_the_second(settings, *arguments, **options):
-        begun.append((settings.gcg_share, options["resume"]))
+    def stopped_before_the_second(settings, job, *arguments):
+        begun.append((settings.gcg_share, job.resume))
         if settings.gcg_share == 1 and len(begun) == 2:
             raise KeyboardInterrupt
-        return train_grpo(settings, *arguments, **options)
+        return train_grpo(settings, job, *arguments)
 
     monkeypatch.setattr(grpo, "train_grpo", stopped_before_the_second)
     with pytest.raises(KeyboardInterrupt):
-        run_grpo_preset("demo", tmp_path / "both", run)
-    with pytest.raises(UsageError, match="demo-gres holds a run already; resume it"):
-        run_grpo_preset("demo", tmp_path / "both", run)
+        train_on_scenes(stages, job)
+    with pytest.raises(UsageError, match="demo-gres holds a run already; give --resume"):
+        train_on_scenes(stages, job)
     for _ in range(2):
-        run_grpo_preset("demo", tmp_path / "both", replace(run, resume=True))
+        train_on_scenes(stages, replace(job, resume=True))
     assert begun == [(0, False), (1, False), (0, False), (0, True), (1, False), (1, True)]
     for ours, alone in (("both/demo-gres", "first"), ("both", "second")):
         found, expected = (load_file(tmp_path / folder / "model.safetensors") for folder in (ours, alone))
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-    with pytest.raises(UsageError, match="both holds a run already; resume it"):
-        run_grpo_preset("demo", tmp_path / "both", run)
+    with pytest.raises(UsageError, match="both holds a run already; give --resume"):
+        train_on_scenes(stages, job)
 
 
 def test_nothing_is_built_on_a_stage_that_the_watch_ended(tmp_path, monkeypatch, caplog):
     begun = []
     monkeypatch.setattr(grpo, "train_grpo", lambda settings, *_, **__: begun.append(settings) or [{"step": 1}])
-    run = GrpoRun(overrides={"steps": 2, "prompts_per_step": 1}, scenes=1, held_out_scenes=1)
-    assert run_grpo_preset("demo", tmp_path, run) == [{"step": 1}]
+    job = GrpoJob(tmp_path, model=str(DEMO_CHECKPOINT), scenes=1, held_out_scenes=1)
+    assert train_on_scenes(stages_of("demo", {"steps": 2, "prompts_per_step": 1}), job) == [{"step": 1}]
     assert [settings.gcg_share for settings in begun] == [0]
     assert f"demo-gres ended early, so that nothing is built on it; its run is in {tmp_path}/demo-gres" in caplog.text
+
+
+def test_a_fresh_run_of_several_stages_clears_all_their_folders_first(tmp_path, monkeypatch):
+    left = []
+    for folder in (tmp_path, tmp_path / "demo-gres"):
+        (folder / "checkpoint-1").mkdir(parents=True)
+        (folder / "training.json").write_text("{}")
+
+    def ended_by_the_watch(*_):
+        left.extend(path.name for path in tmp_path.rglob("*"))
+        return [{"step": 1}]
+
+    monkeypatch.setattr(grpo, "train_grpo", ended_by_the_watch)
+    job = GrpoJob(tmp_path, model=str(DEMO_CHECKPOINT), scenes=1, held_out_scenes=1, device="cpu", fresh=True)
+    train_on_scenes(stages_of("demo", {"steps": 2, "prompts_per_step": 1}), job)
+    assert left == ["demo-gres"]

@@ -31,16 +31,16 @@ from samtok_eval.training.sft import trainer as finetuning
 from samtok_eval.training.sft.batches import IGNORED, ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Skipped, Source, read_conversations, refuse_above
 from samtok_eval.training.sft.export import merge_adapter
-from samtok_eval.training.sft.recipe import FinetuneSettings
-from samtok_eval.training.sft.run import LogFile
-from samtok_eval.training.sft.trainer import FinetuneJob, finetune
+from samtok_eval.training.sft.log import LogFile
+from samtok_eval.training.sft.recipe import FinetuneJob, FinetuneRecipe
+from samtok_eval.training.sft.trainer import finetune
 from samtok_eval.training.sft.vocabulary import load_checkpoint
 from tests.cli.test_train_sft import command
 from tests.support.tiny_checkpoints import qwen2_5
 from tests.training.sft.test_data import sample, written
 
 SCENES = 8
-FULL = FinetuneSettings(
+FULL = FinetuneRecipe(
     lora_rank=None, learning_rate=5e-4, steps=4, global_batch=8, max_length=400, warmup=0, checkpointing=False
 )
 LORA = replace(FULL, lora_rank=8, lora_alpha=16, lora_dropout=0.3, learning_rate=2e-3, order="by_length")
@@ -73,9 +73,9 @@ def demo():
     return AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
 
 
-def job(data, out, settings, **more):
-    options = {"device": "cpu", "log_every": 1, "save_every": 2, **more}
-    return FinetuneJob(str(options.pop("model", DEMO_CHECKPOINT)), (str(data),), out, settings, **options)
+def job(data, out, **more):
+    options = {"model": str(DEMO_CHECKPOINT), "device": "cpu", "log_every": 1, "save_every": 2, **more}
+    return FinetuneJob(out, data=(str(data),), **options)
 
 
 def losses(out):
@@ -182,7 +182,7 @@ def full(data, tmp_path_factory):
     """A model trained without interruption, the picture-blind test beside it."""
     out = tmp_path_factory.mktemp("full") / "out"
     held_out = f"{data}%30"
-    assert finetune(job(data, out, FULL, held_out=held_out, evaluate_every=4, dtype="fp32")) == out
+    assert finetune(FULL, job(data, out, held_out=held_out, evaluate_every=4, dtype="fp32")) == out
     return out
 
 
@@ -281,18 +281,18 @@ class Interruption(LogFile):
 @pytest.mark.parametrize("kind", ["full", "adapters"])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, kind, tmp_path, monkeypatch, request):
     straight, settings = request.getfixturevalue(kind), {"full": FULL, "adapters": LORA}[kind]
-    this = job(data, tmp_path / "out", settings, dtype="fp32", merge=kind == "full")
+    this = job(data, tmp_path / "out", dtype="fp32", merge=kind == "full")
     with monkeypatch.context() as patch:
         patch.setattr(finetuning, "LogFile", Interruption)
         with pytest.raises(KeyboardInterrupt):
-            finetune(this)
+            finetune(settings, this)
     assert len(losses(this.out)) == 2
     # A run that is killed while it writes leaves a part of a line.
     with (this.out / "training_log.jsonl").open("a") as log:
         log.write('{"step": 3, "lo')
-    with pytest.raises(UsageError, match=r"learning_rate was .* choose another folder, or give --fresh"):
-        finetune(replace(this, settings=replace(settings, learning_rate=0.1)))
-    written = finetune(this)
+    with pytest.raises(UsageError, match=r"learning_rate was \S+, now 0\.1; .* --fresh"):
+        finetune(replace(settings, learning_rate=0.1), this)
+    written = finetune(settings, this)
     assert losses(this.out) == losses(straight)
     name = "model.safetensors" if kind == "full" else "adapter_model.safetensors"
     expected, found = (load_file(next(folder.rglob(name))) for folder in (straight, written))
@@ -301,13 +301,13 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(data, kind, tmp_path, 
 
 def test_a_finished_run_is_not_overwritten(data, full, tmp_path):
     with pytest.raises(UsageError, match="is finished"):
-        finetune(job(data, full, FULL))
-    with pytest.raises(UsageError, match="something else than a training run"):
-        finetune(job(data, data.parent, FULL, fresh=True))
+        finetune(FULL, job(data, full))
+    with pytest.raises(UsageError, match="something else than a run of this command"):
+        finetune(FULL, job(data, data.parent, fresh=True))
 
 
 def test_how_a_step_is_cut_into_parts_changes_nothing(data, full, tmp_path):
-    finetune(job(data, tmp_path / "out", replace(FULL, batch_size=2, checkpointing=True)))
+    finetune(replace(FULL, batch_size=2, checkpointing=True), job(data, tmp_path / "out"))
     assert losses(tmp_path / "out") == pytest.approx(losses(full), rel=1e-3)
 
 
@@ -315,7 +315,7 @@ def test_how_a_step_is_cut_into_parts_changes_nothing(data, full, tmp_path):
 def adapters(data, tmp_path_factory):
     """Adapters trained without interruption and not merged."""
     out = tmp_path_factory.mktemp("adapters") / "out"
-    assert finetune(job(data, out, LORA, merge=False)) == out / "adapter"
+    assert finetune(LORA, job(data, out, merge=False)) == out / "adapter"
     return out
 
 
@@ -348,8 +348,9 @@ def test_a_checkpoint_without_mask_words_learns_them(data, tmp_path, settings):
     base = qwen2_5(tmp_path / "base")
     if settings.lora_rank:
         with pytest.raises(UsageError, match="rows must be trained"):
-            finetune(job(data, tmp_path / "no", replace(settings, embeddings="frozen"), model=base))
-    out = finetune(job(data, tmp_path / "out", replace(settings, vision="trained", steps=2), model=base, dtype="fp32"))
+            finetune(replace(settings, embeddings="frozen"), job(data, tmp_path / "no", model=str(base)))
+    recipe = replace(settings, vision="trained", steps=2)
+    out = finetune(recipe, job(data, tmp_path / "out", model=str(base), dtype="fp32"))
     assert json.loads((out / "training.json").read_text())["words_added"] == 514
     model, processor = load_checkpoint(out, torch.float32)
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
@@ -361,7 +362,7 @@ def test_a_checkpoint_without_mask_words_learns_them(data, tmp_path, settings):
 
 def test_weights_that_are_trained_are_float32_over_a_smaller_base(tmp_path):
     model, _ = load_checkpoint(DEMO_CHECKPOINT, torch.bfloat16)
-    arguments = finetuning._arguments(job("x", tmp_path, LORA), on_cuda=False)
+    arguments = finetuning._arguments(LORA, job("x", tmp_path), on_cuda=False)
     adapted = finetuning._trainable(model, LORA, arguments)
     trained = {name: p.dtype for name, p in adapted.named_parameters() if p.requires_grad}
     assert set(trained.values()) == {torch.float32}
@@ -375,7 +376,7 @@ def test_too_little_memory_names_what_to_lower(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetuning.AnswerTrainer, "train", train)
     with pytest.raises(UsageError, match=r"--batch-size .*--max-pixels .*zero3"):
-        finetune(job(data, tmp_path / "out", FULL))
+        finetune(FULL, job(data, tmp_path / "out"))
 
 
 def test_a_loss_that_is_no_number_stops(tmp_path):
@@ -409,9 +410,9 @@ def test_skipped_samples_are_written_down(data, tmp_path):
     file = data.parent / "some.json"
     file.write_text(json.dumps([*json.loads(data.read_text())[:4], bad]))
     with pytest.raises(TooManyErrorsError):
-        finetune(job(file, tmp_path / "out", FULL))
+        finetune(FULL, job(file, tmp_path / "out"))
     # Nothing was learned there yet, so that other settings may begin in the same folder.
-    out = finetune(job(file, tmp_path / "out", replace(FULL, steps=1, global_batch=4), max_errors=1, workers=2))
+    out = finetune(replace(FULL, steps=1, global_batch=4), job(file, tmp_path / "out", max_errors=1, workers=2))
     (line,) = (out / "skipped.jsonl").read_text().splitlines()
     assert Skipped(**json.loads(line)).where == f"{file}#4"
     assert json.loads((out / "training.json").read_text())["counts"]["skipped"] == 1

@@ -20,14 +20,15 @@ import numpy as np
 import pytest
 import torch
 
-from samtok_eval.demo.training.tokenizer import PAPER, run_tokenizer
 from samtok_eval.errors import CheckpointError, DataError, TooManyErrorsError, UsageError
+from samtok_eval.setting import changed
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.tokenizer.model import MaskTokenizer
 from samtok_eval.training.tokenizer.codebooks import collapse_warning
+from samtok_eval.training.tokenizer.from_data import train_from_data
 from samtok_eval.training.tokenizer.log import TrainingLog, Window
 from samtok_eval.training.tokenizer.losses import uncertain_points
-from samtok_eval.training.tokenizer.recipe import TokenizerRun, TokenizerTraining
+from samtok_eval.training.tokenizer.recipe import PAPER, TokenizerJob, TokenizerRecipe, with_changes
 from samtok_eval.training.tokenizer.state import load_start
 from samtok_eval.training.tokenizer.streams import JoinedSources, MaskStream, split_held_out
 from tests.support.mask_collections import (
@@ -51,7 +52,7 @@ SMALL = replace(
     unquantized_share=0.4, book_start="kmeans", restart_count=None, loss_points=48, candidates="all", iou_weight=1.0,
     second_code_dropout=0.2, restart_below=0.5, evaluate_every=10,
 )  # fmt: skip
-RUN = TokenizerRun(device="cpu", log_every=1, save_every=5, held_out_pictures=3, tensorboard=False)
+OPTIONS = {"device": "cpu", "log_every": 1, "save_every": 5, "held_out_pictures": 3, "tensorboard": False}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def coco(tmp_path_factory):
 
 
 def train(spec, out, settings=SMALL, **options):
-    run_tokenizer(settings, out, replace(RUN, data=(spec,), **options))
+    train_from_data(settings, TokenizerJob(out, data=(spec,), **{**OPTIONS, **options}))
     return steps_of(out)
 
 
@@ -212,8 +213,16 @@ def test_other_settings_or_data_are_refused_by_name(coco, unbroken, tmp_path):
         train(write_coco(tmp_path / "other", 5), unbroken, resume=True)
     with pytest.raises(UsageError, match="give --resume"):
         train(coco, unbroken)
-    with pytest.raises(CheckpointError, match="to resume"):
+    with pytest.raises(UsageError, match="no run to resume"):
         train(coco, tmp_path / "nothing", resume=True)
+
+
+def test_a_fresh_run_leaves_nothing_of_the_one_before(coco, tmp_path):
+    settings = replace(SMALL, steps=2, unquantized_share=1.0)
+    train(coco, tmp_path / "run", settings)
+    lines = train(coco, tmp_path / "run", replace(settings, learning_rate=2e-3), fresh=True)
+    assert [line["step"] for line in lines] == [1, 2]
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["learning_rate"] == 2e-3
 
 
 # ---- what the run says ----
@@ -250,7 +259,7 @@ def test_out_of_memory_names_the_settings_that_help(coco, tmp_path, monkeypatch)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(MaskTokenizer, "encode_pixels", full)
-    with pytest.raises(UsageError, match=r"4 pictures at once of 64 pixels.*--batch-per.*checkpointing.*--image"):
+    with pytest.raises(UsageError, match=r"4 pictures at once of 64 pixels.*--batch-per.*--image.*checkpointing"):
         train(coco, tmp_path / "run")
 
 
@@ -293,13 +302,17 @@ def test_the_paper_recipe_counts_its_steps_from_the_data():
     with pytest.raises(UsageError, match="--steps"):
         PAPER.resolved(None, on_cuda=False)
     with pytest.raises(UsageError, match="balanced"):
-        TokenizerTraining(MODEL, steps=1, loss_points=5).resolved(None, on_cuda=False)
-    with pytest.raises(UsageError, match="give --data"):
-        run_tokenizer(PAPER, Path("unused"), RUN)
-    with pytest.raises(UsageError, match="no training setting 'lr'"):
-        run_tokenizer(PAPER, Path("unused"), replace(RUN, overrides={"lr": 1}))
+        TokenizerRecipe(MODEL, steps=1, loss_points=5).resolved(None, on_cuda=False)
+    with pytest.raises(UsageError, match="no setting 'lr'"):
+        changed(PAPER, {"lr": 1})
     with pytest.raises(UsageError, match="--image-size 100 does not fit"):
-        run_tokenizer(PAPER, Path("unused"), replace(RUN, overrides={"image_size": 100}))
+        with_changes(PAPER, {}, image_size=100)
+
+
+def test_another_number_of_steps_is_evaluated_twice_unless_the_user_says_otherwise():
+    assert with_changes(PAPER, {"steps": 10}).evaluate_every == 5
+    assert with_changes(PAPER, {"steps": 10, "evaluate_every": 3}).evaluate_every == 3
+    assert with_changes(PAPER, {"seed": 1}).evaluate_every == PAPER.evaluate_every
 
 
 def test_points_gather_where_the_mask_ends():
