@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from samtok_eval import masks
 from samtok_eval.conversations.mask_pool import MaskPool, Place
+from samtok_eval.conversations.recipe import Answers
 from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, VIEWS, SftConversation, Utterance
 from samtok_eval.errors import DataError
 from samtok_eval.files import first_problem
@@ -36,9 +37,6 @@ from samtok_eval.task import Task
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-Answers = Literal["json", "words"]
-"""How a segmentation is answered: `json` as the released training data has it, a fenced list of masks with labels;
-`words` as the task's oracle says it, mask words alone. Answers that say more than masks are the same in both."""
 _SPAN = re.compile(r"<\|mt_start\|>.*?<\|mt_end\|>")
 
 

@@ -8,6 +8,7 @@ sample in the parts writes the finished file, and two that see it at once write 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.append_log import AppendLog
-from samtok_eval.datasets.sft import SftConversation
+from samtok_eval.datasets.sft import VIEWS, SftConversation
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import numbered_lines, read_object, reading, write_json, write_text
+from samtok_eval.resume import refuse_changes
 
 SCHEMA_VERSION = 1
 MAKE_AGAIN = "remove the line, it will be made again"
@@ -73,11 +75,27 @@ class ConversationFolder:
         before = read_object(self.manifest, "choose another --out")
         # Through JSON, since that is what the earlier run kept.
         now = json.loads(json.dumps(manifest))
-        changed = _differences({name: before.get(name) for name in SAME}, {name: now.get(name) for name in SAME})
-        if changed:
-            raise UsageError(
-                f"{self.path} was begun with other settings: {'; '.join(changed)}; choose another --out, or go back"
-            )
+        refuse_changes(self.path, {name: before.get(name) for name in SAME}, {name: now.get(name) for name in SAME})
+
+    def clear(self, world_size: int) -> None:
+        """Remove what an earlier call wrote.
+
+        Args:
+            world_size: processes of this call.
+
+        Raises:
+            UsageError: several processes would remove each other's parts, or the folder holds something else.
+        """
+        if world_size > 1:
+            raise UsageError("--fresh with several processes would remove each other's parts; choose another --out")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not self.manifest.is_file():
+            raise UsageError(f"--out {self.path} holds something else than conversations; choose another --out")
+        for folder in (self.path / "parts", self.path / VIEWS):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.finished, self.manifest):
+            file.unlink(missing_ok=True)
 
     def entries(self) -> dict[str, Entry]:
         """Everything that is written so far, by id; a line that is being written does not count.
@@ -128,12 +146,3 @@ class PartLog(AppendLog):
             part.write_bytes(content)
             part.replace(place)
         self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """`limit was 8, now 9` for every value that differs; hashes shortened."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = dict.fromkeys([*before, *now])
-        return [text for key in names for text in _differences(before.get(key), now.get(key), key)]
-    shown = [value[:12] if isinstance(value, str) else json.dumps(value) for value in (before, now)]
-    return [] if before == now else [f"{name} was {shown[0]}, now {shown[1]}"]

@@ -19,9 +19,11 @@ import numpy as np
 from rich.console import Console
 
 import samtok_eval
-from samtok_eval.conversations.samples import Answers, build
+from samtok_eval.conversations.recipe import ConversationJob, ConversationRecipe
+from samtok_eval.conversations.samples import build
 from samtok_eval.conversations.store import ConversationFolder, Entry, PartLog
 from samtok_eval.datasets.sft import VIEWS, SftCounts, validate
+from samtok_eval.device import memory_named
 from samtok_eval.errors import TooManyErrorsError, UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.select import tokenizer_sha256
@@ -60,17 +62,10 @@ class Tokenized:
 def tokenize(
     task: Task,
     split: str | None,
-    data_root: str | Path,
     tokenizer: MaskTokenizer,
-    out: Path,
+    recipe: ConversationRecipe,
+    job: ConversationJob,
     *,
-    limit: int | None = None,
-    seed: int | None = None,
-    batch_size: int = 8,
-    answers: Answers = "json",
-    max_errors: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
     console: Console | None = None,
 ) -> Tokenized:
     """Write the conversations of one split, going on where an earlier call with the same settings stopped.
@@ -78,16 +73,10 @@ def tokenize(
     Args:
         task: its samples, prompts and right answers are written.
         split: the task's default one if None.
-        data_root: folder of the benchmarks' own files, or `demo`.
-        tokenizer: gives the codes; where it lies and computes counts as a setting.
-        out: folder of this split.
-        limit: only so many samples, the first of the file.
-        seed: draws the `limit` samples from the whole split instead.
-        batch_size: pictures that go through the image encoder together; their codes may depend on it in last bits.
-        answers: `json`, segmentations as a fenced list of masks with labels, or `words`, mask words alone.
-        max_errors: skipped samples allowed, over all processes.
-        rank: which share of the pictures this process takes, 0 <= rank < world_size.
-        world_size: processes; may differ from an earlier call's.
+        tokenizer: gives the codes; where it computes counts as a setting.
+        recipe: which conversations, and how.
+        job: everything around; `out` is the folder of this split. The number of processes may differ from an earlier
+            call's.
         console: for the progress bar; none is shown without it.
 
     Raises:
@@ -95,16 +84,19 @@ def tokenize(
         DataError: the benchmark's files or the folder's are missing or broken.
         TooManyErrorsError: more samples were skipped than allowed; everything else is on disk.
     """
-    _check(task, tokenizer, limit, seed, batch_size, max_errors, rank, world_size)
+    rank, world_size = job.share()
+    task = task.asked_with(recipe.prompt)
+    _check(task, tokenizer)
     split = task.check_split(split)
-    root = resolved_root(str(data_root))
-    samples = _chosen(_answerable(task, split, root), limit, seed)
-    settings = {"limit": limit, "seed": seed, "batch_size": batch_size, "answers": answers}
-    manifest = _manifest(task, split, samples, tokenizer, settings)
-    folder = ConversationFolder(out)
+    root = resolved_root(job.data_root)
+    samples = _chosen(_answerable(task, split, root), recipe)
+    manifest = _manifest(task, split, samples, tokenizer, recipe)
+    folder = ConversationFolder(job.out)
+    if job.fresh:
+        folder.clear(world_size)
     folder.open(manifest)
     known = folder.entries()
-    groups = _groups(samples, batch_size)[rank::world_size]
+    groups = _groups(samples, recipe.batch_size)[rank::world_size]
     mine = [sample for group in groups for sample in group]
     waiting = {sample.id for sample in mine} - set(known)
     skipped, written = sum(entry.skipped is not None for entry in known.values()), 0
@@ -114,13 +106,13 @@ def tokenize(
     ):
         progress.start(total=len(mine), done=len(mine) - len(waiting))
         for group in groups:
-            for entry, views in _tokenized(task, group, waiting, tokenizer, batch_size, answers, root):
+            for entry, views in _tokenized(task, group, waiting, tokenizer, recipe, root):
                 log.append(entry, views)
                 written += entry.conversation is not None
                 skipped += entry.skipped is not None
                 progress.advance()
-            _check_skipped(skipped, max_errors, out)
-    return _finish(folder, samples, manifest, max_errors, written)
+            _check_skipped(skipped, job.max_errors, job.out)
+    return _finish(folder, samples, manifest, job.max_errors, written)
 
 
 def _tokenized(
@@ -128,19 +120,19 @@ def _tokenized(
     group: Sequence[Sample],
     waiting: set[str],
     tokenizer: MaskTokenizer,
-    batch_size: int,
-    answers: Answers,
+    recipe: ConversationRecipe,
     root: Path,
 ) -> Iterator[tuple[Entry, dict[str, bytes]]]:
     """Lines of a group that are not written yet. A begun group is tokenized whole, for the same codes as at first."""
     if not any(sample.id in waiting for sample in group):
         return
-    for built in build(task, group, tokenizer, batch_size, answers, root):
-        if built.id not in waiting:
-            continue
-        if built.skipped is not None:
-            logger.warning("sample %s: %s", built.id, built.skipped)
-        yield Entry(**{name: getattr(built, name) for name in Entry.model_fields}), built.views
+    with memory_named(f"{recipe.batch_size} pictures at once", ("--batch-size, with another --out",)):
+        for built in build(task, group, tokenizer, recipe.batch_size, recipe.answers, root):
+            if built.id not in waiting:
+                continue
+            if built.skipped is not None:
+                logger.warning("sample %s: %s", built.id, built.skipped)
+            yield Entry(**{name: getattr(built, name) for name in Entry.model_fields}), built.views
 
 
 def _finish(
@@ -176,27 +168,11 @@ def _counts(entries: Sequence[Entry]) -> SftCounts:
     return SftCounts(len(found), len(names) - views, views, sum(conversation.mask_count for conversation in found))
 
 
-def _check(
-    task: Task,
-    tokenizer: MaskTokenizer,
-    limit: int | None,
-    seed: int | None,
-    batch_size: int,
-    max_errors: int,
-    rank: int,
-    world_size: int,
-) -> None:
+def _check(task: Task, tokenizer: MaskTokenizer) -> None:
     if not task.needs_language_model:
         raise UsageError(
             f"--task {task.metadata.name}: it asks no question, so there is no conversation; choose another"
         )
-    if not 0 <= rank < world_size:
-        raise UsageError(f"--rank {rank} --world-size {world_size}: expected 0 <= rank < world size")
-    for name, value, least in (("limit", limit, 1), ("batch-size", batch_size, 1), ("max-errors", max_errors, 0)):
-        if value is not None and value < least:
-            raise UsageError(f"--{name} {value}: expected at least {least}")
-    if seed is not None and (limit is None or seed < 0):
-        raise UsageError(f"--seed {seed}: expected a number from 0 on, together with --limit; it draws those samples")
     if tokenizer.config.layout != DEFAULT_LAYOUT:
         raise UsageError(
             f"the mask tokenizer is of layout {tokenizer.config.layout}, conversations are written in words of "
@@ -226,11 +202,11 @@ def _check_skipped(skipped: int, max_errors: int, out: Path) -> None:
         )
 
 
-def _chosen(samples: list[Sample], limit: int | None, seed: int | None) -> list[Sample]:
+def _chosen(samples: list[Sample], recipe: ConversationRecipe) -> list[Sample]:
     """The first samples, or drawn ones in the order of the file."""
-    if seed is None or limit is None:
-        return samples[:limit]
-    drawn = np.random.default_rng(seed).permutation(len(samples))[:limit]
+    if recipe.seed is None:
+        return samples[: recipe.limit]
+    drawn = np.random.default_rng(recipe.seed).permutation(len(samples))[: recipe.limit]
     return [samples[i] for i in sorted(drawn.tolist())]
 
 
@@ -247,7 +223,7 @@ def _groups(samples: Sequence[Sample], pictures: int) -> list[list[Sample]]:
 
 
 def _manifest(
-    task: Task, split: str, samples: Sequence[Sample], tokenizer: MaskTokenizer, settings: dict[str, Any]
+    task: Task, split: str, samples: Sequence[Sample], tokenizer: MaskTokenizer, recipe: ConversationRecipe
 ) -> dict[str, Any]:
     dtype = tokenizer.autocast_dtype
     return {
@@ -262,7 +238,7 @@ def _manifest(
             "images_sha256": images_sha256(samples),
         },
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
-        "settings": settings
+        "settings": {name: value for name, value in asdict(recipe).items() if name != "prompt"}
         | {"device": tokenizer.device.type, "dtype": str(dtype).removeprefix("torch.") if dtype else "auto"},
         "samtok_eval": samtok_eval.__version__,
         "packages": {name: metadata.version(name) for name in PACKAGES},

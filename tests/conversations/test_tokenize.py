@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from samtok_eval import masks
 from samtok_eval.cli import tokenize as cli_tokenize
+from samtok_eval.conversations.recipe import ConversationJob, ConversationRecipe
 from samtok_eval.conversations.tokenize import tokenize
 from samtok_eval.datasets.sft import image_path, read_sft, validate
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
@@ -63,12 +64,17 @@ def made(demo_root, demo_tokenizer, tmp_path_factory):
     def make(name):
         if name not in known:
             task = load_tasks()[name]
-            done = tokenize(task, FAMILIES[name], demo_root, demo_tokenizer, out / name, limit=LIMIT, batch_size=3)
+            done = tokenized(task, FAMILIES[name], demo_root, demo_tokenizer, out / name, limit=LIMIT, batch_size=3)
             samples = task.read(demo_root, FAMILIES[name])[:LIMIT]
             known[name] = (done.path.parent, task, samples, [c for _, c in read_sft(done.path)])
         return known[name]
 
     return make
+
+
+def tokenized(task, split, root, tokenizer, out, rank=0, world_size=1, fresh=False, max_errors=0, **recipe):
+    job = ConversationJob(str(root), out, max_errors=max_errors, rank=rank, world_size=world_size, fresh=fresh)
+    return tokenize(task, split, tokenizer, ConversationRecipe(**recipe), job)
 
 
 def values(conversation):
@@ -181,7 +187,7 @@ def test_earlier_rounds_speak_the_words_of_this_tokenizer(demo_root, demo_tokeni
     pictures = list(dict.fromkeys(entry["image"] for entry in rounds["0"]))[:3]
     rounds = {number: [e for e in entries if e["image"] in pictures] for number, entries in rounds.items()}
     replaced(path, json.dumps(rounds).encode())
-    first = tokenize(task, "refcoco", root, demo_tokenizer, tmp_path / "a")
+    first = tokenized(task, "refcoco", root, demo_tokenizer, tmp_path / "a")
     several = next(c for _, c in read_sft(first.path) if len(c.conversations) == 4)
     assert [turn.speaker for turn in several.conversations] == ["human", "gpt", "human", "gpt"]
     assert several.conversations[0].value.startswith("<image>\n")
@@ -193,11 +199,11 @@ def test_earlier_rounds_speak_the_words_of_this_tokenizer(demo_root, demo_tokeni
     )
     assert other != path.read_text()
     replaced(path, other.encode())
-    again = tokenize(task, "refcoco", root, demo_tokenizer, tmp_path / "b")
+    again = tokenized(task, "refcoco", root, demo_tokenizer, tmp_path / "b")
     assert again.path.read_bytes() == first.path.read_bytes()
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["counters"]["kept_answers"] == 0
     replaced(path, json.dumps({"1": json.loads(other)["1"]}).encode())
-    alone = tokenize(task, "refcoco", root, demo_tokenizer, tmp_path / "c")
+    alone = tokenized(task, "refcoco", root, demo_tokenizer, tmp_path / "c")
     manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
     assert manifest["counters"]["kept_answers"] == len(list(read_sft(alone.path)))
 
@@ -210,10 +216,10 @@ def test_two_shares_make_the_bytes_of_one_process(made, demo_root, demo_tokenize
         folder, task, _, _ = made(name)
         options = {"limit": LIMIT, "batch_size": 3, "world_size": 2}
         # The first share holds the first three pictures.
-        first = tokenize(task, FAMILIES[name], demo_root, demo_tokenizer, tmp_path / name, rank=1, **options)
+        first = tokenized(task, FAMILIES[name], demo_root, demo_tokenizer, tmp_path / name, rank=1, **options)
         assert not first.path.exists()
         assert first.written + first.waiting == LIMIT
-        second = tokenize(task, FAMILIES[name], demo_root, demo_tokenizer, tmp_path / name, rank=0, **options)
+        second = tokenized(task, FAMILIES[name], demo_root, demo_tokenizer, tmp_path / name, rank=0, **options)
         assert second.waiting == 0
         assert first.written + second.written == LIMIT
         for file in ("conversations.json", "manifest.json"):
@@ -223,12 +229,13 @@ def test_two_shares_make_the_bytes_of_one_process(made, demo_root, demo_tokenize
 def test_a_killed_run_goes_on_with_any_number_of_processes_to_the_same_bytes(demo_root, demo_tokenizer, tmp_path):
     task = load_tasks()["gres"]
     settings = {"limit": 30, "batch_size": 2}
-    whole = tokenize(task, "val", demo_root, demo_tokenizer, tmp_path / "whole", **settings)
+    whole = tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "whole", **settings)
     code = (
         "import sys; from pathlib import Path; from samtok_eval.registry import load_tasks\n"
         "from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT\n"
-        "from samtok_eval.tokenizer import MaskTokenizer; from samtok_eval.conversations.tokenize import tokenize\n"
-        "tokenize(load_tasks()['gres'], 'val', sys.argv[1], MaskTokenizer.from_pretrained(DEMO_CHECKPOINT), "
+        "from samtok_eval.tokenizer import MaskTokenizer\n"
+        "from tests.conversations.test_tokenize import tokenized\n"
+        "tokenized(load_tasks()['gres'], 'val', sys.argv[1], MaskTokenizer.from_pretrained(DEMO_CHECKPOINT), "
         "Path(sys.argv[2]), limit=30, batch_size=2)"
     )
     part = tmp_path / "cut" / "parts" / "part-0.jsonl"
@@ -245,10 +252,10 @@ def test_a_killed_run_goes_on_with_any_number_of_processes_to_the_same_bytes(dem
     assert not (tmp_path / "cut" / "conversations.json").exists()
     part.write_bytes(before + b'{"id": "torn')
     for rank in (1, 0):
-        again = tokenize(task, "val", demo_root, demo_tokenizer, tmp_path / "cut", rank=rank, world_size=2, **settings)
+        again = tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "cut", rank=rank, world_size=2, **settings)
     assert part.read_bytes().startswith(before)
     assert again.path.read_bytes() == whole.path.read_bytes()
-    assert tokenize(task, "val", demo_root, demo_tokenizer, tmp_path / "cut", **settings).written == 0
+    assert tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "cut", **settings).written == 0
 
 
 @pytest.mark.parametrize(
@@ -264,8 +271,22 @@ def test_other_settings_are_refused_by_name(made, demo_root, demo_tokenizer, cha
     _, task, _, _ = made("refcoco")
     folder = made("refcoco")[0]
     options = {"limit": LIMIT, "batch_size": 3} | change
-    with pytest.raises(UsageError, match=f"{re.escape(named)}.*choose another --out"):
-        tokenize(task, "val", demo_root, demo_tokenizer, folder, **options)
+    with pytest.raises(UsageError, match=f"{re.escape(named)}.*another --out"):
+        tokenized(task, "val", demo_root, demo_tokenizer, folder, **options)
+
+
+def test_a_fresh_call_forgets_other_settings_and_is_one_process_alone(demo_root, demo_tokenizer, tmp_path):
+    task = load_tasks()["gres"]
+    for answers, fresh in (("json", False), ("words", True)):
+        done = tokenized(
+            task, "val", demo_root, demo_tokenizer, tmp_path / "out", limit=2, answers=answers, fresh=fresh
+        )
+    assert "```json" not in done.path.read_text()
+    with pytest.raises(UsageError, match="each other's parts"):
+        tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "out", limit=2, fresh=True, world_size=2)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="something else than conversations"):
+        tokenized(task, "val", demo_root, demo_tokenizer, tmp_path, limit=2, fresh=True)
 
 
 def test_another_task_split_prompt_or_tokenizer_is_refused(made, demo_root, tmp_path):
@@ -276,13 +297,13 @@ def test_another_task_split_prompt_or_tokenizer_is_refused(made, demo_root, tmp_
     other = MaskTokenizer.from_pretrained(DEMO_CHECKPOINT)
     options = {"limit": LIMIT, "batch_size": 3}
     with pytest.raises(UsageError, match="prompt was gcg-brief, now gcg-detailed"):
-        tokenize(task.asked_with("gcg-detailed"), "val", demo_root, other, folder, **options)
+        tokenized(task, "val", demo_root, other, folder, prompt="gcg-detailed", **options)
     with pytest.raises(UsageError, match="split was val, now test"):
-        tokenize(task, "test", demo_root, other, folder, **options)
+        tokenized(task, "test", demo_root, other, folder, **options)
     with torch.no_grad():
         other.quantizer.books[0].weight.add_(1)
     with pytest.raises(UsageError, match="tokenizer_sha256 was"):
-        tokenize(task, "val", demo_root, other, folder, **options)
+        tokenized(task, "val", demo_root, other, folder, **options)
 
 
 @pytest.mark.parametrize(
@@ -299,14 +320,14 @@ def test_another_task_split_prompt_or_tokenizer_is_refused(made, demo_root, tmp_
 )
 def test_what_cannot_be_is_refused(demo_root, demo_tokenizer, tmp_path, name, split, options, message):
     with pytest.raises(UsageError, match=message):
-        tokenize(load_tasks()[name], split, demo_root, demo_tokenizer, tmp_path / "out", **options)
+        tokenized(load_tasks()[name], split, demo_root, demo_tokenizer, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_seed_draws_samples_from_the_whole_split(demo_root, demo_tokenizer, tmp_path):
     task = load_tasks()["region_vqa"]
     drawn = [
-        tokenize(task, None, demo_root, demo_tokenizer, tmp_path / str(i), limit=5, seed=seed)
+        tokenized(task, None, demo_root, demo_tokenizer, tmp_path / str(i), limit=5, seed=seed)
         for i, seed in enumerate((1, 1, 2))
     ]
     ids = [[c.id for _, c in read_sft(done.path)] for done in drawn]
@@ -338,9 +359,9 @@ def test_broken_samples_are_skipped_counted_and_limited(broken_root, demo_tokeni
     task = load_tasks()["grounding_suite"]
     out = tmp_path / "out"
     with pytest.raises(TooManyErrorsError, match="--max-errors allows 1"):
-        tokenize(task, None, root, demo_tokenizer, out, max_errors=1)
+        tokenized(task, None, root, demo_tokenizer, out, max_errors=1)
     assert not (out / "conversations.json").exists()
-    done = tokenize(task, None, root, demo_tokenizer, out, max_errors=20)
+    done = tokenized(task, None, root, demo_tokenizer, out, max_errors=20)
     assert done.skipped == unreadable + 2
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["counters"]["skipped"] == done.skipped
@@ -349,7 +370,7 @@ def test_broken_samples_are_skipped_counted_and_limited(broken_root, demo_tokeni
     assert "a mask is empty" in reasons["0"]
     assert "holds <image>" in reasons["1"]
     assert sum("cannot be read" in reason for reason in reasons.values()) == unreadable
-    again = tokenize(task, None, root, demo_tokenizer, tmp_path / "more", max_errors=20, rank=0, world_size=1)
+    again = tokenized(task, None, root, demo_tokenizer, tmp_path / "more", max_errors=20, rank=0, world_size=1)
     assert again.path.read_bytes() == done.path.read_bytes()
 
 
@@ -361,10 +382,10 @@ def test_a_part_with_a_broken_or_repeated_line_names_it(made, demo_root, demo_to
     options = {"limit": LIMIT, "batch_size": 3}
     part.write_bytes(b"".join([*lines[:2], lines[0], *lines[2:]]))
     with pytest.raises(DataError, match=r"part-0.jsonl:3: sample .* occurs twice"):
-        tokenize(task, "val", demo_root, demo_tokenizer, tmp_path / "copy", **options)
+        tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "copy", **options)
     part.write_bytes(b"".join([lines[0], b'{"id": "x", "text": 1}\n']))
     with pytest.raises(DataError, match=r"part-0.jsonl:2: text"):
-        tokenize(task, "val", demo_root, demo_tokenizer, tmp_path / "copy", **options)
+        tokenized(task, "val", demo_root, demo_tokenizer, tmp_path / "copy", **options)
 
 
 # ---- command line ----
