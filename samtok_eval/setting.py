@@ -60,6 +60,8 @@ class Setting:
     """Typed text -> value, where the type alone does not say how."""
     free: bool = False
     """Whether a run may go on under another value."""
+    clears: str | None = None
+    """Field that would take precedence, and gives way where only this one is changed."""
 
 
 class Described(NamedTuple):
@@ -106,7 +108,7 @@ def check_ranges(settings: DataclassInstance) -> None:
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with some of its fields replaced.
+    """A recipe with some of its fields replaced, and those cleared that would take precedence over them.
 
     Raises:
         UsageError: no such field.
@@ -115,7 +117,8 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     unknown = sorted(changes.keys() - set(known))
     if unknown:
         raise UsageError(f"no setting {unknown[0]!r}; choose from {', '.join(known)}")
-    return replace(recipe, **changes)
+    given = [entry.setting.clears for name, entry in settings_of(type(recipe)).items() if name in changes]
+    return replace(recipe, **{**{name: None for name in given if name}, **changes})
 
 
 def named(presets: Mapping[str, Entry], name: str) -> Entry:

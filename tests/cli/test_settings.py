@@ -28,6 +28,8 @@ class Recipe:
     rank: Annotated[float | None, Setting("How wide.", "--width", reads=halved)] = 1.0
     checked: Annotated[bool, Setting("Look twice.", free=True)] = True
     inner: tuple[int, ...] = ()
+    share: Annotated[float | None, Setting("How much, as a share.")] = None
+    amount: Annotated[int, Setting("How much.", clears="share")] = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,12 @@ def test_what_the_fields_do_not_allow_is_wrong_usage(words):
     assert run(*words).exit_code == 2
 
 
+def test_a_setting_that_is_changed_is_the_one_that_counts():
+    assert changed(Recipe(share=0.1), {"amount": 5}).share is None
+    assert changed(Recipe(share=0.1), {"amount": 5, "share": 0.2}).share == 0.2
+    assert changed(Recipe(share=0.1), {"rate": 1.0}).share == 0.1
+
+
 def test_a_number_outside_its_range_is_refused_with_its_option():
     with pytest.raises(UsageError, match="--every 0: expected a number at least 1"):
         Job(Path("x"), every=0)
@@ -101,7 +109,7 @@ def test_a_range_knows_its_bounds(within, inside, outside):
 def test_recipes_are_found_by_name_and_changed_by_field():
     assert changed(Recipe(), {"rate": 2.0}).rate == 2
     assert free_settings(Recipe) == {"checked"}
-    with pytest.raises(UsageError, match="no setting 'rat'; choose from rate, order, rank, checked, inner"):
+    with pytest.raises(UsageError, match="no setting 'rat'; choose from rate, order, rank, checked, inner,"):
         changed(Recipe(), {"rat": 2})
     with pytest.raises(UsageError, match="no preset 'b'; choose from a"):
         named({"a": Recipe()}, "b")

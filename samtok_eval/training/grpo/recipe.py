@@ -24,7 +24,7 @@ class GrpoRecipe:
 
     steps: Annotated[int | None, Setting("Updates; without them the recipe's, or its epochs.", free=True, within=COUNT)]
     epochs: Annotated[
-        int, Setting("How often each prompt is met, where no number of steps is given.", within=COUNT)
+        int, Setting("How often each prompt is met, in place of a number of steps.", within=COUNT, clears="steps")
     ] = 1
     prompts_per_step: Annotated[int, Setting("Prompts of an update, over all devices.", within=COUNT)] = 128
     samples: Annotated[int, Setting("Answers drawn per prompt.", within=Range(least=2))] = 8

@@ -50,7 +50,7 @@ class FinetuneRecipe:
     ] = "trained"
     vision: Annotated[Literal["frozen", "trained"], Setting("Vision tower with its merger.")] = "frozen"
     learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 2e-5
-    epochs: Annotated[float, Setting("Passes over the data.", within=POSITIVE)] = 1.0
+    epochs: Annotated[float, Setting("Passes over the data.", within=POSITIVE, clears="steps")] = 1.0
     steps: Annotated[int | None, Setting("Steps instead of the recipe's epochs.", within=COUNT)] = None
     global_batch: Annotated[
         int,

@@ -38,14 +38,19 @@ class TokenizerRecipe:
     weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: Annotated[
-        int, Setting("Steps in which the rate rises; at most a quarter of the run is used.", within=FROM_ZERO)
+        int,
+        Setting(
+            "Steps in which the rate rises; at most a quarter of the run is used.",
+            within=FROM_ZERO,
+            clears="warmup_share",
+        ),
     ] = 200
-    warmup_share: Annotated[float | None, Setting("Share of the steps, in place of --warmup-steps.", within=SHARE)] = (
-        None
-    )
+    warmup_share: Annotated[float | None, Setting("The same as a share of the steps.", within=SHARE)] = None
     final_rate: Annotated[float, Setting("Share of the full rate at the end of the cosine.", within=SHARE)] = 0.02
     clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
-    passes: Annotated[int, Setting("Visits of every picture, where no number of steps is given.", within=COUNT)] = 1
+    passes: Annotated[
+        int, Setting("Visits of every picture, in place of a number of steps.", within=COUNT, clears="steps")
+    ] = 1
     trained: Annotated[
         TrainedParts,
         Setting("all: every part that takes part; heads: mask encoder, and mask decoder without its two score heads."),
@@ -65,7 +70,9 @@ class TokenizerRecipe:
     restart_below: Annotated[
         float,
         Setting(
-            "Entries used less than this share of the mean are placed anew, without --restart-count.", within=FROM_ZERO
+            "Entries used less than this share of the mean are placed anew, without --restart-count.",
+            within=FROM_ZERO,
+            clears="restart_count",
         ),
     ] = 0.05
     restart_count: Annotated[
