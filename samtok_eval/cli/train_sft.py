@@ -35,6 +35,7 @@ def finetune_command(
 ) -> None:
     """Fine-tune a checkpoint on conversations, or train the bundled one from scratch."""
     logging.getLogger("samtok_eval").setLevel(logging.INFO)
+    named(dict.fromkeys([*PRESETS, *DEMO_PRESETS]), preset)
     if preset in DEMO_PRESETS:
         if job.data or job.model:
             raise UsageError(f"--preset {preset} takes no --data or --model; name a recipe, e.g. --preset paper-4b")
@@ -43,7 +44,7 @@ def finetune_command(
         return
     if scenes.tokenizer or scenes.init or scenes.scenes:
         raise UsageError("--tokenizer, --init and --scenes belong to the demo presets; give --data and --model")
-    source = named(PRESETS, preset)
+    source = PRESETS[preset]
     recipe, job = changed(source.recipe, changes), replace(job, model=job.model or source.model)
     job.inputs()
     from samtok_eval.training.sft.trainer import finetune

@@ -63,7 +63,7 @@ def test_launch_configurations_are_accelerates_own(name, kind, stage):
         (["--preset", "paper-4b"], "--data is missing"),
         (["--preset", "paper-4b", "--data", "c.json", "--scenes", "3"], "belong to the demo presets"),
         (["--preset", "paper-4b", "--data", "c.json", "--lora-rank", "many"], "expected a whole number or off"),
-        (["--preset", "big", "--data", "c.json"], "choose from paper-3b"),
+        (["--preset", "big", "--data", "c.json"], "choose from paper-3b, paper-4b, paper-7b, swift-4b, demo"),
         (["--preset", "demo", "--learning-rate", "1"], "--preset demo takes no --learning-rate"),
     ],
 )
