@@ -7,7 +7,7 @@ and the line that uses it. A `Recipe` holds what changes numbers, a `Job` where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -93,6 +93,11 @@ def settings_of(kind: type) -> dict[str, Described]:
 def free_settings(kind: type) -> frozenset[str]:
     """Names of the fields under whose other values a run may go on."""
     return frozenset(name for name, (_, setting) in settings_of(kind).items() if setting.free)
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Defaults of a recipe's fields: what held for a run from before a field existed."""
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
 def check_ranges(settings: DataclassInstance) -> None:

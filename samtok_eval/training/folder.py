@@ -16,6 +16,7 @@ from typing import Any, Literal
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_json, write_json
 from samtok_eval.resume import refuse_changes
+from samtok_eval.setting import defaults_of, free_settings
 
 CARD = "training.json"
 BINDING = "binding"
@@ -44,8 +45,10 @@ class TrainingFolder:
     """Newest state to go on from in a folder that exists."""
     leaves: tuple[str, ...]
     """Patterns of what a run leaves beside its card and its checkpoint; `fresh` removes it."""
+    recipe: type
+    """Whose fields the settings are: some are free, and one that a card lacks had its default."""
     free: Collection[str] = ()
-    """Settings under whose other values the run may go on."""
+    """Further settings under whose other values the run may go on."""
     key: str | None = None
     """Where in the card the settings lie; they are the whole card without it."""
 
@@ -75,7 +78,7 @@ class TrainingFolder:
         from accelerate import PartialState
 
         if PartialState().is_main_process:
-            self._prepare(json.loads(json.dumps(settings)), start)
+            self._prepare(_plain(settings), start)
         PartialState().wait_for_everyone()
         return self.state()
 
@@ -102,10 +105,9 @@ class TrainingFolder:
         """
         if not self.out.exists() or not {path.name for path in self.out.iterdir()} - {*beside}:
             return
-        if not self.card.is_file() or not self._is_own(self.read()):
-            raise UsageError(f"--out {self.out} holds something else than a run of this command; choose another --out")
+        self._own_card()
         for path in (place for pattern in (*self.leaves, CARD) for place in self.out.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def read(self) -> dict[str, Any]:
         """The card.
@@ -142,14 +144,28 @@ class TrainingFolder:
 
     def _check(self, now: dict[str, Any]) -> None:
         """Refuse other settings, and write down what may be another."""
-        card = self.read()
-        before = card.get(self.key) if self.key else card
-        if not isinstance(before, dict):
-            raise UsageError(f"--out {self.out} holds something else than a run of this command; choose another --out")
-        refuse_changes(self.out, before, now, self.free)
-        after = before | {name: now[name] for name in self.free if now.get(name) is not None}
+        card = self._own_card()
+        before = card[self.key] if self.key else card
+        free = {*free_settings(self.recipe), *self.free}
+        usual = {name: value for name, value in _plain(defaults_of(self.recipe)).items() if name in now}
+        refuse_changes(self.out, usual | before, now, free)
+        after = before | {name: now[name] for name in free if now.get(name) is not None}
         if after != before:
             write_json(self.card, card | {self.key: after} if self.key else after)
 
-    def _is_own(self, card: Mapping[str, Any]) -> bool:
-        return self.key in card if self.key else BINDING not in card
+    def _own_card(self) -> dict[str, Any]:
+        """The card of a run of this kind.
+
+        Raises:
+            UsageError: the folder holds something else.
+        """
+        card = self.read() if self.card.is_file() else None
+        own = card is not None and (isinstance(card.get(self.key), dict) if self.key else BINDING not in card)
+        if card is None or not own:
+            raise UsageError(f"--out {self.out} holds something else than a run of this command; choose another --out")
+        return card
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As a card gives them back."""
+    return dict(json.loads(json.dumps(settings)))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.setting import Setting
 from samtok_eval.training.folder import FINISHED, TrainingFolder, start_of
 
 SETTINGS = {"rate": 0.1, "every": 5, "data": {"count": 3}}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    rate: float
+    every: Annotated[int, Setting("How often.", free=True)] = 5
+    smooth: float = 0.0
 
 
 def newest(out):
@@ -18,7 +28,7 @@ def newest(out):
 
 @pytest.fixture(params=[None, "binding"], ids=["flat", "nested"])
 def folder(request, tmp_path):
-    return TrainingFolder(tmp_path / "run", newest, ("state-*", "log"), ("every",), request.param)
+    return TrainingFolder(tmp_path / "run", newest, ("state-*", "log"), Recipe, key=request.param)
 
 
 def stopped(folder):
@@ -74,11 +84,10 @@ def test_a_free_setting_may_change_and_is_written_down(folder):
     assert begun_with(folder)["every"] == 9
 
 
-def test_a_card_from_before_a_free_setting_existed_goes_on(folder):
-    old = {name: value for name, value in SETTINGS.items() if name != "every"}
-    stopped(folder)
-    folder.card.write_text(json.dumps({"state": "begun", folder.key: old} if folder.key else old))
-    assert folder.begin(SETTINGS, "resume") == folder.out / "state-1"
+def test_a_run_from_before_a_setting_existed_goes_on_under_its_default(folder):
+    assert stopped(folder).begin(SETTINGS | {"smooth": 0.0}, "resume") == folder.out / "state-1"
+    with pytest.raises(UsageError, match=r"smooth was 0\.0, now 0\.1"):
+        folder.begin(SETTINGS | {"smooth": 0.1}, "resume")
 
 
 def test_a_fresh_run_leaves_nothing_of_the_old_one_but_its_checkpoint(folder):
@@ -88,11 +97,10 @@ def test_a_fresh_run_leaves_nothing_of_the_old_one_but_its_checkpoint(folder):
     assert begun_with(folder)["rate"] == 0.2
 
 
-def test_a_finished_run_is_neither_gone_on_with_nor_begun_again(folder):
+def test_a_finished_run_is_neither_gone_on_with_nor_begun_again(tmp_path):
+    folder = TrainingFolder(tmp_path, newest, ("state-*",), Recipe, key="binding")
     folder.begin(SETTINGS, "new")
     folder.note(state=FINISHED)
-    if folder.key is None:
-        pytest.skip("a flat card has no room for a state")
     with pytest.raises(UsageError, match="is finished; give another --out, or --fresh"):
         folder.begin(SETTINGS, "either")
     assert folder.begin(SETTINGS, "fresh") is None
@@ -106,6 +114,10 @@ def test_a_folder_of_something_else_is_left_alone(folder, start):
         folder.begin(SETTINGS, start)
     other = {"rate": 1} if folder.key else {"binding": {}}
     folder.card.write_text(json.dumps(other))
+    with pytest.raises(UsageError, match="holds something else"):
+        folder.begin(SETTINGS, start)
+    folder.card.unlink()
+    (folder.out / "state-1").mkdir()
     with pytest.raises(UsageError, match="holds something else"):
         folder.begin(SETTINGS, start)
     assert (folder.out / "thesis.tex").exists()

@@ -27,7 +27,6 @@ from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
-from samtok_eval.setting import free_settings
 from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo.held_out import HeldOutQuestion
@@ -231,7 +230,7 @@ def reward_functions(
 def grpo_folder(out: Path) -> TrainingFolder:
     """The folder of a run: `checkpoint-N/` to go on from, `best/`, logs, and the checkpoint."""
     leaves = ("checkpoint-*", "best", LOG_FILE, START_FILE, "runs")
-    return TrainingFolder(out, _newest, leaves, free_settings(GrpoRecipe))
+    return TrainingFolder(out, _newest, leaves, GrpoRecipe)
 
 
 def _newest(out: Path) -> Path | None:

@@ -38,7 +38,6 @@ from samtok_eval.errors import UsageError
 from samtok_eval.files import write_text
 from samtok_eval.hub import local_folder
 from samtok_eval.run.samples import data_root as resolved_root
-from samtok_eval.setting import free_settings
 from samtok_eval.training.folder import BINDING, FINISHED, TrainingFolder
 from samtok_eval.training.sft.batches import ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Conversation, Skipped, Source, data_sha256, read_conversations, refuse_above
@@ -113,7 +112,7 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
 
 def finetune_folder(out: Path) -> TrainingFolder:
     """The folder of a run: `steps/` holds states to go on from, all else stays beside the finished checkpoint."""
-    return TrainingFolder(out, _newest, (STEPS, ADAPTER, LOG_FILE, SKIPPED), free_settings(FinetuneRecipe), key=BINDING)
+    return TrainingFolder(out, _newest, (STEPS, ADAPTER, LOG_FILE, SKIPPED), FinetuneRecipe, key=BINDING)
 
 
 def _newest(out: Path) -> Path | None:

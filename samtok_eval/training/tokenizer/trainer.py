@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from samtok_eval.device import memory_named
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
-from samtok_eval.setting import free_settings
 from samtok_eval.tokenizer.model import MaskTokenizer
 from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.ranks import Ranks
@@ -291,7 +290,7 @@ class TokenizerTrainer:
 
     def _begin(self, data: dict[str, Any]) -> Path | None:
         """Begin or go on in the run's folder; the checkpoint to load."""
-        folder = TrainingFolder(self.out, newest, (CHECKPOINT, *LEAVES), free_settings(TokenizerRecipe) | {"init"})
+        folder = TrainingFolder(self.out, newest, (CHECKPOINT, *LEAVES), TokenizerRecipe, free=("init",))
         init = self.job.init and str(self.job.init)
         start = start_of(self.job.resume, self.job.fresh)
         return folder.begin({**self.settings.to_json(), "data": data, "init": init}, start)
