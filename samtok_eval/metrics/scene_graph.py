@@ -2,13 +2,11 @@
 
 Answer format: the fenced JSON list of the released SAMTok training data and reward
 (`rl/reward_function/text2mask.py`). Matching and recall: OpenPSG, `openpsg/evaluation/sgg_metrics.py`, mode `sgdet`
-with `pan_seg` masks. Reading takes time linear in the answer and never raises.
+with `pan_seg` masks. Reading never raises.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from samtok_eval import masks
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ratio, Sums, mean_of
 from samtok_eval.metrics.referring import clusters
+from samtok_eval.metrics.tolerant_json import read_list, unescaped
 from samtok_eval.prediction import Record
 
 RANKS = (20, 50, 100)
@@ -57,24 +56,6 @@ ALIASES = {
 """Other words for a class, both sides as `normalized_label` writes them before the look-up."""
 
 _ENDINGS = ("merged", "other", "stuff")
-_FENCE = re.compile(r"```(?:json|JSON)?")
-_STARTS = (re.compile(r"^\s*\["), re.compile(r"\[\s*\{|\{"), re.compile(r"\["))
-"""Where the list may begin, the first pattern that is found; the first one holds for fenced blocks only, because prose
-may begin with a bracket."""
-_LITERAL = re.compile(r"(?:null|true|false|None|True|False|NaN|-?\d[\d.eE+-]*)$")
-_TOKEN = re.compile(
-    r"""
-    (?P<open>[\[{]) | (?P<close>[\]}]) | (?P<comma>,)
-    # The closing quote is optional, so that nothing is ever tried twice.
-    | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)(?P<double_end>"?)
-    # An apostrophe inside a word does not close a single-quoted text.
-    | '(?P<single>[^'\\]*(?:(?:\\.|'(?!\s*(?:[,:}\]]|\Z)))[^'\\]*)*)(?P<single_end>'?)
-    | (?P<bare>[^\s{}\[\],:"'][^{}\[\],:"]*)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_DEEPEST = 3
-"""List, triplet, node: whatever lies deeper is no text."""
 
 
 class Node(NamedTuple):
@@ -136,24 +117,19 @@ class Hits(NamedTuple):
 def read_answer(text: str, masks_in_text: bool = True) -> Reading:
     """Triplets of an answer, in its order.
 
-    Read after any reasoning: the first fenced block, else from the first list of objects on. Repaired: a missing fence,
-    missing or trailing commas and brackets, single quotes, bare words, text around the list, and a list that is cut
-    off, whose whole triplets are kept. Keys may stand in any order; unknown keys are ignored.
+    Read after any reasoning, as `tolerant_json` reads a list; of one that is cut off, whole triplets are kept. Keys may
+    stand in any order; unknown keys are ignored.
 
     Args:
         text: the whole answer.
         masks_in_text: whether a node needs `mask_2d`; otherwise the masks come beside the text.
     """
     said = text.rpartition("</think>")[2].rpartition("<answer>")[2].partition("</answer>")[0].strip()
-    fence = _FENCE.search(said)
-    block = said[fence.end() :].partition("```")[0] if fence else said
-    starts = _STARTS[fence is None :]
-    start = next((found.start() for pattern in starts if (found := pattern.search(block))), None)
-    if start is None:
+    found = read_list(said)
+    if found is None:
         return Reading((), 0, well_formed=False, failed=True)
-    entries = _entries(block, start)
     triplets, mention = [], 0
-    for entry in entries:
+    for entry in found.entries:
         nodes: dict[str, Node] = {}
         fields = entry if isinstance(entry, dict) else {}
         for key, value in fields.items():
@@ -164,9 +140,9 @@ def read_answer(text: str, masks_in_text: bool = True) -> Reading:
                     nodes[key] = node
         predicate = fields.get("predicate")
         if len(nodes) == 2 and isinstance(predicate, str):
-            triplets.append(Said(nodes["subject"], _unescaped(predicate), nodes["object"]))
-    whole = said == f"```json{block}```" and _is_json_list(block)
-    return Reading(tuple(triplets), len(entries) - len(triplets), whole, failed=bool(entries) and not triplets)
+            triplets.append(Said(nodes["subject"], unescaped(predicate), nodes["object"]))
+    dropped = len(found.entries) - len(triplets)
+    return Reading(tuple(triplets), dropped, found.well_formed, failed=bool(found.entries) and not triplets)
 
 
 def normalized_label(label: str) -> str:
@@ -306,112 +282,12 @@ def parse_failure(records: Sequence[Record]) -> Ratio:
     return mean_of([record.values["parse_failed"] for record in records], clusters(records))
 
 
-# ---- a tolerant reader of JSON: no recursion, one pass ----
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A list or object that is not yet closed."""
-
-    mark: str
-    """`[` or `{`."""
-    value: dict[str, object] | list[object] | None
-    """None below `_DEEPEST`."""
-    key: str | None = None
-    """Read, its value not yet."""
-
-    def put(self, value: object) -> None:
-        """Take a value; texts of an object are keys and values in turn, commas and colons or not."""
-        if isinstance(self.value, list):
-            self.value.append(value)
-        elif isinstance(self.value, dict):
-            if self.key is not None:
-                self.value[self.key] = value
-                self.key = None
-            elif isinstance(value, str):
-                self.key = value
-
-
-def _entries(text: str, start: int) -> list[object]:
-    """Entries of the list that begins at `start`, or of the objects that follow each other from there on."""
-    root: list[object] = []
-    stack: list[_Frame] = []
-    # How many of each are on the stack, so that a stray closing mark searches nothing.
-    opened = {"[": 0, "{": 0}
-
-    def close() -> None:
-        frame = stack.pop()
-        opened[frame.mark] -= 1
-        if stack:
-            stack[-1].put(frame.value)
-        elif frame.value is not root:
-            root.append(frame.value)
-
-    for token in _TOKEN.finditer(text, start):
-        kind, word = token.lastgroup, token[0]
-        if kind == "open":
-            # Objects without a list around them lie as deep as inside it.
-            depth = len(stack) + (not stack or stack[0].value is not root)
-            value: dict[str, object] | list[object] | None = None
-            if not stack and word == "[":
-                value = root
-            elif depth < _DEEPEST:
-                value = {} if word == "{" else []
-            stack.append(_Frame(word, value))
-            opened[word] += 1
-        elif kind == "close":
-            mark = "[" if word == "]" else "{"
-            # A closing mark also closes what was left open inside; one that closes nothing is passed over.
-            while opened[mark] and stack[-1].mark != mark:
-                close()
-            if opened[mark]:
-                close()
-                if word == "]" and not stack:
-                    break
-        elif kind == "comma" and stack:
-            stack[-1].key = None
-        elif stack:
-            stack[-1].put(_text(token))
-    # The end of the text closes a triplet whose nodes are closed, but no node: what is cut off is not guessed.
-    if stack and stack[0].value is root:
-        del stack[0]
-    if stack and stack[0].value is not None:
-        root.append(stack[0].value)
-    return root
-
-
-def _text(token: re.Match[str]) -> str | None:
-    """A raw text; None for a text that is cut off, a number and the like."""
-    if token["bare"] is not None:
-        bare = token["bare"].rstrip()
-        return None if _LITERAL.match(bare) or token.end() == len(token.string) else bare
-    if token["double"] is not None:
-        return token["double"] if token["double_end"] else None
-    return token["single"] if token["single_end"] else None
-
-
 def _node(value: dict[str, object], mention: int, masks_in_text: bool) -> Node | None:
     words, label = value.get("mask_2d"), value.get("label")
     if not isinstance(label, str) or (masks_in_text and not isinstance(words, str)):
         return None
     # The raw words, so that a node's codes are always among the codes of the whole answer.
-    return Node(words if isinstance(words, str) else "", _unescaped(label), mention)
-
-
-def _unescaped(raw: str) -> str:
-    if "\\" not in raw:
-        return raw
-    try:
-        return str(json.loads('"' + raw.replace("\\'", "'") + '"', strict=False))
-    except ValueError:
-        return raw
-
-
-def _is_json_list(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), list)
-    except (ValueError, RecursionError):
-        return False
+    return Node(words if isinstance(words, str) else "", unescaped(label), mention)
 
 
 def _plain(text: str) -> str:
