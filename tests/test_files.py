@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -166,26 +168,29 @@ def test_what_cannot_be_written_is_named_and_is_no_data_error(tmp_path, name, pr
     assert (tmp_path / "a").read_text() == "kept"
 
 
-@pytest.fixture
-def nearly_full():
-    """This process may write four bytes into a file, as where the disk ends there."""
+@contextmanager
+def nearly_full_disk() -> Iterator[None]:
+    """Files of this process end after four bytes, as where a disk is full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_where_a_disk_ends_a_file_is_written_whole_or_not_at_all(tmp_path, nearly_full):
+def test_on_a_full_disk_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
     write_text(path, "old")
-    with pytest.raises(UsageError, match=r"file cannot be written \(File too large\); free space"):
+    with pytest.raises(UsageError, match=r"file cannot be written \(File too large\); free space"), nearly_full_disk():
         write_text(path, "newer")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
-def test_where_a_disk_ends_a_log_keeps_its_whole_lines(tmp_path, nearly_full):
+def test_on_a_full_disk_a_log_keeps_its_whole_lines(tmp_path):
     path = tmp_path / "log"
-    with pytest.raises(UsageError, match=r"log cannot be written \(File too large\)"), AppendLog(path) as log:
+    refused = pytest.raises(UsageError, match=r"log cannot be written \(File too large\)")
+    with refused, nearly_full_disk(), AppendLog(path) as log:
         log.write_line("a")
         log.write_line("bcd")
     with AppendLog(path) as log:

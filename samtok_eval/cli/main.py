@@ -185,7 +185,7 @@ def score_command(
     options = ScoreOptions(**{**given, **named})
     done = score_file(options, predictions)
     typer.echo(runs_table(find_task(load_tasks(options.tasks_dirs), options.task), [done]))
-    missing = done.metrics["counters"]["missing"]
+    missing = done.metrics.counters.missing
     if missing:
         raise IncompleteRunError(
             f"{missing} samples have no prediction and were scored by rule; complete {predictions}, or give --limit"
@@ -317,7 +317,7 @@ def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metri
 def _check_judged(runs: Sequence[Run]) -> None:
     """Raise `IncompleteRunError` when a judge owes replies; what came is kept, and the metrics are left out."""
     for run in runs:
-        owed, judge = run.metrics["counters"]["open_prompts"], run.manifest.settings.judge or ""
+        owed, judge = run.metrics.counters.open_prompts, run.manifest.settings.judge or ""
         if owed and judge.startswith("replay:"):
             raise IncompleteRunError(f"{owed} prompts are not in {judge}; ask a judge with --judge openai:URL#NAME")
         if owed:

@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import read_bytes, read_json, shortened
+from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_object, reading, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ MAX_TOKENS = 300
 TIMEOUT_SECONDS = 60.0
 RETRIES = 2
 PARALLEL = 8
+RECORD_AGAIN = "record the replies again"
 UNREACHABLE = 8
 """Prompts in a row to which a server does not even answer, after which the others are left open unasked."""
 
@@ -43,6 +46,25 @@ class Judge(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of connections and files."""
+
+
+class Reply(BaseModel):
+    """One line of `judge_replies.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    judge: str
+    prompt: str
+    reply: str
+
+
+class Judged(BaseModel):
+    """What DLC-Bench's own scorer keeps of a region: its prompts, and a response to each."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    prompt: list[str]
+    response: list[str]
 
 
 class Replayed(Judge):
@@ -92,7 +114,7 @@ class OpenAIJudge(Judge):
             raise UsageError("--judge openai:... needs the package openai; install samtok-eval[judge]") from error
         self.name, self._url = name, url
         self._log = AppendLog(record) if record is not None else None
-        self._known = {row["prompt"]: row["reply"] for row in _rows(record) if row["judge"] == name} if record else {}
+        self._known = {row.prompt: row.reply for row in _replies(record) if row.judge == name} if record else {}
         self._lock = threading.Lock()
         self._unreachable = 0
         key = os.environ.get("OPENAI_API_KEY", "none")
@@ -147,7 +169,8 @@ class OpenAIJudge(Judge):
     def _keep(self, prompt: str, reply: str) -> None:
         self._known[prompt] = reply
         if self._log is not None:
-            self._log.write_line(json.dumps({"judge": self.name, "prompt": prompt, "reply": reply}))
+            row = Reply(judge=self.name, prompt=prompt, reply=reply)
+            self._log.write_line(json.dumps(row.model_dump()))
 
 
 def _reply(body: bytes) -> str:
@@ -186,47 +209,27 @@ def open_judge(name: str, record: Path | None) -> Judge:
 
 def _recording(path: Path) -> tuple[str, dict[str, str]]:
     if path.suffix == ".jsonl":
-        rows = _rows(path)
-        names = {row["judge"] for row in rows}
+        replies = _replies(path)
+        names = {reply.judge for reply in replies}
         if len(names) != 1:
             raise DataError(f"{path} holds replies of {len(names)} judges, expected one: {', '.join(sorted(names))}")
-        return names.pop(), {row["prompt"]: row["reply"] for row in rows}
-    content = read_json(path)
-    try:
-        regions = [row for row in content.values() if isinstance(row, Mapping)]
-        known = {prompt: reply for row in regions for prompt, reply in zip(row["prompt"], row["response"], strict=True)}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} is neither a judge_replies.jsonl nor a DLC-Bench *_eval.json with prompts and responses: "
-            f"{shortened(error)}"
-        ) from error
-    if not all(isinstance(text, str) for pair in known.items() for text in pair):
-        raise DataError(f"{path}: prompts and responses must be texts; record the replies again")
+        return names.pop(), {reply.prompt: reply.reply for reply in replies}
+    content = read_object(path, RECORD_AGAIN)
+    with reading(f"{path} is neither a judge_replies.jsonl nor a DLC-Bench *_eval.json", RECORD_AGAIN):
+        # Beside the regions stand their averages.
+        regions = [Judged.model_validate(row) for row in content.values() if isinstance(row, Mapping)]
+        known = {prompt: reply for row in regions for prompt, reply in zip(row.prompt, row.response, strict=True)}
     return f"replay:{path.stem}", known
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    lines = read_bytes(path).split(b"\n")
+def _replies(path: Path) -> list[Reply]:
     found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _row(line)
-        if row is None and number == len(lines):
-            # The writer was stopped in the middle of its last line; that prompt is asked again.
-            break
-        if row is None:
-            raise DataError(f"{path}:{number} must be an object of texts judge, prompt and reply; remove the line")
-        found.append(row)
+    for number, line in numbered_lines(path, RECORD_AGAIN):
+        with reading(f"{path}:{number}", MEND_THE_LINE):
+            try:
+                found.append(Reply.model_validate_json(line))
+            except ValidationError:
+                # A writer that was stopped leaves a part of its last line; that prompt is asked again.
+                if line.endswith("\n"):
+                    raise
     return found
-
-
-def _row(line: bytes) -> dict[str, str] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    match row:
-        case {"judge": str(), "prompt": str(), "reply": str()}:
-            return dict(row)
-    return None

@@ -18,7 +18,6 @@ from samtok_eval.files import read_json, reading
 from samtok_eval.metrics.cards import JUDGED
 from samtok_eval.run.folder import Run, slug
 from samtok_eval.run.manifest import Manifest
-from samtok_eval.run.score import NOT_PROTOCOLS
 from samtok_eval.run.settings import DEMO
 from samtok_eval.run.signature import signature
 from samtok_eval.task import Task
@@ -143,33 +142,27 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
         DataError: manifest or metrics do not hold what a result needs, or a name is not well formed.
     """
     manifest, metrics = run.manifest, run.metrics
-    try:
-        content = {
-            "task": manifest.task,
-            "split": manifest.split,
-            "task_version": manifest.scored_version,
-            "history": manifest.settings.history,
-            "model": {"name": model, "revision": revision, "parameters": parameters},
-            "dataset": {
-                "sha256": manifest.dataset.sha256,
-                "samples": manifest.dataset.samples,
-                "demo": _is_demo(manifest.dataset.root),
-            },
-            "protocols": {
-                protocol: {
-                    name: {key: value[key] for key in MetricValue.model_fields} for name, value in values.items()
-                }
-                for protocol, values in metrics.items()
-                if protocol not in NOT_PROTOCOLS
-            },
-            "signature": {protocol: _signature(manifest, protocol, model) for protocol in manifest.signature},
-            "counters": metrics["counters"],
-            "intervals": metrics.get("intervals"),
-            "date": manifest.times.finished or manifest.times.started,
-            "samtok_eval": manifest.scored_by,
-        }
-    except KeyError as error:
-        raise DataError(f"{run.path}: the run does not say {error}; score it again with this version") from error
+    content = {
+        "task": manifest.task,
+        "split": manifest.split,
+        "task_version": manifest.scored_version,
+        "history": manifest.settings.history,
+        "model": {"name": model, "revision": revision, "parameters": parameters},
+        "dataset": {
+            "sha256": manifest.dataset.sha256,
+            "samples": manifest.dataset.samples,
+            "demo": _is_demo(manifest.dataset.root),
+        },
+        "protocols": {
+            protocol: {name: entry.model_dump(include=set(MetricValue.model_fields)) for name, entry in found.items()}
+            for protocol, found in metrics.protocols.items()
+        },
+        "signature": {protocol: _signature(manifest, protocol, model) for protocol in manifest.signature},
+        "counters": metrics.counters.model_dump(exclude_unset=True),
+        "intervals": metrics.intervals.model_dump() if metrics.intervals else None,
+        "date": manifest.times.finished or manifest.times.started,
+        "samtok_eval": manifest.scored_by,
+    }
     return _validated(content, str(run.path))
 
 

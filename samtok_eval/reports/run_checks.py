@@ -11,14 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from samtok_eval.errors import DataError, IncompleteRunError
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Record
 from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import Manifest, Scoring
-from samtok_eval.run.score import NOT_PROTOCOLS, PERCENTILE, IntervalMethod, counters, entries, slice_entries, stopped
+from samtok_eval.run.metrics_file import Entry, IntervalMethod, Metrics
+from samtok_eval.run.score import PERCENTILE, counters, entries, percentile, slice_entries, stopped
 from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
@@ -27,17 +26,6 @@ TOLERANCE = 1e-9
 MOST_DRAWS = 100_000
 """More are not computed again: a file must not decide how long reading it takes."""
 RUN_AGAIN = "it was changed by hand or made by another version; run `score` again"
-
-
-class _NamedMethod(BaseModel):
-    """How the intervals of a folder were made, under any name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    method: str
-    seed: int = Field(ge=0)
-    draws: int = Field(ge=1)
-    confidence: float = Field(gt=0, lt=1)
 
 
 def check_version(run: Run, task: Task) -> None:
@@ -78,7 +66,7 @@ def check_identity(run: Run, task: Task) -> list[str]:
                 "data or a setting of the answers was changed; run again"
             )
     signatures = manifest.signature
-    names = _protocols(run.metrics)
+    names = list(run.metrics.protocols)
     if set(signatures) != set(names):
         raise DataError(
             f"{run.path}: manifest.json signs {sorted(signatures)}, metrics.json has {sorted(names)}; {RUN_AGAIN}"
@@ -98,7 +86,7 @@ def check_records(run: Run, task: Task, records: Mapping[str, Sequence[Record]])
         DataError: other protocols or samples.
         IncompleteRunError: records are missing.
     """
-    names = _protocols(run.metrics)
+    names = list(run.metrics.protocols)
     if set(names) != set(records):
         raise DataError(
             f"{run.path}: metrics.json has the protocols {sorted(names)}, records.jsonl {sorted(records)}; "
@@ -137,29 +125,30 @@ def check_numbers(
     """
     told = run.metrics
     method, notes = _method(run)
-    found: dict[str, Any] = {}
-    for name in _protocols(told):
-        found[name] = entries(measured[name], method)
-        if method is None:
-            found[name] = {metric: _with_bounds(entry, told[name], metric) for metric, entry in found[name].items()}
-    found["slices"] = {name: slice_entries(task, records[name], name) for name in _protocols(told)}
+    found = {name: entries(measured[name], method) for name in told.protocols}
+    if method is None:
+        found = {
+            name: {metric: _with_bounds(entry, told.protocols[name].get(metric)) for metric, entry in values.items()}
+            for name, values in found.items()
+        }
     everything = [record for mine in records.values() for record in mine]
-    found["counters"] = counters(records[_protocols(told)[0]], everything)
+    counted = counters(records[next(iter(told.protocols))], everything)
+    slices = {name: slice_entries(task, records[name], name) for name in told.protocols}
+    computed = Metrics(protocols=found, slices=slices, counters=counted).to_json()
     if "stopped" in told:
-        found["stopped"] = stopped(task, records)
-    for name, computed in found.items():
-        difference = _difference(told.get(name), computed, name)
+        computed["stopped"] = stopped(task, records)
+    said = told.to_json()
+    for name, value in computed.items():
+        difference = _difference(said.get(name), value, name)
         if difference is not None:
             raise DataError(f"{run.path}: metrics.json says {difference}; {RUN_AGAIN}")
     kept = run.manifest.counters
-    if any(kept.get(name) != value for name, value in found["counters"].items()):
+    if any(kept.get(name) != value for name, value in counted.model_dump().items()):
         raise DataError(f"{run.path}: manifest.json has other counters than metrics.json; {RUN_AGAIN}")
-    _check_absent(run, found)
+    there = [metric for metric in told.absent if any(metric in values for values in found.values())]
+    if there:
+        raise DataError(f"{run.path}: metrics.json says that {', '.join(there)} is absent and holds it; {RUN_AGAIN}")
     return notes
-
-
-def _protocols(metrics: Mapping[str, Any]) -> list[str]:
-    return [name for name in metrics if name not in NOT_PROTOCOLS]
 
 
 def _scoring_of(manifest: Manifest, told: str) -> Scoring:
@@ -170,29 +159,22 @@ def _scoring_of(manifest: Manifest, told: str) -> Scoring:
 
 def _method(run: Run) -> tuple[IntervalMethod | None, list[str]]:
     """How to draw the intervals again; None, and a note, where this version does not know how."""
-    told = run.metrics.get("intervals")
-    if told is None:
+    named = run.metrics.intervals
+    if named is None:
         # Folders from before the method was kept know this one only.
-        return IntervalMethod(run.manifest.settings.seed), []
-    try:
-        named = _NamedMethod.model_validate(told)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["intervals", *map(str, first["loc"])])
-        raise DataError(f"{run.path}: metrics.json: {where}: {first['msg']}; run `score` again") from error
+        return percentile(run.manifest.settings.seed), []
     if named.method != PERCENTILE:
         return None, [f"intervals by {named.method!r}, which this version does not know"]
     if named.draws > MOST_DRAWS:
         return None, [f"intervals of {named.draws} draws, more than {MOST_DRAWS}"]
-    return IntervalMethod(named.seed, named.draws, named.confidence), []
+    return named, []
 
 
-def _with_bounds(entry: Mapping[str, Any], told: Any, metric: str) -> dict[str, Any]:
+def _with_bounds(entry: Entry, told: Entry | None) -> Entry:
     """An entry with the interval that the folder says, as far as that is one."""
-    said = told.get(metric) if isinstance(told, Mapping) else None
-    bounds = [said.get(name) for name in ("low", "high")] if isinstance(said, Mapping) else []
-    real = [float(bound) for bound in bounds if isinstance(bound, float | int) and math.isfinite(bound)]
-    return {**entry, "low": bounds[0], "high": bounds[1]} if len(real) == 2 and real[0] <= real[1] else dict(entry)
+    low, high = (told.low, told.high) if told else (None, None)
+    real = low is not None and high is not None and -math.inf < low <= high < math.inf
+    return entry.model_copy(update={"low": low, "high": high}) if real else entry
 
 
 def _difference(told: Any, computed: Any, where: str) -> str | None:
@@ -206,12 +188,3 @@ def _difference(told: Any, computed: Any, where: str) -> str | None:
     numbers = all(isinstance(each, float | int) and not isinstance(each, bool) for each in (told, computed))
     same = math.isclose(told, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE) if numbers else told == computed
     return None if same else f"{where.removesuffix(' value')} = {told!r:.80}, the records give {computed!r:.80}"
-
-
-def _check_absent(run: Run, found: Mapping[str, Any]) -> None:
-    absent = run.metrics.get("absent", {})
-    if not isinstance(absent, Mapping) or not all(isinstance(reason, str) for reason in absent.values()):
-        raise DataError(f"{run.path}: metrics.json: absent: expected reasons by metric; run `score` again")
-    there = [metric for metric in absent if any(metric in found[name] for name in _protocols(run.metrics))]
-    if there:
-        raise DataError(f"{run.path}: metrics.json says that {', '.join(there)} is absent and holds it; {RUN_AGAIN}")

@@ -43,7 +43,7 @@ from samtok_eval.run.manifest import (
 )
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
-from samtok_eval.run.score import NOT_PROTOCOLS, score
+from samtok_eval.run.score import score
 from samtok_eval.run.settings import DEMO, RunOptions, keywords, recorded, settings_of_scoring
 from samtok_eval.run.signature import run_key, sealed
 from samtok_eval.sample import Sample
@@ -158,13 +158,13 @@ def score_into(
     for name, content in scored.exports.items():
         write_json(folder.path / "official_format" / name, content)
     write_records(folder.records, scored.records)
-    write_json(folder.metrics, scored.metrics)
+    write_json(folder.metrics, scored.metrics.to_json())
     manifest = manifest.replace(
         state=COMPLETE,
-        counters=manifest.counters | scored.metrics["counters"],
+        counters=manifest.counters | scored.metrics.counters.model_dump(),
         scoring=Scoring(samtok_eval=samtok_eval.__version__, task_version=task.metadata.version, seed=seed),
     )
-    manifest = sealed(manifest, [name for name in scored.metrics if name not in NOT_PROTOCOLS])
+    manifest = sealed(manifest, list(scored.metrics.protocols))
     return Run(folder.path, _saved(folder, manifest), scored.metrics)
 
 

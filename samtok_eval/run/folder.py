@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from samtok_eval.errors import DataError, IncompleteRunError
-from samtok_eval.files import numbered_lines, read_object, reading, write_text
+from samtok_eval.files import numbered_lines, reading, write_text
 from samtok_eval.prediction import Record
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
+from samtok_eval.run.metrics_file import Metrics, read_metrics
 
 _RECORD = TypeAdapter(Record)
 
@@ -88,11 +89,12 @@ class Run:
 
     path: Path
     manifest: Manifest
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
+    """Without anything before scoring."""
 
     def values(self, protocol: str) -> dict[str, dict[str, Any]]:
-        """Metrics of one protocol: name -> value, low, high, n."""
-        return dict(self.metrics[protocol])
+        """Metrics of one protocol as plain JSON: name -> value, low, high, n."""
+        return {name: entry.model_dump() for name, entry in self.metrics.protocols[protocol].items()}
 
 
 def load_run(path: str | Path) -> Run:
@@ -110,4 +112,4 @@ def load_run(path: str | Path) -> Run:
     manifest = read_manifest(folder.manifest)
     if manifest.state != COMPLETE:
         raise IncompleteRunError(f"{path} is {manifest.state}, not {COMPLETE}; run the same command again")
-    return Run(folder.path, manifest, read_object(folder.metrics, SCORE_AGAIN))
+    return Run(folder.path, manifest, read_metrics(folder.metrics))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,14 @@ from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
+from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import sliced
 from samtok_eval.sample import Sample
 from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
 from samtok_eval.task import Task
 
-NOT_PROTOCOLS = ("slices", "counters", "intervals", "absent", "stopped")
-"""What `metrics.json` holds beside protocols."""
 PERCENTILE = "percentile bootstrap over pictures"
 """How this version draws intervals; another way gets another name, so that old files are checked by their own."""
-
-
-@dataclass(frozen=True)
-class IntervalMethod:
-    """How intervals were made; stands beside the numbers, so that they can be made again."""
-
-    seed: int
-    draws: int = DRAWS
-    confidence: float = CONFIDENCE
-    method: str = PERCENTILE
 
 
 @dataclass(frozen=True)
@@ -41,8 +30,7 @@ class Scored:
 
     records: list[Record]
     """Of all protocols, samples in the order of the benchmark's files."""
-    metrics: dict[str, Any]
-    """The content of `metrics.json`."""
+    metrics: Metrics
     exports: dict[str, Any]
     """Answers in the benchmark's own result format: file name -> JSON content."""
     absent: dict[str, str]
@@ -83,18 +71,24 @@ def score(
         by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
     if references is not None:
         by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references, task.layout)
-    method = IntervalMethod(seed)
-    metrics: dict[str, Any] = {}
-    slices: dict[str, Any] = {}
-    for name, mine in by_protocol.items():
-        metrics[name] = entries(task.measured(mine, name), method)
-        slices[name] = slice_entries(task, mine, name)
+    method = percentile(seed)
     records = [record for mine in by_protocol.values() for record in mine]
     counted = counters(by_protocol[chosen[0].name], records)
-    absent = _unjudged(task, samples, judge, counted["open_prompts"]) | judges.absent
-    found = {**metrics, "slices": slices, "counters": counted, "intervals": asdict(method), "absent": absent}
-    found["stopped"] = stopped(task, by_protocol)
-    return Scored(records, found, task.export(samples, answers), absent)
+    absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
+    metrics = Metrics(
+        protocols={name: entries(task.measured(mine, name), method) for name, mine in by_protocol.items()},
+        slices={name: slice_entries(task, mine, name) for name, mine in by_protocol.items()},
+        counters=counted,
+        intervals=method,
+        absent=absent,
+        stopped=stopped(task, by_protocol),
+    )
+    return Scored(records, metrics, task.export(samples, answers), absent)
+
+
+def percentile(seed: int) -> IntervalMethod:
+    """How this version draws intervals."""
+    return IntervalMethod(seed=seed, draws=DRAWS, confidence=CONFIDENCE, method=PERCENTILE)
 
 
 def stopped(task: Task, records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
@@ -122,8 +116,8 @@ def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Predi
     return answers
 
 
-def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dict[str, Any]:
-    """Metrics for `metrics.json`: value, interval (shares 0..1) and the number of samples that count.
+def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dict[str, Entry]:
+    """Metrics by name: value, interval (shares 0..1) and the number of samples that count.
 
     Args:
         metrics: by name; those without a value are left out unless they are ratios, where 0 samples say why.
@@ -131,14 +125,14 @@ def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dic
     """
     found = intervals(metrics, method.seed, method.draws, method.confidence) if method else {}
     return {
-        name: {"value": metric.value, "low": low, "high": high, "n": metric.n}
+        name: Entry(value=metric.value, low=low, high=high, n=metric.n)
         for name, metric in metrics.items()
         for low, high in [found.get(name) or (None, None)]
         if metric.value is not None or isinstance(metric, Ratio)
     }
 
 
-def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str, Any]:
+def counters(first: Sequence[Record], all_records: Sequence[Record]) -> Counters:
     """How many samples were scored, invalid, errored and missing, what a judge owes, and where reference scripts stop.
 
     Args:
@@ -147,17 +141,17 @@ def counters(first: Sequence[Record], all_records: Sequence[Record]) -> dict[str
     """
     statuses = Counter(record.status for record in first)
     target = [record for record in first if record.gt_area > 0]
-    return {
-        "scored": len(first),
-        "invalid": statuses["invalid"],
-        "errored": statuses["error"],
-        "missing": statuses["missing"],
-        "repaired": statuses["repaired"],
-        "empty_on_target": sum(record.pred_area == 0 for record in target),
-        "targets": len(target),
-        "open_prompts": _open_prompts(all_records),
-        "reference_crashes": dict(Counter(record.protocol for record in all_records if record.crashed)),
-    }
+    return Counters(
+        scored=len(first),
+        invalid=statuses["invalid"],
+        errored=statuses["error"],
+        missing=statuses["missing"],
+        repaired=statuses["repaired"],
+        empty_on_target=sum(record.pred_area == 0 for record in target),
+        targets=len(target),
+        open_prompts=_open_prompts(all_records),
+        reference_crashes=dict(Counter(record.protocol for record in all_records if record.crashed)),
+    )
 
 
 def _open_prompts(records: Sequence[Record]) -> int:
@@ -176,8 +170,8 @@ def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: in
     return dict.fromkeys((metric for metric in task.metadata.metrics if card(metric).judged), reason)
 
 
-def slice_entries(task: Task, records: Sequence[Record], protocol: str) -> dict[str, Any]:
-    """Slices of one protocol for `metrics.json`: name -> value -> metrics, without intervals."""
+def slice_entries(task: Task, records: Sequence[Record], protocol: str) -> dict[str, dict[str, dict[str, Entry]]]:
+    """Slices of one protocol: name -> value -> metrics, without intervals."""
     return {
         name: {value: entries(task.measured(members, protocol), None) for value, members in sorted(values.items())}
         for name, values in sorted(sliced(records).items())

@@ -84,7 +84,7 @@ def shown(demo_root, tmp_path_factory):
             }
             run = read_scored(runs["random"].path)
             bounds = bounds_of(run, None, None)
-            named = {card(m).title: m for metrics in runs["random"].metrics.values() for m in metrics}
+            named = {card(m).title: m for metrics in runs["random"].metrics.to_json().values() for m in metrics}
             made[name] = (Tables(page(gather([run], *bounds))), named, bounds)
         return made[name]
 

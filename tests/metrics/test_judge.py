@@ -114,7 +114,7 @@ def test_a_torn_line_is_cut_off_before_the_next_reply(endpoint, tmp_path):
 def test_a_broken_line_of_a_record_is_named(endpoint, tmp_path, line):
     record = tmp_path / "r.jsonl"
     record.write_text(line + "\n")
-    with pytest.raises(DataError, match=r"r\.jsonl:1 must be an object of texts"):
+    with pytest.raises(DataError, match=r"r\.jsonl:1: .*; correct or remove the line"):
         OpenAIJudge(endpoint.url, "j", record)
     with pytest.raises(DataError, match=r"r\.jsonl:1"):
         Replayed(record)

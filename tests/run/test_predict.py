@@ -32,10 +32,6 @@ def oracle(demo_root, tmp_path_factory):
     return evaluate("gres", model="oracle", data_root=str(demo_root), out=out, limit=40)
 
 
-def metrics_without(run_metrics: dict) -> dict:
-    return json.loads(json.dumps(run_metrics))
-
-
 def test_a_run_writes_the_whole_folder(oracle):
     folder = RunFolder(oracle.path)
     manifest = json.loads(folder.manifest.read_text())
@@ -61,7 +57,8 @@ def test_oracle_is_high_and_random_is_low(oracle, demo_root, tmp_path):
 
 def test_load_run_reads_what_was_written(oracle):
     again = load_run(oracle.path)
-    assert again.metrics == metrics_without(oracle.metrics)
+    assert again.metrics == oracle.metrics
+    assert again.metrics.to_json() == json.loads((oracle.path / "metrics.json").read_text())
     with pytest.raises(DataError, match="not a finished run folder"):
         load_run(oracle.path.parent)
 
@@ -82,7 +79,7 @@ def test_score_of_the_saved_predictions_equals_the_run_and_needs_no_torch(oracle
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "scored" / "metrics.json").read_text()) == metrics_without(oracle.metrics)
+    assert json.loads((tmp_path / "scored" / "metrics.json").read_text()) == oracle.metrics.to_json()
 
 
 def test_foreign_lines_with_masks_or_texts_are_scored(oracle, demo_root, tmp_path):

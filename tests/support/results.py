@@ -9,7 +9,7 @@ from samtok_eval.reports.leaderboard.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
 from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import manifest_of
-from samtok_eval.run.score import NOT_PROTOCOLS
+from samtok_eval.run.metrics_file import PARTS, metrics_of
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "leaderboards" / "published.csv"
@@ -32,7 +32,7 @@ def run(path: Path = Path("run"), **changes: Any) -> Run:
     }
     counters = {"scored": 100, "invalid": 0, "errored": 0, "missing": 0, "repaired": 0, "reference_crashes": {}}
     counters |= changes.pop("counters", {})
-    protocols = [name for name in metrics if name not in NOT_PROTOCOLS]
+    protocols = [name for name in metrics if name not in PARTS]
     manifest = {
         "schema_version": 1,
         "task": "gres",
@@ -50,7 +50,7 @@ def run(path: Path = Path("run"), **changes: Any) -> Run:
         "state": "complete",
         "signature": {name: f"task:gres:val|model:/home/someone/checkpoint|protocol:{name}" for name in protocols},
     }
-    return Run(path, manifest_of(manifest | changes), metrics | {"counters": counters})
+    return Run(path, manifest_of(manifest | changes), metrics_of(metrics | {"counters": counters}))
 
 
 def result(name: str = "org/model", revision: str = "abc123", **changes: Any) -> ResultFile:

@@ -31,7 +31,7 @@ class Download:
 def downloads(report: Report) -> list[Download]:
     """Metrics as CSV and JSON, samples as CSV."""
     metrics = {
-        "metrics": report.run.run.metrics,
+        "metrics": report.run.run.metrics.to_json(),
         "signature": report.run.run.manifest.signature,
         "comparison": report.comparison.to_json() if report.baseline else None,
     }

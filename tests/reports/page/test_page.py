@@ -137,7 +137,7 @@ def test_the_page_says_it(runs, tmp_path):
     assert "http://" not in text.replace("http://www.w3.org", "") and "https://" not in text
     data = re.search(r'download="metrics.json" href="data:application/json;base64,([^"]+)"', text)[1]
     told = json.loads(base64.b64decode(data))
-    assert told["metrics"] == runs["after"].run.metrics and told["comparison"]["cells"]
+    assert told["metrics"] == runs["after"].run.metrics.to_json() and told["comparison"]["cells"]
     rows = base64.b64decode(re.search(r'download="samples.csv" href="data:text/csv;base64,([^"]+)"', text)[1]).decode()
     assert len(rows.splitlines()) == 81
 
