@@ -137,7 +137,7 @@ class ChatBatches:
         """
         images = self.processor.image_processor
         merged = images.merge_size**2
-        visual = sum(
+        visual: int = sum(
             images.get_number_of_image_patches(sizes[path].height, sizes[path].width) // merged
             for path in conversation.pictures
         )
