@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from rich.console import Console
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_toml, read_yaml
@@ -188,3 +189,8 @@ def _parameter(name: str, settings: type[RunOptions]) -> inspect.Parameter:
     on, off = flags_of(name, settings)
     option = typer.Option(f"{on}/{off}" if off else on, help=field.description)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default)
+
+
+def console() -> Console:
+    """Where progress is shown: beside the output, which stays clean."""
+    return Console(stderr=True)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from samtok_eval.cli.options import takes_settings
+from samtok_eval.cli.options import console, takes_settings
 from samtok_eval.conversations.recipe import ConversationJob, ConversationRecipe
 from samtok_eval.device import own_device
 from samtok_eval.errors import UsageError
@@ -45,7 +44,7 @@ def tokenize_command(
     )
     for found, split in chosen:
         here = replace(job, out=job.out / found.metadata.name / split)
-        done = tokenize(found, split, loaded, recipe, here, console=Console(stderr=True))
+        done = tokenize(found, split, loaded, recipe, here, console=console())
         if done.waiting:
             typer.echo(f"{done.path.parent}: {done.written} written, {done.waiting} left to other processes")
         else:

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+import samtok_eval
+from samtok_eval.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
@@ -274,3 +278,13 @@ def test_predict_then_score(tmp_path, demo_root):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "s" / "metrics.json").read_text())["counters"]["scored"] == 5
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"], ["train", "sft", "-h"]])
+def test_help_has_a_short_name_everywhere(words):
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0 and "Usage:" in told.stdout
+
+
+def test_the_version_is_told():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"samtok-eval {samtok_eval.__version__}\n"

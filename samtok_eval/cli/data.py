@@ -1,0 +1,123 @@
+"""Commands about data and machine: `tasks`, `data`, `demo`, `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samtok_eval.cli.options import console
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.run.settings import RunOptions
+
+if TYPE_CHECKING:
+    pass
+
+
+DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
+
+
+OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
+
+
+LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
+
+
+TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
+
+
+def tasks_command(tasks_dir: TasksDirOption = None) -> None:
+    """Name the tasks, their splits, protocols and metrics."""
+    from samtok_eval.registry import load_tasks
+
+    for name, task in load_tasks(tasks_dir or ()).items():
+        card = task.metadata
+        typer.echo(f"{name}: {card.title}; {card.paper}; version {card.version}; licence: {card.licence}")
+        typer.echo(f"  splits {', '.join(card.splits)} (default {card.default_split}); sizes {card.sizes}")
+        typer.echo(f"  protocols {', '.join(p.name for p in task.protocols)}; metrics {', '.join(card.metrics)}")
+        prompt = f"{task.prompt.template!r} ({task.prompt.origin})" if task.prompt else "none"
+        typer.echo(f"  prompt {prompt}")
+        typer.echo(f"  files {', '.join(card.files)}")
+
+
+def demo_command(
+    out: OutOption = Path("runs"), limit: LimitOption = None, seed: Annotated[int, typer.Option(help="Seed.")] = 0
+) -> None:
+    """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
+    from samtok_eval.demo.baselines import kinds_table
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.page.page import write_reports
+    from samtok_eval.reports.summary import runs_table
+    from samtok_eval.run.evaluate import run
+    from samtok_eval.run.samples import read_samples
+
+    task = load_tasks()["gres"]
+    runs = [
+        run(RunOptions(task="gres", split="val", model=model, out=out, limit=limit, seed=seed), console())
+        for model in ("demo", "oracle", "random")
+    ]
+    typer.echo(runs_table(task, runs))
+    typer.echo("")
+    typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))
+    page = write_reports([done.path for done in runs], seed=seed)[0]
+    typer.echo(f"\nreport {page}")
+
+
+def doctor_command(
+    model: Annotated[str, typer.Option(help="Checkpoint to look at.")] = "demo",
+    data_root: DataOption = "demo",
+    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Check versions, device, weights, mask words, one round trip, and which benchmarks are present."""
+    from samtok_eval.doctor import examine
+
+    healthy = True
+    for check in examine(model, data_root, tokenizer, device):
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.required else 'none'} {check.name}: {check.found}")
+        healthy = healthy and (check.ok or not check.required)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def build_demo_command(
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    first_scene: Annotated[
+        int | None, typer.Option(help="Seed of the first held-out scene, such as 30000000 for scenes never judged yet.")
+    ] = None,
+    times: Annotated[int, typer.Option(min=1, help="Number of scenes, as a multiple of the held-out ones.")] = 1,
+) -> None:
+    """Write the demo benchmark in the benchmarks' own file formats (fresh scenes: without multi-round files)."""
+    from samtok_eval.demo.benchmark import HELD_OUT, build_demo
+
+    try:
+        build_demo(out, HELD_OUT if first_scene is None else first_scene, times)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out {out} exists and is not an empty folder; choose another") from error
+    typer.echo(f"demo benchmark in {out}")
+
+
+def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = None) -> None:
+    """Read every task whose files are present and check that its pictures are; exit code 2 when something is broken."""
+    from samtok_eval.doctor import verify_data
+
+    broken = 0
+    for check in verify_data(data_root, tuple(tasks_dir or ())):
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.required else 'none'} {check.name}: {check.found}")
+        broken += check.required and not check.ok
+    if broken:
+        raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("tasks")(tasks_command)
+    app.command("demo")(demo_command)
+    app.command("doctor")(doctor_command)
+    data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: verify it, or build the demo benchmark.")
+    data_app.command("build-demo")(build_demo_command)
+    data_app.command("verify")(verify_command)
+    app.add_typer(data_app, name="data")

@@ -1,0 +1,149 @@
+"""The commands `run`, `predict` and `score`. torch is imported when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samtok_eval.cli.data import tasks_command
+from samtok_eval.cli.options import Given, console, takes
+from samtok_eval.errors import IncompleteRunError, UsageError
+from samtok_eval.run.settings import RunOptions, ScoreOptions
+
+if TYPE_CHECKING:
+    from samtok_eval.run.folder import Run
+
+
+ALL = "all"
+"""As `--task`: every task, each on its default split."""
+
+
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
+]
+
+
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
+]
+
+
+@takes("answers", "scoring", "where", but=("model", "split"))
+def run_command(
+    given: Given,
+    model: ModelOption = None,
+    report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
+    strict_metrics: StrictOption = False,
+    list_tasks: Annotated[bool, typer.Option("--list-tasks", help="List the tasks and exit.")] = False,
+) -> None:
+    """Evaluate models on tasks: predict, score, print one table per task and split."""
+    if list_tasks:
+        tasks_command(given.get("tasks_dirs"))
+        return
+    _evaluate(given, model, report, strict_metrics)
+
+
+@takes("answers", "where", but=("split",))
+def predict_command(given: Given) -> None:
+    """Answer only: write predictions, to be scored later without a model."""
+    from samtok_eval.run.evaluate import run
+
+    for named in _tasks(given):
+        done = run(RunOptions(**{**given, **named}), console(), scoring=False)
+        typer.echo(f"predictions in {done.path / 'predictions'}")
+
+
+@takes("scoring", "where", also=("seed", "tokenizer"), settings=ScoreOptions)
+def score_command(
+    given: Given,
+    predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],
+    strict_metrics: StrictOption = False,
+) -> None:
+    """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
+    from samtok_eval.registry import find_task, load_tasks
+    from samtok_eval.reports.summary import runs_table
+    from samtok_eval.run.evaluate import score_file
+
+    named, *more = _tasks(given)
+    if more:
+        raise UsageError("--task: score one task at a time")
+    options = ScoreOptions(**{**given, **named})
+    done = score_file(options, predictions)
+    typer.echo(runs_table(find_task(load_tasks(options.tasks_dirs), options.task), [done]))
+    missing = done.metrics.counters.missing
+    if missing:
+        raise IncompleteRunError(
+            f"{missing} samples have no prediction and were scored by rule; complete {predictions}, or give --limit"
+        )
+    _check_judged([done])
+    if strict_metrics:
+        _check_absent([done])
+
+
+def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metrics: bool) -> None:
+    from samtok_eval.registry import find_task, load_tasks
+    from samtok_eval.reports.page.page import write_reports
+    from samtok_eval.reports.summary import overview_table, runs_table
+    from samtok_eval.run.evaluate import run
+
+    known = load_tasks(given.get("tasks_dirs", ()))
+    everything = str(given.get("task", "")).strip() == ALL
+    wanted = [{"task": name} for name in known] if everything else _tasks(given)
+    tasks = [find_task(known, named["task"]) for named in wanted]
+    for task, named in zip(tasks, wanted, strict=True):
+        task.check_split(named.get("split"))
+    answering = [{"model": model} for model in models] if models else [{}]
+    pairs = []
+    for task, named in zip(tasks, wanted, strict=True):
+        runs = [run(RunOptions(**{**given, **named, **model}), console()) for model in answering]
+        pairs.append((task, runs))
+    typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
+    if len(pairs) > 1:
+        typer.echo("\n" + overview_table(pairs))
+    for _, runs in pairs if report else ():
+        settings = runs[0].manifest.settings
+        for page in write_reports([done.path for done in runs], settings.tasks_dirs, settings.seed_of_statistics):
+            typer.echo(f"report {page}")
+    _check_judged([done for _, runs in pairs for done in runs])
+    if strict_metrics:
+        _check_absent([done for _, runs in pairs for done in runs])
+
+
+def _check_judged(runs: Sequence[Run]) -> None:
+    """Raise `IncompleteRunError` when a judge owes replies; what came is kept, and the metrics are left out."""
+    for run in runs:
+        owed, judge = run.metrics.counters.open_prompts, run.manifest.settings.judge or ""
+        if owed and judge.startswith("replay:"):
+            raise IncompleteRunError(f"{owed} prompts are not in {judge}; ask a judge with --judge openai:URL#NAME")
+        if owed:
+            raise IncompleteRunError(f"{owed} prompts have no reply of {judge}; the same command asks them again")
+
+
+def _check_absent(runs: Sequence[Run]) -> None:
+    """Raise `IncompleteRunError` when a metric could not be computed."""
+    from samtok_eval.reports.summary import absences
+
+    lacking = list(dict.fromkeys(f"{run.manifest.task} without {line}" for run in runs for line in absences(run)))
+    if lacking:
+        raise IncompleteRunError(f"--strict-metrics: {'; '.join(lacking)}; then `score` the run folders")
+
+
+def _tasks(given: Given) -> list[dict[str, str]]:
+    """Fields of each task that is named: `gres:testA,refcoco` -> task gres of split testA, and task refcoco."""
+    text = str(given.get("task", ""))
+    if not text.strip():
+        raise UsageError("--task is missing; `--list-tasks` names the tasks")
+    pairs = (part.strip().partition(":") for part in text.split(","))
+    return [{"task": name} | ({"split": split} if split else {}) for name, _, split in pairs]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("run")(run_command)
+    app.command("predict")(predict_command)
+    app.command("score")(score_command)
