@@ -19,6 +19,7 @@ from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
+from samtok_eval.metrics.cards import MetricKey
 from samtok_eval.metrics.dlc import ERROR_MARK, Points, asked, mean_of_both, no_points, official_points, points
 from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judge import Judge
@@ -179,10 +180,10 @@ class RegionCaption(Task):
             if any(has):
                 means[key] = mean_of([record.values.get(key, 0.0) for record in records], names, has)
         found: dict[str, Metric] = {**means}
-        for name, positive in means.items():
-            metric, _, judge = name.partition("|")
-            if metric == "dlc_pos" and f"dlc_neg|{judge}" in means:
-                found[f"dlc_avg|{judge}"] = mean_of_both(positive, means[f"dlc_neg|{judge}"])
+        for judge in sorted({MetricKey.of(name).judge for name in means}):
+            positive, negative, average = (str(MetricKey(f"dlc_{part}", judge)) for part in ("pos", "neg", "avg"))
+            if positive in means and negative in means:
+                found[average] = mean_of_both(means[positive], means[negative])
         return found | meteor_of(records)
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
@@ -246,8 +247,8 @@ def _judged(
 def _with_points(record: Record, worth: Points | None, judge: Judge) -> Record:
     if worth is None:
         return replace(record, crashed=True)
-    by_name = {f"dlc_pos|{judge.name}": worth.positive, f"dlc_neg|{judge.name}": worth.negative}
-    values = {name: value for name, value in by_name.items() if value is not None}
+    by_metric = {"dlc_pos": worth.positive, "dlc_neg": worth.negative}
+    values = {str(MetricKey(metric, judge.name)): value for metric, value in by_metric.items() if value is not None}
     return replace(record, values={**record.values, **values, "judge_unread": float(worth.unread)})
 
 

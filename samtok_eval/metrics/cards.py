@@ -10,11 +10,30 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 JUDGED = "|"
-"""Stands between a metric and the judge that gave it, so that two judges never share a column."""
+"""Stands between a metric and the judge that gave it in names of files; `MetricKey` alone splits and joins them."""
 AT = "@"
 """Stands between a metric and its threshold or rank."""
 Unit = Literal["share", "score", "count"]
 Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class MetricKey:
+    """A metric and the judge that gave it, so that two judges never share a column."""
+
+    metric: str
+    judge: str = ""
+    """Empty for a metric without a judge."""
+
+    @classmethod
+    def of(cls, name: str) -> MetricKey:
+        """The key of a name in `metrics.json`, e.g. `giou` or `dlc_pos|llama`."""
+        metric, _, judge = name.partition(JUDGED)
+        return cls(metric, judge)
+
+    def __str__(self) -> str:
+        """The name in files."""
+        return f"{self.metric}{JUDGED}{self.judge}" if self.judge else self.metric
 
 
 @dataclass(frozen=True)
@@ -108,14 +127,14 @@ def card(metric: str) -> MetricCard:
     Args:
         metric: as in `metrics.json`; what follows `@` and the judge after `|` become part of the title.
     """
-    name, _, judge = metric.partition(JUDGED)
-    found = _known(name) or MetricCard(name.replace("_", " "))
-    return replace(found, title=f"{found.title} ({judge})") if judge else found
+    key = MetricKey.of(metric)
+    found = _known(key.metric) or MetricCard(key.metric.replace("_", " "))
+    return replace(found, title=f"{found.title} ({key.judge})") if key.judge else found
 
 
 def has_card(metric: str) -> bool:
     """Whether anything is known of a metric."""
-    return _known(metric.partition(JUDGED)[0]) is not None
+    return _known(MetricKey.of(metric).metric) is not None
 
 
 def _known(name: str) -> MetricCard | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from samtok_eval.metrics.cards import CARDS, card, has_card
+from samtok_eval.metrics.cards import CARDS, MetricKey, card, has_card
 from samtok_eval.registry import load_tasks
 
 TASKS = load_tasks()
@@ -76,3 +76,11 @@ def test_only_a_task_with_a_judge_has_judged_metrics(name):
 )
 def test_the_value_of_one_sample_is_called_what_it_is(metric, expected):
     assert card(metric).sample_title == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("giou", MetricKey("giou")), ("dlc_pos|llama|3", MetricKey("dlc_pos", "llama|3"))]
+)
+def test_a_name_is_a_metric_and_the_judge_that_gave_it(name, key):
+    assert MetricKey.of(name) == key
+    assert str(key) == name
