@@ -91,7 +91,7 @@ class GroundedTarget(Target):
     """Whether an answer that takes the mask is right: COCO's code takes annotation 0 for none."""
 
     @property
-    def unusual(self) -> tuple[Any, ...]:
+    def unusual(self) -> tuple[tuple[int, bool, bool, bool], ...]:
         """The three flags of each mask that is no ordinary one."""
         flags = zip(self.crowds, self.ranked, self.credited, strict=True)
         return tuple((i, *three) for i, three in enumerate(flags) if three != (False, True, True))

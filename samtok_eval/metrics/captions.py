@@ -10,10 +10,9 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -212,7 +211,7 @@ def _clean(text: str) -> str:
 
 
 @contextmanager
-def _captured_stderr() -> Iterator[Any]:
+def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Keep what child processes write to stderr; yields a function that reads it."""
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)

@@ -5,6 +5,7 @@ Shared by every task whose answer is one region of a picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -30,13 +31,17 @@ class Counts(NamedTuple):
     truth: Rle
 
 
-@lru_cache(maxsize=1 << 14)
-def region_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
+def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, width: int) -> Counts:
     """Compare the unions of two sets of masks; protocols that read an answer alike share the work.
 
     Raises:
         ValueError: the sizes differ.
     """
+    return _kept_counts(tuple(answer), tuple(truth), height, width)
+
+
+@lru_cache(maxsize=1 << 14)
+def _kept_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
     united, target = masks.union(answer, height, width), masks.union(truth, height, width)
     inter, union = masks.intersection_and_union(united, target)
     gt_area = masks.area(target)
@@ -75,7 +80,7 @@ def score_region(
         answered = answered[-1:]
     target = sample.target.masks_under(protocol.name)
     try:
-        counts = region_counts(tuple(answered), sample.target.masks if target is None else target, height, width)
+        counts = region_counts(answered, sample.target.masks if target is None else target, height, width)
     except ValueError as error:
         raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
     status = "missing" if prediction is None else prediction.status

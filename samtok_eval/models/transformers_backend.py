@@ -32,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
-from samtok_eval.models.backend import Answer, Request
+from samtok_eval.models.backend import Answer, Picture, Request
 from samtok_eval.run.settings import RunSettings
 
 PINNED = {
@@ -347,12 +347,12 @@ def folder_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _messages(request: Request, image_token: str) -> list[dict[str, Any]]:
+def _messages(request: Request, image_token: str) -> list[dict[str, str | list[dict[str, str]]]]:
     """Chat messages with a mark where each picture stands."""
     # Where a benchmark's text holds the word for a picture, it must not be taken for one.
     plain = image_token.replace("|", "")
 
-    def content(part: Any) -> dict[str, str]:
+    def content(part: str | Picture) -> dict[str, str]:
         return (
             {"type": "text", "text": part.replace(image_token, plain)} if isinstance(part, str) else {"type": "image"}
         )

@@ -101,7 +101,7 @@ def _record(row: int, prediction: Row, reference: Row, part: Callable[[Rle], Rle
                 f"sample {row}: expected a prediction of the reference's size {truth.height}x{truth.width}, got "
                 f"{rle.height}x{rle.width}; bring the mask to the picture's size, and check the order of the samples"
             )
-    counts = region_counts(tuple(part(rle) for rle in answer), (part(truth),), truth.height, truth.width)
+    counts = region_counts([part(rle) for rle in answer], [part(truth)], truth.height, truth.width)
     return Record(
         id=str(row),
         image_id=str(row),

@@ -30,7 +30,7 @@ Agreement = Callable[[Sequence[Rle], Sequence[Rle]], float]
 
 def united_iou(answered: Sequence[Rle], true: Sequence[Rle]) -> float:
     """IoU of the united masks, what GRES counts; 1 when both are empty."""
-    counts = region_counts(tuple(answered), tuple(true), true[0].height, true[0].width)
+    counts = region_counts(answered, true, true[0].height, true[0].width)
     return counts.inter / counts.union if counts.union else 1.0
 
 
