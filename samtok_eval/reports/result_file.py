@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from samtok_eval.errors import DataError
 from samtok_eval.files import read_json, reading
-from samtok_eval.metrics.cards import JUDGED
+from samtok_eval.metrics.cards import MetricKey
 from samtok_eval.run.folder import Run, slug
 from samtok_eval.run.manifest import Manifest
 from samtok_eval.run.settings import DEMO
@@ -112,7 +112,7 @@ class ResultFile(_Frozen):
     @property
     def judges(self) -> tuple[str, ...]:
         """Judge models that gave some of the values."""
-        named = {metric.partition(JUDGED)[2] for metrics in self.protocols.values() for metric in metrics}
+        named = {MetricKey.of(metric).judge for metrics in self.protocols.values() for metric in metrics}
         return tuple(sorted(named - {""}))
 
     def place(self, default_split: str | None) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import ABSENT, estimate
 from samtok_eval.reports.table import Table, Writer, aligned_text, left, right
 from samtok_eval.run.folder import Run
@@ -21,7 +21,7 @@ UNITS = "Values x 100, ± half of the 95 % interval over pictures."
 def metric_order(task: Task, present: Iterable[str]) -> list[str]:
     """Metrics in the order of the task's tables, each judge's after another; those that the task does not name last."""
     names = list(present)
-    shown = [name for base in task.metadata.metrics for name in names if name.partition(JUDGED)[0] == base]
+    shown = [name for base in task.metadata.metrics for name in names if MetricKey.of(name).metric == base]
     return shown + [name for name in names if name not in shown]
 
 

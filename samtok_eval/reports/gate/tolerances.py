@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import CORRECT_IT, read_toml, reading
-from samtok_eval.metrics.cards import JUDGED
+from samtok_eval.metrics.cards import MetricKey
 from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.task import Task
 
@@ -67,7 +67,7 @@ def read_tolerances(
         about = [find_task(known_tasks, task)] if task else list(known_tasks.values())
         known = {"default", *(name for each in about for name in each.metadata.metrics)}
         for name in table:
-            if name.partition(JUDGED)[0] not in known:
+            if MetricKey.of(name).metric not in known:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise UsageError(f"--tolerances {path}: no metric {name!r}; did you mean {near}?")
     return tolerances

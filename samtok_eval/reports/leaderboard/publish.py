@@ -13,7 +13,7 @@ from typing import Any
 
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_text
-from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.result_file import HUB_ID, MetricValue, ResultFile
 from samtok_eval.task import Task
@@ -247,7 +247,7 @@ def _main(result: ResultFile, tasks: Mapping[str, Task]) -> tuple[str, str, Metr
     else:
         main = tasks[result.task].metadata.main_metric if result.task in tasks else next(iter(metrics))
     for metric, value in metrics.items():
-        if metric.partition(JUDGED)[0] == main and value.value is not None:
+        if MetricKey.of(metric).metric == main and value.value is not None:
             return protocol, metric, value
     raise UsageError(f"{split} has no {main} under {protocol}; leave it out")
 

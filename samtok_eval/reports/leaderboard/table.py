@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from samtok_eval.metrics.cards import JUDGED, card
+from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import estimate
 from samtok_eval.reports.leaderboard.layout import Group, Layout, layouts_for, ranked
 from samtok_eval.reports.leaderboard.published_file import PublishedValue
@@ -241,7 +241,7 @@ def _metrics(layout: Layout, results: Sequence[ResultFile], protocol: str) -> li
     present = dict.fromkeys(metric for result in results for metric in result.protocols[protocol])
     if not layout.metrics:
         return list(present)
-    return [m for base in layout.metrics for m in present if m.partition(JUDGED)[0] == base]
+    return [m for base in layout.metrics for m in present if MetricKey.of(m).metric == base]
 
 
 def _cell(result: ResultFile, protocol: str, metric: str) -> Cell | None:
