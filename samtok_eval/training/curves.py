@@ -7,7 +7,6 @@ that people with any kind of colour vision can tell apart, and with a dash patte
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -15,6 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_json_lines
 
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 56, 170, 34, 40
@@ -34,10 +34,7 @@ def read_curves(log: Path, fields: Sequence[str]) -> dict[str, Curve]:
         DataError: the log cannot be read, or is no training log.
         UsageError: no line has a field of that name.
     """
-    try:
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{log} is not a readable training log ({error}); give a training_log.jsonl") from error
+    lines = read_json_lines(log, "give a training_log.jsonl")
     if not lines or not all(isinstance(line, dict) and "step" in line for line in lines):
         raise DataError(f"{log}: expected one object with `step` on every line; give a training_log.jsonl")
     known = {name for line in lines for name, value in line.items() if isinstance(value, int | float)} - {"step"}

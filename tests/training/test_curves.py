@@ -56,7 +56,7 @@ def test_a_flat_curve_of_one_point_can_be_drawn():
     [
         (LOG, ["los"], UsageError, "no numbers called 'los'; choose from loss"),
         (LOG, ["used"], UsageError, "no numbers called 'used'"),
-        ("{", ["loss"], DataError, "not a readable training log"),
+        ("{", ["loss"], DataError, "is not valid JSON"),
         ('{"loss": 1}', ["loss"], DataError, "one object with `step`"),
         ("", ["loss"], DataError, "one object with `step`"),
     ],

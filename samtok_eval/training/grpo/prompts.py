@@ -6,7 +6,6 @@ In: demo scenes, or a file with the columns of the released RL data (`problem`, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from samtok_eval.errors import DataError
+from samtok_eval.files import read_json_lines
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.prompts import DESCRIBE_WITH_MASKS_RL
 
@@ -121,11 +121,7 @@ def dataset_of(prompts: Sequence[GrpoPrompt], thinking: bool, epochs: int, seed:
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} must be .parquet, or .jsonl with one JSON object a line; {error}") from error
+    rows = read_json_lines(path, "give .parquet, or .jsonl with one JSON object a line")
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: every line must be a JSON object with {', '.join(COLUMNS)}")
     return rows

@@ -8,10 +8,9 @@ the released configurations: 100 and more repeat it floor(N / 100) times, less d
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, SftConversation, image_path
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
-from samtok_eval.files import first_problem
+from samtok_eval.files import first_problem, numbered_lines, read_json, read_json_lines
 
 ROLES = {speaker: role for role, speaker in SPEAKERS.items()}
 CONTROL_WORDS = (
@@ -37,6 +36,7 @@ CONTROL_WORDS = (
 SUFFIXES = (".json", ".jsonl")
 WRITTEN = "conversations.json"
 """What `samtok-eval tokenize` calls its files; others lie beside them."""
+EXPECTED = "give a JSON list or JSON lines of conversations"
 SHOWN = 3
 """Samples that an error message names."""
 
@@ -187,17 +187,9 @@ def _conversation(raw: Any, where: str, file: Path, data_root: Path | None) -> C
     return Conversation(pictures, tuple(turns), where)
 
 
-def _samples(file: Path) -> Iterator[Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-        if text.lstrip().startswith("["):
-            yield from json.loads(text)
-        else:
-            yield from (json.loads(line) for line in text.split("\n") if line.strip())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{file} cannot be read ({error}); expected a JSON list or JSON lines of conversations"
-        ) from error
+def _samples(file: Path) -> Sequence[Any]:
+    listed = next((line for _, line in numbered_lines(file, EXPECTED)), "").lstrip().startswith("[")
+    return read_json(file, EXPECTED) if listed else read_json_lines(file, EXPECTED)
 
 
 def _share(found: list[Conversation], percent: int, seed: int) -> list[Conversation]:
