@@ -74,7 +74,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path, read, content, value):
 @pytest.mark.parametrize(
     ("read", "content"),
     [
-        *((read, what * 5000) for read in (read_json, read_json_lines, read_yaml) for what in "9["),
+        *((read, what * 5000) for read in (read_json, read_json_lines) for what in "9["),
+        (read_yaml, "9" * 5000),
+        (read_yaml, "[" * 500),
         *((read_toml, f"a = {what * 5000}") for what in "9["),
         (read_yaml, "!!python/object/apply:os.getcwd []"),
         (read_yaml, "2020-99-99"),
