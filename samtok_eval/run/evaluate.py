@@ -51,7 +51,6 @@ from samtok_eval.task import Task
 
 if TYPE_CHECKING:
     from samtok_eval.models.select import ModelOptions
-    from samtok_eval.run.predict import PredictSettings
 
 RUN_ID_LENGTH = 12
 
@@ -81,7 +80,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
         scoring: False stops after predicting.
     """
     from samtok_eval.models.select import load_backend, load_mask_tokenizer, tokenizer_sha256
-    from samtok_eval.run.predict import PredictSettings, predict
+    from samtok_eval.run.predict import predict
 
     task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
     split = task.check_split(options.split)
@@ -98,17 +97,10 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
         task.protocol(name)
     check_replayed(chosen.model, task.layout)
     backend = load_backend(chosen, tokenizer, task, samples)
-    settings = PredictSettings(
-        batch_size=options.batch_size,
-        max_new_tokens=options.max_new_tokens or task.max_new_tokens,
-        group_pictures=options.group_pictures,
-        max_errors=options.max_errors,
-        history=options.history,
-    )
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
     manifest = _manifest(
         task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
-        tokenizer_sha256(tokenizer), settings,
+        tokenizer_sha256(tokenizer),
     )  # fmt: skip
     # Refused before hours of answering, not after.
     _references(manifest)
@@ -116,7 +108,7 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     manifest = _saved(folder, manifest.replace(run_id=folder.path.name))
     started = time.perf_counter()
     with Progress(f"{task.metadata.name}:{split} {name}", console or Console(quiet=True)) as progress:
-        counts = predict(task, samples, backend, tokenizer, folder, settings, progress)
+        counts = predict(task, samples, backend, tokenizer, folder, options, progress)
     seconds = round(time.perf_counter() - started, 3)
     times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
     manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
@@ -236,7 +228,6 @@ def _manifest(
     chosen: ModelOptions,
     model: Model,
     tokenizer_hash: str,
-    settings: PredictSettings,
 ) -> Manifest:
     dataset = Dataset(
         root=options.data_root,
@@ -248,7 +239,7 @@ def _manifest(
     effective = {
         "device": chosen.device_name(),
         "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
-        "max_new_tokens": settings.max_new_tokens,
+        "max_new_tokens": options.max_new_tokens or task.max_new_tokens,
     }
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,

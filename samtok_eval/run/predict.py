@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
@@ -25,6 +25,7 @@ from samtok_eval.models.backend import Backend, Picture, Request, request_of
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 from samtok_eval.tokenizer.pictures import decode_by_picture, encoder
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-History = Literal["gt", "pred"]
 MODEL_ERRORS = (
     RuntimeError,
     MemoryError,
@@ -49,19 +49,6 @@ MODEL_ERRORS = (
     TemplateError,
 )
 """What a checkpoint's code, its chat template or the device raises about a question; torch's are RuntimeErrors."""
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """How a run is carried out."""
-
-    batch_size: int = 32
-    max_new_tokens: int = 128
-    group_pictures: bool = True
-    """Read and encode a picture once for all its samples."""
-    max_errors: int = 0
-    history: History = "gt"
-    """Whether earlier turns of a conversation show the right masks or the model's own."""
 
 
 @dataclass
@@ -79,7 +66,7 @@ def predict(
     backend: Backend,
     tokenizer: MaskTokenizer,
     folder: RunFolder,
-    settings: PredictSettings,
+    settings: RunSettings,
     progress: Progress,
 ) -> PredictCounts:
     """Ask every sample that the run folder does not hold yet.
@@ -90,7 +77,7 @@ def predict(
         backend: answers.
         tokenizer: decodes.
         folder: receives `predictions/part-0.jsonl`.
-        settings: batch size and limits.
+        settings: of the run; without `max_new_tokens` the task says how long an answer may be.
         progress: is told of every finished sample.
 
     Raises:
@@ -155,7 +142,7 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
 
 
 def _predict_batch(
-    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: RunSettings
 ) -> Iterator[Prediction]:
     """Answers and errors of a batch; where it fails as a whole, of each of its samples asked alone."""
     try:
@@ -175,7 +162,7 @@ def _predict_batch(
 
 
 def _answered(
-    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: PredictSettings
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: RunSettings
 ) -> Iterator[Prediction]:
     encode = encoder(tokenizer)
     requests: list[Request] = []
@@ -192,9 +179,10 @@ def _answered(
         requests.append(request_of(sample.id, pictures[key], shown))
     if not requests:
         return
+    longest = settings.max_new_tokens or task.max_new_tokens
     if settings.history == "pred":
-        requests = with_own_history(requests, backend, settings, task.layout)
-    yield from ask(task, requests, backend, tokenizer, settings.max_new_tokens)
+        requests = with_own_history(requests, backend, longest, task.layout)
+    yield from ask(task, requests, backend, tokenizer, longest)
 
 
 def ask(
@@ -232,7 +220,7 @@ def _failed(sample: Sample, reason: str) -> Prediction:
 
 
 def with_own_history(
-    requests: Sequence[Request], backend: Backend, settings: PredictSettings, layout: Layout = DEFAULT_LAYOUT
+    requests: Sequence[Request], backend: Backend, max_new_tokens: int, layout: Layout = DEFAULT_LAYOUT
 ) -> list[Request]:
     """Replace the right answers in each history by the model's own, round by round.
 
@@ -251,7 +239,7 @@ def with_own_history(
             request = current[i]
             keys[i] = (id(request.images[0]), *map(_text, request.messages[: turn + 1]))
             asked.setdefault(keys[i], request_of(request.id, request.images[0], request.messages[:turn]))
-        answers = backend.generate(list(asked.values()), settings.max_new_tokens)
+        answers = backend.generate(list(asked.values()), max_new_tokens)
         texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
         for i in members:
             current[i] = _with_answer(current[i], turn, texts[keys[i]], layout)

@@ -15,7 +15,7 @@ from samtok_eval.models.backend import Answer, request_of
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.run.predict import PredictSettings, with_own_history
+from samtok_eval.run.predict import with_own_history
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score
 from tests.support.originals import ORIGINALS, task, write_json
@@ -160,7 +160,7 @@ def with_counted_answers(sample):
     """The conversation of a sample with answers of a `Counting` model, and the masks of these answers."""
     backend = Counting(asked(sample))
     asking = request_of(sample.id, read_image(sample.image), backend.conversation)
-    (found,) = with_own_history([asking], backend, PredictSettings())
+    (found,) = with_own_history([asking], backend, 128)
     return found, backend.given
 
 

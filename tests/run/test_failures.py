@@ -23,9 +23,9 @@ from samtok_eval.progress import Progress
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.evaluate import run, score_file
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.run.predict import PredictSettings, predict
+from samtok_eval.run.predict import predict
 from samtok_eval.run.samples import read_samples
-from samtok_eval.run.settings import RunOptions
+from samtok_eval.run.settings import RunOptions, RunSettings
 
 ERRORS = [
     RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
@@ -74,7 +74,7 @@ def answer(task, samples, demo_tokenizer, tmp_path):
     def ask(backend, **settings):
         with Progress("test", Console(quiet=True)) as progress:
             return predict(
-                task, samples, backend, demo_tokenizer, RunFolder(tmp_path), PredictSettings(**settings), progress
+                task, samples, backend, demo_tokenizer, RunFolder(tmp_path), RunSettings(**settings), progress
             )
 
     return ask
