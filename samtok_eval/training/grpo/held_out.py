@@ -50,7 +50,7 @@ class HeldOutQuestion:
     """(H, W, 3)"""
     text: str
     truth: tuple[Rle, ...]
-    """None for a question without a target."""
+    """Empty for a question without a target."""
     source: str
     """`glamm_gcg` where masks are matched one by one; they are united otherwise."""
 
@@ -137,13 +137,13 @@ def report(answers: Sequence[Answered]) -> dict[str, float]:
 
     Returns:
         `giou`: mean IoU of referring questions, 1 where rightly nothing is marked. `false_no_target`: share of
-        questions with a target answered without a mask. `distinct_codes`: distinct code pairs in all answers.
+        questions with a target answered without a mask. `distinct_codes`: distinct codes of masks in all answers.
         `gcg_ap50`, `gcg_mask_recall`: of grounded captions. What was not asked is left out.
     """
     referring = [answer.record for answer in answers if not answer.is_caption]
     captions = [answer.record for answer in answers if answer.is_caption]
     attempts = attempted(answers)
-    found: dict[str, float] = {"distinct_codes": len({pair for answer in answers for pair in answer.codes})}
+    found: dict[str, float] = {"distinct_codes": len({codes for answer in answers for codes in answer.codes})}
     if referring:
         found["giou"] = giou(referring).value or 0.0
     if attempts:
