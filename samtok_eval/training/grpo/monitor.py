@@ -38,7 +38,7 @@ class HeldOutMonitor(TrainerCallback):
 
     Rule: at a report, reward is bought when its mean since the last report is above that of the first window, while
     held-out quality, or the share of targets that get a mask, has fallen since the start by more than two standard
-    errors of the paired differences (`grpo_held_out.bought`). Every such report is a warning; `patience` of them in a
+    errors of the paired differences (`held_out.bought`). Every such report is a warning; `patience` of them in a
     row end the run, where `stop_when_bought` is set.
     """
 
