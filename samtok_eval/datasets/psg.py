@@ -20,8 +20,6 @@ from samtok_eval.files import inside, read_json, reading, text, whole_number
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.sample import ImageRef, Target, Triplet
 
-SPLITS = ("test", "train")
-
 
 @dataclass(frozen=True)
 class GraphTarget(Target):

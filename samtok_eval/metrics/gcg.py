@@ -144,16 +144,11 @@ def covered_shares(truth: Sequence[Rle], answered: Sequence[Rle]) -> Matrix:
     return np.asarray(coco.iou(other, one, [1] * len(one)), dtype=np.float64).reshape(len(answered), len(truth)).T
 
 
-def detections(matrix: Matrix) -> list[bool]:
+def ranked_detections(matrix: Matrix, crowd_shares: Matrix, counted: Sequence[bool]) -> list[bool]:
     """Which answered masks count as hits in COCO's matching at IoU 0.5, in order, the first 100 only.
 
-    Every answer takes the free true mask that it overlaps most, the last of equals (`COCOeval.evaluateImg`).
-    """
-    return [found is not None for found in _taken(matrix)]
-
-
-def ranked_detections(matrix: Matrix, crowd_shares: Matrix, counted: Sequence[bool]) -> list[bool]:
-    """`detections` where some true masks are crowds: an answer that only a crowd fits is neither hit nor miss.
+    Every answer takes the free true mask that it overlaps most, the last of equals (`COCOeval.evaluateImg`). One that
+    only a crowd fits is neither hit nor miss.
 
     Args:
         matrix: IoU with the true masks that are no crowds, (truths, answers).

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from samtok_eval import masks
-from samtok_eval.metrics.gcg import average_precision, detections, iou_matrix, pairs, recalled
+from samtok_eval.metrics.gcg import average_precision, iou_matrix, pairs, ranked_detections, recalled
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from tests.support.originals import write_json
@@ -91,7 +91,8 @@ def test_average_precision_equals_coco(seed):
         answers[name] = [own[i] for i in rng.permutation(len(own))]
     hits, count = [], 0
     for name in sorted(names):
-        hits += detections(iou_matrix(truths[name], answers[name]))
+        matrix = iou_matrix(truths[name], answers[name])
+        hits += ranked_detections(matrix, np.zeros((0, matrix.shape[1])), [True] * len(matrix))
         count += len(truths[name])
     assert average_precision(hits, count) == pytest.approx(coco_ap50(truths, answers), abs=1e-12)
 

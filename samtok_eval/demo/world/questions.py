@@ -18,7 +18,6 @@ from samtok_eval.demo.world.scenes import CLEAR_GAP, COLORS, DIRECTIONS, SHAPES,
 LETTERS = "ABCD"
 PREDICATES = ("left of", "above", "below", "same color as", "same shape as")
 """Relations of the demo scene graphs; pairs are taken from left to right, so nothing is "right of"."""
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 PLACES_IN_ROW = ("first", "second", "third", "fourth")
 ROUNDS = 3
 
