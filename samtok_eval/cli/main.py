@@ -29,6 +29,8 @@ for family in (train_tokenizer, train_sft, train_grpo):
 app.add_typer(train_app, name="train")
 
 INTERRUPTED = 130
+GO_ON_WITH_RESUME = (["train", "tokenizer"], ["train", "grpo"])
+"""Commands that begin anew unless they are told to go on."""
 MOST_TOLD = 2000
 """Characters of an error that are shown."""
 EXTRAS = {
@@ -96,7 +98,9 @@ def _run(program: typer.Typer) -> None:
         code = INTERRUPTED
     # Typer itself turns Ctrl-C into this code.
     if code == INTERRUPTED:
-        _fail("interrupted; the same command goes on where this one stopped")
+        # Typer has left the command by now, so its words alone tell which it was.
+        how = " with --resume" if sys.argv[1:3] in GO_ON_WITH_RESUME else ""
+        _fail(f"interrupted; the same command{how} goes on where this one stopped")
     sys.exit(code if isinstance(code, int) else 0)
 
 
