@@ -14,15 +14,10 @@ from typer.testing import CliRunner
 
 import samtok_eval
 from samtok_eval.cli.main import app
+from tests.support.command import command
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
-
-
-def command(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "samtok_eval", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
-    )
 
 
 @pytest.mark.parametrize(

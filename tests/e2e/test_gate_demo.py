@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.run.evaluate import run
 from samtok_eval.run.settings import RunOptions
+from tests.support.command import command
 
 LIMIT = 400
 SHARE = 0.05
@@ -45,8 +44,7 @@ def runs(demo_root, tmp_path_factory):
 
 
 def gate(*options):
-    command = [sys.executable, "-m", "samtok_eval", "gate", *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return command("gate", *options)
 
 
 def test_a_checkpoint_passes_against_itself(runs):
@@ -78,6 +76,6 @@ def test_an_incomplete_run_never_passes(runs, tmp_path):
 
 
 def test_comparing_shows_the_loss(runs):
-    command = [sys.executable, "-m", "samtok_eval", "compare", str(runs["demo"]), str(runs["noisy"])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = command("compare", runs["demo"], runs["noisy"])
+    assert done.returncode == 0, done.stderr
     assert "differences to demo" in done.stdout and "by slice, largest loss first" in done.stdout

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import HEAVY, command
+from tests.cli.test_main import HEAVY
 from tests.conftest import right, shifted
+from tests.support.command import command
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 

@@ -21,8 +21,8 @@ from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.manifest import manifest_of
 from samtok_eval.run.settings import RunOptions
 from samtok_eval.run.signature import signature_dict
-from tests.cli.test_main import command
 from tests.conftest import edit_manifest, right, shifted
+from tests.support.command import command
 
 MARKED = """
 from pathlib import Path

@@ -13,7 +13,7 @@ from samtok_eval.reports.summary import absences
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions
-from tests.cli.test_main import command
+from tests.support.command import command
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.predict import predict
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions, RunSettings
+from tests.support.command import command
 
 ERRORS = [
     RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
@@ -213,12 +212,6 @@ def test_a_foreign_file_answers_every_sample_once(demo_root, tmp_path, task, sam
 
 
 # ---- the command ----
-
-
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "samtok_eval", *map(str, words)], capture_output=True, text=True, check=False
-    )
 
 
 def test_a_checkpoint_without_a_chat_template_is_one_clear_message(demo_root, tmp_path):

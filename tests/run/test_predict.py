@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,12 +17,9 @@ from samtok_eval.prediction_log import read_predictions
 from samtok_eval.run.evaluate import run, score_file
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.settings import RunOptions
+from tests.support.command import command
 
 CLI = [sys.executable, "-m", "samtok_eval"]
-
-
-def command(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,11 @@ def test_metrics_that_were_changed_by_hand_are_refused(make_run):
 
 def test_metrics_that_no_record_gives_are_refused(make_run):
     folder = make_run("run", right)
-    edit(folder, "metrics.json", lambda metrics: metrics["strict"].update(new={"value": 1.0}))
+    edit(
+        folder,
+        "metrics.json",
+        lambda metrics: metrics["strict"].update(new={"value": 1.0, "low": None, "high": None, "n": 1}),
+    )
     with pytest.raises(DataError, match=r"\['new'\], which the records do not give"):
         read_scored(folder)
 
