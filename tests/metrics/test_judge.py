@@ -17,6 +17,7 @@ import pytest
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.metrics.judge import PARALLEL, UNREACHABLE, OpenAIJudge, Replayed
 from samtok_eval.registry import load_tasks
+from tests.support.command import command
 
 NO_REPLIES = {
     "an error": {"error": {"message": "busy"}},
@@ -166,18 +167,18 @@ def scoring(demo_root, endpoint, tmp_path):
     answers.write_text("".join(json.dumps({"id": s.id, "text": f"thing {i}"}) + "\n" for i, s in enumerate(samples)))
     words = ["score", "--task", "region_caption:dlc", "--data-root", str(demo_root), "--predictions", str(answers)]
     words += ["--limit", "3", "--judge", f"openai:{endpoint.url}#j", "--out"]
-    return [sys.executable, "-m", "samtok_eval", *words], sum(1 + len(s.target.questions) for s in samples)
+    return words, sum(1 + len(s.target.questions) for s in samples)
 
 
-def finished(command, out):
-    done = subprocess.run([*command, str(out)], capture_output=True, text=True, check=False)
+def finished(words, out):
+    done = command(*words, out)
     return done, json.loads((out / "metrics.json").read_text())
 
 
 def test_open_prompts_end_in_exit_code_5_and_the_same_command_asks_them_again(endpoint, scoring, tmp_path):
-    command, total = scoring
+    words, total = scoring
     endpoint.behave = lambda prompt: BODIES["an error"] if "thing 1" in prompt else "A"
-    done, metrics = finished(command, tmp_path / "out")
+    done, metrics = finished(words, tmp_path / "out")
     owed = metrics["counters"]["open_prompts"]
     assert done.returncode == 5, done.stderr
     assert f"{owed} prompts have no reply of openai:{endpoint.url}#j; the same command asks them again" in done.stderr
@@ -187,19 +188,21 @@ def test_open_prompts_end_in_exit_code_5_and_the_same_command_asks_them_again(en
 
     endpoint.behave = lambda prompt: "A"
     endpoint.seen.clear()
-    done, metrics = finished(command, tmp_path / "out")
+    done, metrics = finished(words, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert len(endpoint.seen) == owed
     assert metrics["strict"]["dlc_pos|j"]["n"] == 3
-    assert metrics == finished(command, tmp_path / "afresh")[1]
+    assert metrics == finished(words, tmp_path / "afresh")[1]
 
 
 def test_replies_survive_a_kill_in_the_middle(endpoint, scoring, tmp_path):
-    command, total = scoring
+    words, total = scoring
     gate, out = threading.Event(), tmp_path / "out"
     served = iter(range(total))
     endpoint.behave = lambda prompt: "A" if next(served) < total // 2 or gate.wait(600) else 500
-    process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "samtok_eval", *words, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     record = out / "judge_replies.jsonl"
     while not record.exists() or record.read_text().count("\n") < total // 2:
         assert process.poll() is None
@@ -211,19 +214,19 @@ def test_replies_survive_a_kill_in_the_middle(endpoint, scoring, tmp_path):
 
     endpoint.behave = lambda prompt: "A"
     endpoint.seen.clear()
-    done, metrics = finished(command, out)
+    done, metrics = finished(words, out)
     assert done.returncode == 0, done.stderr
     assert len(endpoint.seen) == total - total // 2
-    assert metrics == finished(command, tmp_path / "afresh")[1]
+    assert metrics == finished(words, tmp_path / "afresh")[1]
 
 
 def test_prompts_that_a_recording_lacks_are_open_too(endpoint, scoring, tmp_path):
-    command, _ = scoring
-    assert finished(command, tmp_path / "out")[0].returncode == 0
+    words, _ = scoring
+    assert finished(words, tmp_path / "out")[0].returncode == 0
     recording = tmp_path / "recorded.jsonl"
     recording.write_text("".join((tmp_path / "out" / "judge_replies.jsonl").read_text().splitlines(keepends=True)[1:]))
-    command[command.index("--judge") + 1] = f"replay:{recording}"
-    done, metrics = finished(command, tmp_path / "again")
+    words[words.index("--judge") + 1] = f"replay:{recording}"
+    done, metrics = finished(words, tmp_path / "again")
     assert done.returncode == 5
     assert f"1 prompts are not in replay:{recording}" in done.stderr
     assert "dlc_pos|j" not in metrics["strict"]
