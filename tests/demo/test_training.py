@@ -29,6 +29,12 @@ from samtok_eval.training.tokenizer.recipe import TokenizerJob, with_changes
 from samtok_eval.training.tokenizer.trainer import train_tokenizer
 
 
+@pytest.fixture(autouse=True)
+def few_held_out_scenes(monkeypatch):
+    """Reports on them take longer than the steps of these tests."""
+    monkeypatch.setattr(sft, "ROLLED_SCENES", 4)
+
+
 @pytest.fixture(scope="module")
 def scenes(demo_tokenizer):
     return [build_scene(DEVELOPMENT + i, demo_tokenizer) for i in range(24)]
@@ -202,8 +208,7 @@ def test_the_sft_recipe_runs_both_stages_and_its_folder_answers_questions(tmp_pa
 
 
 @pytest.mark.parametrize(("preset", "init"), [("demo", None), ("demo-choices", DEMO_CHECKPOINT)])
-def test_a_recipe_gives_the_same_weights_again(preset, init, tmp_path, monkeypatch):
-    monkeypatch.setattr(sft, "ROLLED_SCENES", 4)
+def test_a_recipe_gives_the_same_weights_again(preset, init, tmp_path):
     for number in (1, 2):
         torch.manual_seed(number)
         train_on_scenes(scene_recipe(preset, {"steps": 2}), SceneJob(init=init, scenes=4), tmp_path / str(number))
