@@ -22,6 +22,7 @@ from samtok_eval.run.folder import Run
 from samtok_eval.run.score import score
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
 from samtok_eval.statistics import compare_metrics, intervals
+from tests.support.results import run as kept_run
 
 GRES = load_tasks()["gres"]
 PICTURES = 200
@@ -93,11 +94,8 @@ def made_up_run(photographs, count, monkeypatch):
         predictions[str(i)] = Prediction.model_validate({**line, "status": "ok", "seconds": {"generate": 0.1}})
     records = {"strict": [score_region(s, predictions[s.id], GRES.protocol("strict")) for s in samples]}
     metrics = score(GRES, samples, predictions.values(), protocols=["strict"]).metrics
-    manifest = {
-        "task": "gres", "split": "val", "model": {"name": "made-up", "identity": {}}, "prompt": "segment-phrase",
-        "signature": {"strict": "task:gres:val"}, "settings": {}, "passed": [], "times": {}, "samtok_eval": "0",
-        "dataset": {"sha256": "0" * 64, "samples": count, "root": "/data"},
-    }  # fmt: skip
+    dataset = {"root": "/data", "samples": count, "sha256": "0" * 64}
+    manifest = kept_run(dataset=dataset, signature={"strict": "task:gres:val"}).manifest
     monkeypatch.setattr(report_module, "_samples", lambda *_: {sample.id: sample for sample in samples})
     monkeypatch.setattr(ScoredRun, "predictions", lambda self: predictions)
     return ScoredRun(Run(Path("nowhere"), manifest, metrics), GRES, records)
