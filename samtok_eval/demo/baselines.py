@@ -19,11 +19,11 @@ from samtok_eval.sample import Sample
 
 
 def instance_masks(samples: Sequence[Sample]) -> dict[str, list[Rle]]:
-    """All objects of each picture, from the `instances.json` of the demo data root."""
+    """All single objects of each picture, from the `instances.json` of the demo data root."""
     image = samples[0].image
     content = read_json(image.path.parents[2] / "grefcoco" / "instances.json")
     found: dict[str, list[Rle]] = {}
-    for annotation in content["annotations"]:
+    for annotation in (row for row in content["annotations"] if not row["iscrowd"]):
         rle = masks.from_segmentation(annotation["segmentation"], image.height, image.width)
         found.setdefault(str(annotation["image_id"]), []).append(rle)
     return found
