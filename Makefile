@@ -28,7 +28,7 @@ demo: setup ## Evaluate the bundled checkpoint on the bundled benchmark
 	$(BIN)/samtok-eval demo
 
 test: setup ## Run the tests (minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
 	$(BIN)/python -m pytest -m full

@@ -35,6 +35,15 @@ def shared(*parts: str) -> Path:
     return path
 
 
+LONG = ("e2e", "training", "demo", "run")
+"""Folders whose files take longest."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that at the end no process waits long for another."""
+    items.sort(key=lambda item: not set(LONG) & set(item.path.relative_to(Path(__file__).parent).parts[:-1]))
+
+
 @pytest.fixture(autouse=True)
 def usual_log_level() -> None:
     """Commands raise the level of the program's log; the next test starts without that."""

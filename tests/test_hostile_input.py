@@ -369,7 +369,7 @@ def test_whatever_stands_at_a_place_of_a_benchmark_file_it_is_read_or_refused(de
         # Every field is damaged, however often the others occur.
         spots.setdefault(key if isinstance(key, str) and not key.isdecimal() else "entry", []).append((container, key))
     refused = 0
-    for _ in range(25):
+    for _ in range(18):
         container, key = rng.choice(spots[rng.choice(list(spots))])
         before = container[key]
         container[key] = rng.choice(HOSTILE)
@@ -380,7 +380,7 @@ def test_whatever_stands_at_a_place_of_a_benchmark_file_it_is_read_or_refused(de
         except DataError as error:
             refused += 1
             assert len(str(error)) < 1000 and "\n" not in str(error)
-    assert refused > 3
+    assert refused > 2
 
 
 def test_references_that_hold_themselves_many_times_over_are_refused(demo_root, tmp_path):

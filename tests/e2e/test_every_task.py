@@ -21,7 +21,7 @@ from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score
 
-LIMITS = {"gcg": 60, "grounding_suite": 80, "interactive": 160, "region_caption": 60, "scene_graph": 40}
+LIMITS = {"gcg": 40, "grounding_suite": 80, "interactive": 160, "region_caption": 30, "scene_graph": 40}
 
 
 @pytest.fixture(scope="module", autouse=True)
