@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,19 +11,9 @@ from samtok_eval.cli.options import console
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.run.settings import RunOptions
 
-if TYPE_CHECKING:
-    pass
-
-
 DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
-
-
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
-
-
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
-
-
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
 

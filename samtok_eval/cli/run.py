@@ -16,17 +16,13 @@ from samtok_eval.run.settings import RunOptions, ScoreOptions
 if TYPE_CHECKING:
     from samtok_eval.run.folder import Run
 
-
 ALL = "all"
 """As `--task`: every task, each on its default split."""
-
 
 ModelOption = Annotated[
     list[str] | None,
     typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
 ]
-
-
 StrictOption = Annotated[
     bool,
     typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
