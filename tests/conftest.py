@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import json
 import logging
 import os
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,7 +44,7 @@ LONG = ("e2e", "training", "demo", "run")
 
 def pytest_collection_modifyitems(items):
     """Long files first, so that at the end no process waits long for another."""
-    items.sort(key=lambda item: not set(LONG) & set(item.path.relative_to(Path(__file__).parent).parts[:-1]))
+    items.sort(key=lambda item: not set(LONG) & set(item.nodeid.partition("::")[0].split("/")))
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +55,14 @@ def usual_log_level() -> None:
 
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo benchmark, built afresh by this code."""
-    out = tmp_path_factory.mktemp("data") / "demo"
-    benchmark.build_demo(out)
+    """The demo benchmark, built afresh by this code, once for all processes of a session."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out = base / "data" / "demo"
+    with (base / "data.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            benchmark.build_demo(out)
     return out
 
 
@@ -103,8 +111,48 @@ def endpoint():
     thread.join()
 
 
+@pytest.fixture(scope="session")
+def scored(demo_root: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A function that scores lines of predictions into a run folder; equal ones are scored once per session.
+
+    Scoring reads all the task's masks again, which takes longer than most tests about finished runs.
+    """
+    from samtok_eval.run.evaluate import score_file
+    from samtok_eval.run.settings import RunOptions
+
+    kept: dict[str, Path] = {}
+
+    def score(folder: Path, lines: str, **options) -> None:
+        key = repr((lines, sorted(options.items())))
+        if key not in kept:
+            kept[key] = tmp_path_factory.mktemp("scored") / "run"
+            path = kept[key] / "predictions" / "part-0.jsonl"
+            path.parent.mkdir(parents=True)
+            path.write_text(lines)
+            score_file(RunOptions(data_root=str(demo_root), out=kept[key], **options), path)
+        shutil.copytree(kept[key], folder)
+        manifest = folder / "manifest.json"
+        manifest.write_text(manifest.read_text().replace(str(kept[key]), json.dumps(str(folder))[1:-1]))
+
+    return score
+
+
+@pytest.fixture(scope="session")
+def demo_samples(demo_root: Path):
+    """A function that gives the first samples of a task's usual split, read once per session."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.run.samples import read_samples
+
+    @functools.cache
+    def first(task: str, limit: int | None):
+        known = load_tasks()[task]
+        return tuple(read_samples(known, known.metadata.default_split, str(demo_root), limit))
+
+    return first
+
+
 @pytest.fixture
-def make_run(demo_root: Path, tmp_path: Path):
+def make_run(demo_samples, scored, tmp_path: Path):
     """A function that writes a finished run folder: `make_run(name, masks_of)`.
 
     `masks_of(sample)` gives the answered masks, or None for a sample without an answer. Answers have text, codes and
@@ -112,19 +160,13 @@ def make_run(demo_root: Path, tmp_path: Path):
     `tokenizer` the run says that this backend answered, with the mask tokenizer of this hash.
     """
     from samtok_eval.mask_tokens import Codes, render
-    from samtok_eval.registry import load_tasks
-    from samtok_eval.run.evaluate import score_file
-    from samtok_eval.run.samples import read_samples
-    from samtok_eval.run.settings import RunOptions
 
     pairs: dict[str, Codes] = {}
 
     def make(name, masks_of, task="gres", limit=80, text_of=None, model=None, tokenizer=None, **options) -> Path:
         folder = tmp_path / "runs" / name
         lines = []
-        for sample in read_samples(
-            load_tasks()[task], load_tasks()[task].metadata.default_split, str(demo_root), limit
-        ):
+        for sample in demo_samples(task, limit):
             masks = masks_of(sample)
             if masks is None:
                 continue
@@ -133,10 +175,7 @@ def make_run(demo_root: Path, tmp_path: Path):
             decoded = {pair.key: mask.to_coco() for pair, mask in zip(codes, masks, strict=True)}
             lines.append(json.dumps({"id": sample.id, "text": text, "decoded": decoded, "status": "ok", "error": None,
                                      "seconds": {"generate": 0.01}}))  # fmt: skip
-        path = folder / "predictions" / "part-0.jsonl"
-        path.parent.mkdir(parents=True)
-        path.write_text("".join(line + "\n" for line in lines))
-        score_file(RunOptions(task=task, data_root=str(demo_root), out=folder, limit=limit, **options), path)
+        scored(folder, "".join(line + "\n" for line in lines), task=task, limit=limit, **options)
 
         def told(manifest):
             manifest["model"] = {"name": name, "identity": {"model": model} if model else manifest["model"]["identity"]}
