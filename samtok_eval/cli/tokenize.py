@@ -24,7 +24,7 @@ def tokenize_command(
 ) -> None:
     """Write a benchmark's masks as fine-tuning conversations; the same command goes on where it stopped."""
     if validate is not None:
-        _validate(validate, job.data_root)
+        _validate(validate, job)
         return
     if not task.strip():
         raise UsageError("--task is missing; `samtok-eval tasks` names the tasks")
@@ -56,11 +56,17 @@ def register(app: typer.Typer) -> None:
     app.command("tokenize")(tokenize_command)
 
 
-def _validate(path: Path, data_root: str) -> None:
-    from samtok_eval.datasets.sft import validate
+def _validate(path: Path, job: ConversationJob) -> None:
+    from samtok_eval.datasets.sft import layout_of, validate
     from samtok_eval.run.samples import data_root as resolved_root
 
-    found = validate(path, resolved_root(data_root))
+    named = None
+    # The demo's mask tokenizer is also what nobody named.
+    if job.tokenizer != "demo":
+        from samtok_eval.models.select import named_layout
+
+        named = named_layout(job.tokenizer)
+    found = validate(path, resolved_root(job.data_root), layout_of([path], named))
     typer.echo(
         f"{path}: {found.conversations} conversations, {found.pictures} pictures, {found.views} views, "
         f"{found.masks} masks, all well formed"

@@ -1,6 +1,6 @@
 """Masks of several pictures to codes, pictures in batches, each picture and each of its masks once.
 
-In: pictures or views and masks on them, in any number of portions. Out: two codes per mask. Batches depend only on what
+In: pictures or views and masks on them, in any number of portions. Out: codes of each mask. Batches depend only on what
 was added and in which order, so that the same portions give the same codes in every process.
 """
 
@@ -83,7 +83,7 @@ class MaskPool:
         for first in range(0, len(self._canvases), self.batch_size):
             several = self._canvases[first : first + self.batch_size]
             found = encode_pictures(self.tokenizer, [c.picture for c in several], [np.stack(c.masks) for c in several])
-            self._codes += [[Codes(*pair) for pair in codes.tolist()] for codes in found]
+            self._codes += [[Codes(*entries) for entries in codes.tolist()] for codes in found]
 
     def codes(self, places: Sequence[Place]) -> list[Codes]:
         """Codes of masks, after `encode`."""

@@ -23,11 +23,11 @@ from pydantic import ValidationError
 from samtok_eval import masks
 from samtok_eval.conversations.mask_pool import MaskPool, Place
 from samtok_eval.conversations.recipe import Answers
-from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, VIEWS, SftConversation, Utterance
+from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, VIEWS, SftConversation, Utterance, in_words_of
 from samtok_eval.errors import DataError
 from samtok_eval.files import first_problem
 from samtok_eval.images import read_image
-from samtok_eval.mask_tokens import Codes, parse, render
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.messages import messages
 from samtok_eval.regions import JPEG_QUALITY, cut_picture
@@ -71,7 +71,7 @@ def build(
     """Conversations of samples that are tokenized together.
 
     Args:
-        task: knows the right answers.
+        task: knows the right answers, in words of the layout of `tokenizer`.
         samples: all samples of some pictures.
         tokenizer: encodes every mask, each picture and view once.
         batch_size: pictures that it encodes together.
@@ -100,14 +100,14 @@ def right_answer(task: Task, sample: Sample, codes: Sequence[Codes], answers: An
     Args:
         task: says it.
         sample: the question. One that is itself the phrase, as in multi-round files, has no label to give.
-        codes: one pair per mask of `task.written`.
+        codes: of each mask of `task.written`.
         answers: the form.
     """
     text = task.answer(sample, codes)
     labelled = sample.phrase and sample.phrase != sample.turns[-1].text
-    if answers == "words" or not codes or not labelled or text != render(codes):
+    if answers == "words" or not codes or not labelled or text != render(codes, task.layout):
         return text
-    rows = [{"mask_2d": render([pair]), "label": sample.phrase} for pair in codes]
+    rows = [{"mask_2d": render([entries], task.layout), "label": sample.phrase} for entries in codes]
     return f"```json\n{json.dumps(rows, ensure_ascii=False)}\n```"
 
 
@@ -152,9 +152,9 @@ def _draft(task: Task, sample: Sample, image: NDArray[np.uint8], pool: MaskPool)
 
     def note(picture: NDArray[np.uint8], several: NDArray[np.bool_]) -> list[Codes]:
         portions.append((picture, several))
-        return [Codes(0, 0)] * len(several)
+        return [Codes(*[0] * task.layout.depth)] * len(several)
 
-    messages(sample.turns, image, note)
+    messages(sample.turns, image, note, task.layout)
     if not all(mask.any() for _, several in portions for mask in several):
         raise DataError("a mask is empty in its enlarged view; correct the annotation")
     draft = _Draft(sample, image, [pool.add(picture, several) for picture, several in portions])
@@ -184,20 +184,26 @@ def _finish(
     sample = draft.sample
     codes = iter([pool.codes(places) for places in draft.asked])
     # The same calls in the same order as when the masks were noted.
-    rendered = messages(sample.turns, draft.image, lambda picture, several: next(codes))
+    rendered = messages(sample.turns, draft.image, lambda picture, several: next(codes), task.layout)
     texts = ["".join(part if isinstance(part, str) else IMAGE_MARK for part in m.parts) for m in rendered]
-    texts, kept = _with_own_words(task, sample, texts, rounds, pool)
+    try:
+        texts, kept = _with_own_words(task, sample, texts, rounds, pool)
+    except DataError as error:
+        return Built(sample.id, skipped=str(error))
     # The picture's mark is followed by a line end in the released data.
     texts[0] = f"{IMAGE_MARK}\n{texts[0].removeprefix(IMAGE_MARK)}"
     try:
         views = _views(sample, draft.image)
         names = [relative_name(sample.image.path, data_root), *(name for name, _ in views)]
-        turns = [_utterance(m.role, text) for m, text in zip(rendered, texts, strict=True)]
+        turns = [_utterance(m.role, text, task.layout) for m, text in zip(rendered, texts, strict=True)]
         answer = right_answer(task, sample, pool.codes(draft.written), answers)
-        conversation = SftConversation(
-            id=sample.id,
-            image=names[0] if len(names) == 1 else tuple(names),
-            conversations=(*turns, _utterance("assistant", answer)),
+        conversation = SftConversation.model_validate(
+            {
+                "id": sample.id,
+                "image": names[0] if len(names) == 1 else tuple(names),
+                "conversations": (*turns, _utterance("assistant", answer, task.layout)),
+            },
+            context=in_words_of(task.layout),
         )
     except ValidationError as error:
         return Built(sample.id, skipped=first_problem(error))
@@ -217,6 +223,9 @@ def _with_own_words(
 
     Returns:
         The texts, and how many earlier answers kept their words because no sample asks their question.
+
+    Raises:
+        DataError: such words are kept, and the mask tokenizer is of another layout than the file's.
     """
     swaps: dict[str, str] = {}
     found, kept = [], 0
@@ -225,13 +234,18 @@ def _with_own_words(
         if turn.role == "assistant" and old:
             asker = rounds.get(_asked(sample, sample.turns[:k]))
             own = task.answer(asker.sample, pool.codes(asker.written)) if asker else ""
-            new = [own[span.start : span.end] for span in parse(own)]
+            new = [own[span.start : span.end] for span in parse(own, task.layout)]
             if len(new) == len(old):
                 swaps |= dict(zip(old, new, strict=True))
             else:
                 kept += 1
         # Words that were rendered here are this tokenizer's own already.
         found.append(_swapped(text, swaps) if old else text)
+        if task.layout != DEFAULT_LAYOUT and not swaps.keys() >= set(old):
+            raise DataError(
+                f"an earlier turn holds mask words of layout {DEFAULT_LAYOUT}, the mask tokenizer is of {task.layout}, "
+                "and no sample asks for the same mask; tokenize without --limit"
+            )
     return found, kept
 
 
@@ -239,8 +253,8 @@ def _swapped(text: str, swaps: dict[str, str]) -> str:
     return _SPAN.sub(lambda match: swaps.get(match[0], match[0]), text)
 
 
-def _utterance(role: str, text: str) -> Utterance:
-    return Utterance.model_validate({"from": SPEAKERS[role], "value": text})
+def _utterance(role: str, text: str, layout: Layout) -> Utterance:
+    return Utterance.model_validate({"from": SPEAKERS[role], "value": text}, context=in_words_of(layout))
 
 
 def _asked(sample: Sample, turns: Sequence[Turn]) -> tuple[Path, tuple[str, ...]]:

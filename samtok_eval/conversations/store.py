@@ -16,14 +16,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from samtok_eval.append_log import AppendLog
-from samtok_eval.datasets.sft import VIEWS, SftConversation
+from samtok_eval.datasets.sft import MANIFEST, VIEWS, WRITTEN, SftConversation, in_words_of
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import numbered_lines, read_object, reading, write_json, write_text
+from samtok_eval.files import numbered_lines, read_object, reading, write_json, write_text, writing
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.resume import refuse_changes
 
 SCHEMA_VERSION = 1
 MAKE_AGAIN = "remove the line, it will be made again"
-SAME = ("task", "task_version", "split", "prompt", "settings", "tokenizer_sha256", "dataset", "samtok_eval")
+SAME = ("task", "task_version", "split", "prompt", "settings", "tokenizer_sha256", "dataset", "samtok_eval", "layout")
 """Parts of the manifest on which every byte of a conversation may depend."""
 
 
@@ -43,18 +44,18 @@ class Entry(BaseModel):
 class ConversationFolder:
     """Paths and files of one tokenized split."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, layout: Layout = DEFAULT_LAYOUT) -> None:
+        self.path, self.layout = path, layout
 
     @property
     def finished(self) -> Path:
         """All conversations, a JSON list with one of them a line."""
-        return self.path / "conversations.json"
+        return self.path / WRITTEN
 
     @property
     def manifest(self) -> Path:
         """What was tokenized, with which settings, and what was skipped."""
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     def part(self, rank: int) -> Path:
         """Lines of one process."""
@@ -107,7 +108,7 @@ class ConversationFolder:
         for path in sorted(self.path.glob("parts/part-*.jsonl")):
             for number, line in numbered_lines(path, "choose another --out", torn_tail=True):
                 with reading(f"{path}:{number}", MAKE_AGAIN):
-                    entry = Entry.model_validate_json(line)
+                    entry = Entry.model_validate_json(line, context=in_words_of(self.layout))
                 if entry.id in found:
                     raise DataError(f"{path}:{number}: sample {entry.id!r} occurs twice; remove one of the lines")
                 found[entry.id] = entry
@@ -138,11 +139,16 @@ class PartLog(AppendLog):
         self.folder = folder
 
     def append(self, entry: Entry, views: Mapping[str, bytes]) -> None:
-        """Write the enlarged views, then the line that names them."""
+        """Write the enlarged views, then the line that names them.
+
+        Raises:
+            UsageError: the system refuses, e.g. because the disk is full.
+        """
         for name, content in views.items():
             place = self.folder.path / name
-            place.parent.mkdir(exist_ok=True)
             part = place.with_name(f".{place.name}.part")
-            part.write_bytes(content)
-            part.replace(place)
+            with writing(place):
+                place.parent.mkdir(exist_ok=True)
+                part.write_bytes(content)
+                part.replace(place)
         self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))

@@ -22,10 +22,9 @@ import samtok_eval
 from samtok_eval.conversations.recipe import ConversationJob, ConversationRecipe
 from samtok_eval.conversations.samples import build
 from samtok_eval.conversations.store import ConversationFolder, Entry, PartLog
-from samtok_eval.datasets.sft import VIEWS, SftCounts, validate
+from samtok_eval.datasets.sft import VIEWS, SftCounts, layout_note, validate
 from samtok_eval.device import memory_named
 from samtok_eval.errors import TooManyErrorsError, UsageError
-from samtok_eval.mask_tokens import DEFAULT_LAYOUT
 from samtok_eval.models.select import tokenizer_sha256
 from samtok_eval.progress import Progress
 from samtok_eval.run.fingerprints import images_sha256, samples_sha256
@@ -85,13 +84,13 @@ def tokenize(
         TooManyErrorsError: more samples were skipped than allowed; everything else is on disk.
     """
     rank, world_size = job.share()
-    task = task.asked_with(recipe.prompt)
-    _check(task, tokenizer)
+    _check(task)
+    task = task.asked_with(recipe.prompt).with_layout(tokenizer.config.layout)
     split = task.check_split(split)
     root = resolved_root(job.data_root)
     samples = _chosen(_answerable(task, split, root), recipe)
     manifest = _manifest(task, split, samples, tokenizer, recipe)
-    folder = ConversationFolder(job.out)
+    folder = ConversationFolder(job.out, task.layout)
     if job.fresh:
         folder.clear(world_size)
     folder.open(manifest)
@@ -168,15 +167,10 @@ def _counts(entries: Sequence[Entry]) -> SftCounts:
     return SftCounts(len(found), len(names) - views, views, sum(conversation.mask_count for conversation in found))
 
 
-def _check(task: Task, tokenizer: MaskTokenizer) -> None:
+def _check(task: Task) -> None:
     if not task.needs_language_model:
         raise UsageError(
             f"--task {task.metadata.name}: it asks no question, so there is no conversation; choose another"
-        )
-    if tokenizer.config.layout != DEFAULT_LAYOUT:
-        raise UsageError(
-            f"the mask tokenizer is of layout {tokenizer.config.layout}, conversations are written in words of "
-            f"{DEFAULT_LAYOUT} alone; give another --tokenizer"
         )
 
 
@@ -242,4 +236,5 @@ def _manifest(
         | {"device": tokenizer.device.type, "dtype": str(dtype).removeprefix("torch.") if dtype else "auto"},
         "samtok_eval": samtok_eval.__version__,
         "packages": {name: metadata.version(name) for name in PACKAGES},
+        **layout_note(task.layout),
     }

@@ -3,31 +3,43 @@
 One object per conversation: `{"image": path | [paths], "conversations": [{"from": "human" | "gpt", "value": text}]}`
 (`docs/TRAIN_VLM.md` of projects/samtok), here with the sample's `id` in front. `<image>` in a human turn stands for the
 next picture, the first of them opens the conversation. A file is a JSON list, or JSON lines. What makes a conversation
-right is said once, in `SftConversation`, for writing and for reading.
+right is said once, in `SftConversation`, for writing and for reading. Words do not tell their layout: the manifest that
+`samtok-eval tokenize` leaves beside a file does.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from samtok_eval.errors import DataError
-from samtok_eval.files import read_text, reading
-from samtok_eval.mask_tokens import parse
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import read_json, read_text, reading, whole_number
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, START, Layout, parse
 
 IMAGE_MARK = "<image>"
 SPEAKERS: dict[str, Literal["human", "gpt"]] = {"user": "human", "assistant": "gpt"}
 VIEWS = "region_views"
 """Folder beside a conversations file for pictures that the data root does not hold: enlarged views of regions."""
+WRITTEN, MANIFEST = "conversations.json", "manifest.json"
+"""What `samtok-eval tokenize` calls its files; others lie beside them."""
+TOKENIZE_AGAIN = "make it again with another --out"
 _STRAY = "<|mt_"
 _FENCED = re.compile(r"```json\n(.*?)\n?```", re.DOTALL)
 _BLANK = re.compile(r"[ \t\r\n]*")
+
+
+_LAYOUT = "layout"
+
+
+def in_words_of(layout: Layout) -> dict[str, Layout]:
+    """Context under which pydantic validates conversations whose mask words are of a layout; without it 256x2."""
+    return {_LAYOUT: layout}
 
 
 class Utterance(BaseModel):
@@ -39,12 +51,12 @@ class Utterance(BaseModel):
     value: str
 
     @model_validator(mode="after")
-    def _is_right(self) -> Utterance:
+    def _is_right(self, info: ValidationInfo) -> Utterance:
         if not self.value.replace(IMAGE_MARK, "").strip():
             raise ValueError(f"a {self.speaker} turn is empty")
         if self.speaker == "gpt" and IMAGE_MARK in self.value:
             raise ValueError(f"a gpt turn holds {IMAGE_MARK}, which stands for a picture in human turns only")
-        _check_mask_words(self.value)
+        _check_mask_words(self.value, (info.context or {}).get(_LAYOUT, DEFAULT_LAYOUT))
         if self.speaker == "gpt":
             _check_json(self.value)
         return self
@@ -69,7 +81,7 @@ class SftConversation(BaseModel):
     @property
     def mask_count(self) -> int:
         """Mask spans in all turns."""
-        return sum(len(parse(turn.value)) for turn in self.conversations)
+        return sum(turn.value.count(START) for turn in self.conversations)
 
     def to_line(self) -> str:
         """One line of JSON, without a line end."""
@@ -103,11 +115,66 @@ class SftCounts:
     """Mask spans, in questions and answers."""
 
 
-def read_sft(path: Path) -> Iterator[tuple[int, SftConversation]]:
+def layout_of(files: Sequence[Path], named: Layout | None) -> Layout:
+    """The one layout of the mask words of some files: of their manifests, else the named one, else 256x2.
+
+    Args:
+        files: conversations files.
+        named: of the mask tokenizer that the user names, if any.
+
+    Raises:
+        UsageError: the files, or a file and the mask tokenizer, are of different layouts.
+        DataError: a manifest is broken.
+    """
+    found = {file: written_layout(file) or named or DEFAULT_LAYOUT for file in files}
+    wanted = named or next(iter(found.values()), DEFAULT_LAYOUT)
+    for file, layout in found.items():
+        if layout != wanted:
+            other = f"the mask tokenizer is of {named}" if named else f"{next(iter(found))} of {wanted}"
+            raise UsageError(
+                f"{file} holds mask words of layout {layout}, {other}; take files of one layout, and name its mask "
+                "tokenizer with --tokenizer where no manifest.json lies beside them"
+            )
+    return wanted
+
+
+def written_layout(file: Path) -> Layout | None:
+    """The layout that the manifest beside a tokenized file names; None for a file without one.
+
+    Raises:
+        DataError: the manifest is broken.
+    """
+    manifest = file.with_name(MANIFEST)
+    if file.name != WRITTEN or not manifest.is_file():
+        return None
+    content = read_json(manifest, TOKENIZE_AGAIN)
+    if not isinstance(content, dict) or "tokenizer_sha256" not in content:
+        return None
+    return noted_layout(content, manifest)
+
+
+def layout_note(layout: Layout) -> dict[str, list[int]]:
+    """The entry of a manifest that says a layout; only others than 256x2 are named, so that older folders go on."""
+    return {} if layout == DEFAULT_LAYOUT else {_LAYOUT: [layout.size, layout.depth]}
+
+
+def noted_layout(content: Mapping[str, Any], where: Path) -> Layout:
+    """Inverse of `layout_note`.
+
+    Raises:
+        DataError: the entry is no layout.
+    """
+    with reading(f"{where}: {_LAYOUT}", TOKENIZE_AGAIN):
+        size, depth = map(whole_number, content.get(_LAYOUT, (DEFAULT_LAYOUT.size, DEFAULT_LAYOUT.depth)))
+        return Layout(size, depth)
+
+
+def read_sft(path: Path, layout: Layout = DEFAULT_LAYOUT) -> Iterator[tuple[int, SftConversation]]:
     """Conversations of a file, each with the line that it begins in.
 
     Args:
         path: a JSON list, or JSON lines.
+        layout: of its mask words.
 
     Raises:
         DataError: missing, not JSON, or a conversation is wrong; the message names file and line.
@@ -116,29 +183,31 @@ def read_sft(path: Path) -> Iterator[tuple[int, SftConversation]]:
     line, seen = 1, 0
     for start, end in _elements(path, text):
         line, seen = line + text.count("\n", seen, start), start
-        yield line, checked(text[start:end], f"{path}:{line}")
+        yield line, checked(text[start:end], f"{path}:{line}", layout)
 
 
-def checked(text: str, where: str) -> SftConversation:
+def checked(text: str, where: str, layout: Layout = DEFAULT_LAYOUT) -> SftConversation:
     """The conversation that a piece of JSON holds.
 
     Args:
         text: one JSON object.
         where: named in the error.
+        layout: of its mask words.
 
     Raises:
         DataError: it is no right conversation.
     """
     with reading(where, "tokenize again, or correct the line"):
-        return SftConversation.model_validate_json(text)
+        return SftConversation.model_validate_json(text, context=in_words_of(layout))
 
 
-def validate(path: Path, data_root: Path | None = None) -> SftCounts:
+def validate(path: Path, data_root: Path | None = None, layout: Layout = DEFAULT_LAYOUT) -> SftCounts:
     """Check a finished file from its first to its last conversation.
 
     Args:
         path: as `read_sft`.
         data_root: also check that every picture is there.
+        layout: of its mask words.
 
     Returns:
         What it holds.
@@ -149,7 +218,7 @@ def validate(path: Path, data_root: Path | None = None) -> SftCounts:
     counts = SftCounts()
     ids: set[str] = set()
     names: set[str] = set()
-    for line, conversation in read_sft(path):
+    for line, conversation in read_sft(path, layout):
         if conversation.id is not None and conversation.id in ids:
             raise DataError(f"{path}:{line}: the id {conversation.id!r} occurs twice; merge the parts again")
         ids |= {conversation.id} if conversation.id is not None else set()
@@ -178,11 +247,12 @@ def image_path(name: str, file: Path, data_root: Path | None) -> Path:
     return (data_root or Path()) / name
 
 
-def _check_mask_words(text: str) -> None:
+def _check_mask_words(text: str, layout: Layout) -> None:
     rest, end = [], 0
-    for span in parse(text):
+    for span in parse(text, layout):
         if span.status != "ok":
-            raise ValueError(f"mask words {text[span.start : span.end]!r} are malformed ({span.status})")
+            words = text[span.start : span.end]
+            raise ValueError(f"mask words {words!r} are malformed in layout {layout} ({span.status})")
         rest.append(text[end : span.start])
         end = span.end
     if any(_STRAY in piece for piece in [*rest, text[end:]]):
