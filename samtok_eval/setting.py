@@ -100,6 +100,16 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
+def options_given(settings: DataclassInstance) -> list[str]:
+    """Options, as a user types them, whose values are not the defaults."""
+    usual = defaults_of(type(settings))
+    return [
+        entry.spelling(name)
+        for name, entry in settings_of(type(settings)).items()
+        if name in usual and getattr(settings, name) != usual[name]
+    ]
+
+
 def check_ranges(settings: DataclassInstance) -> None:
     """Refuse numbers outside their range.
 

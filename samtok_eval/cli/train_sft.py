@@ -13,12 +13,15 @@ from samtok_eval.cli.options import Given, takes_settings
 from samtok_eval.demo.training.sft import PRESETS as DEMO_PRESETS
 from samtok_eval.demo.training.sft import SceneJob, scene_recipe, train_on_scenes
 from samtok_eval.errors import UsageError
-from samtok_eval.setting import changed, named
+from samtok_eval.setting import changed, named, options_given
 from samtok_eval.training.sft.recipe import PRESETS, FinetuneJob, FinetuneRecipe
 
 OutOption = Annotated[Path, typer.Option(help="Folder of the checkpoint.")]
 DtypeOption = Annotated[
     str, typer.Option(help="Of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")
+]
+TokenizerOption = Annotated[
+    str | None, typer.Option(help="Mask tokenizer whose codes the words name; 256x2 codes without it.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Of the new rows.")]
 
@@ -37,13 +40,15 @@ def finetune_command(
     logging.getLogger("samtok_eval").setLevel(logging.INFO)
     named(dict.fromkeys([*PRESETS, *DEMO_PRESETS]), preset)
     if preset in DEMO_PRESETS:
-        if job.data or job.model:
-            raise UsageError(f"--preset {preset} takes no --data or --model; name a recipe, e.g. --preset paper-4b")
-        train_on_scenes(scene_recipe(preset, changes), scenes, job.out)
+        idle = [option for option in options_given(job) if option != "--tokenizer"]
+        if idle:
+            raise UsageError(f"--preset {preset} takes no {idle[0]}; name a recipe, e.g. --preset paper-4b")
+        train_on_scenes(scene_recipe(preset, changes), scenes, job.out, job.tokenizer)
         typer.echo(f"checkpoint in {job.out}")
         return
-    if scenes.tokenizer or scenes.init or scenes.scenes:
-        raise UsageError("--tokenizer, --init and --scenes belong to the demo presets; give --data and --model")
+    idle = options_given(scenes)
+    if idle:
+        raise UsageError(f"{' and '.join(idle)} belong to the demo presets; leave them out, or give --preset demo")
     source = PRESETS[preset]
     recipe, job = changed(source.recipe, changes), replace(job, model=job.model or source.model)
     job.inputs()
@@ -56,9 +61,7 @@ def words_command(
     model: Annotated[str, typer.Option(help="Folder or hub id.")],
     out: OutOption,
     seed: SeedOption = 0,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Mask tokenizer whose codes the words name; 256x2 codes without it.")
-    ] = None,
+    tokenizer: TokenizerOption = None,
 ) -> None:
     """Write a checkpoint with the words of a mask tokenizer in its vocabulary, 514 for the published one."""
     from samtok_eval.hub import local_folder
@@ -76,14 +79,17 @@ def merge_command(
     adapter: Annotated[Path, typer.Option(help="Folder `adapter` of a training run.")],
     out: OutOption,
     dtype: DtypeOption = "auto",
+    tokenizer: TokenizerOption = None,
 ) -> None:
     """Write a checkpoint with a LoRA adapter merged into it."""
     from samtok_eval.hub import local_folder
-    from samtok_eval.training.sft.export import merge_adapter
+    from samtok_eval.models.select import named_layout
+    from samtok_eval.training.sft.export import adapter_layout, merge_adapter
 
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"--out {out} exists and is not empty; choose another folder")
-    merge_adapter(local_folder(model), adapter, out, dtype)
+    layout = adapter_layout(adapter, None if tokenizer is None else named_layout(tokenizer))
+    merge_adapter(local_folder(model), adapter, out, dtype, layout)
     typer.echo(f"checkpoint in {out}")
 
 

@@ -60,6 +60,9 @@ def test_launch_configurations_are_accelerates_own(name, kind, stage):
     "arguments, message",
     [
         (["--data", "c.json"], "takes no --data"),
+        (["--device", "cpu"], "--preset demo takes no --device"),
+        (["--preset", "demo-early", "--fresh"], "--preset demo-early takes no --fresh/--resume"),
+        (["--preset", "paper-4b", "--data", "c.json", "--threads", "3"], "--threads belong to the demo presets"),
         (["--preset", "paper-4b"], "--data is missing"),
         (["--preset", "paper-4b", "--data", "c.json", "--scenes", "3"], "belong to the demo presets"),
         (["--preset", "paper-4b", "--data", "c.json", "--lora-rank", "many"], "expected a whole number or off"),
@@ -77,7 +80,7 @@ def test_the_demo_recipes_stay_reachable(tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(train_sft, "train_on_scenes", lambda *arguments: called.append(arguments))
     assert command("sft", "--out", tmp_path, "--preset", "demo-choices", "--threads", 2).exit_code == 0
-    assert called == [(DEMO_PRESETS["demo-choices"], SceneJob(threads=2), tmp_path)]
+    assert called == [(DEMO_PRESETS["demo-choices"], SceneJob(threads=2), tmp_path, None)]
 
 
 def test_configurations_are_named_with_their_paths():

@@ -14,7 +14,8 @@ from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.training.tiny_vlm import CELL
 from samtok_eval.demo.world.language import Dialogue, dialogues
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, SIZES, Scene, draw_scene
-from samtok_eval.mask_tokens import Codes
+from samtok_eval.errors import UsageError
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes
 from samtok_eval.tokenizer.model import MaskTokenizer, normalised_boxes
 from samtok_eval.training.tokenizer.streams import MaskedPicture
 
@@ -75,7 +76,16 @@ def build_scene(seed: int, tokenizer: MaskTokenizer) -> CorpusScene:
     Args:
         seed: of the scene.
         tokenizer: gives the codes of the answers.
+
+    Raises:
+        UsageError: it is of another layout than 256x2.
     """
+    layout = tokenizer.config.layout
+    if layout != DEFAULT_LAYOUT:
+        raise UsageError(
+            f"drawn scenes teach words of layout {DEFAULT_LAYOUT}, the mask tokenizer is of {layout}; give --data, or "
+            "another --tokenizer"
+        )
     scene = draw_scene(seed)
     masks = np.stack([o.mask for o in scene.objects])
     codes = tokenizer.encode(scene.image, masks).tolist()

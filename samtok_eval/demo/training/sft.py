@@ -49,7 +49,6 @@ class SceneRecipe:
 class SceneJob:
     """What a user says of training on scenes beside the name of a recipe."""
 
-    tokenizer: Annotated[Path | None, Setting("Demo presets only: mask tokenizer.")] = None
     init: Annotated[Path | None, Setting("Demo presets only: checkpoint to go on from.")] = None
     scenes: Annotated[int | None, Setting("Demo presets only: training scenes.")] = None
     threads: Annotated[int, Setting("Demo presets only: CPU threads.")] = 1
@@ -97,16 +96,18 @@ def scene_recipe(preset: str, changes: Mapping[str, Any]) -> SceneRecipe:
     )
 
 
-def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path) -> None:
+def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path, tokenizer: Path | None = None) -> None:
     """Train a tiny model on scenes: a fresh one, or the one in `job.init`.
 
     Args:
         recipe: settings.
-        job: scenes, mask tokenizer and where to begin.
+        job: scenes and where to begin.
         out: folder of the checkpoint.
+        tokenizer: mask tokenizer; the bundled one by default.
 
     Raises:
         CheckpointError: the mask tokenizer cannot be loaded.
+        UsageError: it is of another layout than 256x2.
     """
     import torch
     from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
@@ -119,7 +120,7 @@ def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path) -> None:
 
     torch.set_num_threads(job.threads)
     transformers_logging.disable_progress_bar()
-    mask_tokenizer = MaskTokenizer.from_pretrained(job.tokenizer or DEMO_CHECKPOINT)
+    mask_tokenizer = MaskTokenizer.from_pretrained(tokenizer or DEMO_CHECKPOINT)
     corpus = [build_scene(seed, mask_tokenizer) for seed in range(job.scenes or SCENES)]
     held_out = [build_scene(DEVELOPMENT + i, mask_tokenizer) for i in range(ROLLED_SCENES)]
     if job.init is None:

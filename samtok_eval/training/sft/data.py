@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, SftConversation, image_path
+from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, WRITTEN, SftConversation, image_path, in_words_of
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
 from samtok_eval.files import first_problem, numbered_lines, read_json, read_json_lines
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 
 ROLES = {speaker: role for role, speaker in SPEAKERS.items()}
 CONTROL_WORDS = (
@@ -34,8 +35,6 @@ CONTROL_WORDS = (
 )
 """Words that only the chat template and the processor may write."""
 SUFFIXES = (".json", ".jsonl")
-WRITTEN = "conversations.json"
-"""What `samtok-eval tokenize` calls its files; others lie beside them."""
 EXPECTED = "give a JSON list or JSON lines of conversations"
 SHOWN = 3
 """Samples that an error message names."""
@@ -103,7 +102,7 @@ class Source(NamedTuple):
 
 
 def read_conversations(
-    sources: Sequence[Source], data_root: Path | None, seed: int
+    sources: Sequence[Source], data_root: Path | None, seed: int, layout: Layout = DEFAULT_LAYOUT
 ) -> tuple[list[Conversation], list[Skipped]]:
     """Read and check everything but the pictures themselves.
 
@@ -111,6 +110,7 @@ def read_conversations(
         sources: what to read, in order.
         data_root: where picture paths begin; None: beside each file.
         seed: of random subsets.
+        layout: of the mask words.
 
     Returns:
         The conversations, and the samples that are malformed.
@@ -126,7 +126,7 @@ def read_conversations(
             for number, raw in enumerate(_samples(file)):
                 where = f"{file}#{number}"
                 try:
-                    found.append(_conversation(raw, where, file, data_root))
+                    found.append(_conversation(raw, where, file, data_root, layout))
                 except DataError as error:
                     skipped.append(Skipped(where, str(error)))
         kept += _share(found, source.percent, seed)
@@ -158,7 +158,7 @@ def data_sha256(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def _conversation(raw: Any, where: str, file: Path, data_root: Path | None) -> Conversation:
+def _conversation(raw: Any, where: str, file: Path, data_root: Path | None, layout: Layout) -> Conversation:
     """One sample, by the rules of the format and those of the chat template.
 
     Raises:
@@ -170,7 +170,7 @@ def _conversation(raw: Any, where: str, file: Path, data_root: Path | None) -> C
     known = {name: raw[name] for name in SftConversation.model_fields if name in raw}
     known["id"] = str(known["id"]) if "id" in known else None
     try:
-        read = SftConversation.model_validate(known)
+        read = SftConversation.model_validate(known, context=in_words_of(layout))
     except ValidationError as error:
         raise DataError(first_problem(error)) from error
     turns = []

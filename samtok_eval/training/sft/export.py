@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 
+from samtok_eval.datasets.sft import noted_layout
 from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.files import read_object
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
+from samtok_eval.training.folder import BINDING, CARD
 from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -37,7 +41,31 @@ def export_full(trained: Path, base: Path, out: Path, dtype: str) -> None:
     _write(model, processor, base, out)
 
 
-def merge_adapter(base: Path, adapter: Path, out: Path, dtype: str = "auto") -> None:
+def adapter_layout(adapter: Path, named: Layout | None) -> Layout:
+    """The layout of the mask words that an adapter was trained on: of its run, else the named one, else 256x2.
+
+    Args:
+        adapter: folder `adapter` of a training run.
+        named: of the mask tokenizer that the user names, if any.
+
+    Raises:
+        UsageError: the run and the mask tokenizer are of different layouts.
+        DataError: the card of the run is broken.
+    """
+    card = adapter.absolute().parent / CARD
+    if not card.is_file():
+        return named or DEFAULT_LAYOUT
+    begun_with = read_object(card, "give the folder as training left it").get(BINDING)
+    layout = noted_layout(begun_with if isinstance(begun_with, dict) else {}, card)
+    if named and named != layout:
+        raise UsageError(
+            f"{adapter} was trained on mask words of layout {layout}, the mask tokenizer is of {named}; name its own "
+            "with --tokenizer, or leave it out"
+        )
+    return layout
+
+
+def merge_adapter(base: Path, adapter: Path, out: Path, dtype: str = "auto", layout: Layout = DEFAULT_LAYOUT) -> None:
     """Write a base checkpoint with a LoRA adapter merged into it.
 
     Sums are taken in float32 and rounded once.
@@ -47,6 +75,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, dtype: str = "auto") -> 
         adapter: folder with `adapter_config.json`.
         out: the checkpoint folder.
         dtype: as in `export_full`.
+        layout: of the mask words.
 
     Raises:
         CheckpointError: a folder cannot be loaded, or the adapter does not fit the base.
@@ -58,7 +87,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path, dtype: str = "auto") -> 
         raise CheckpointError(f"{adapter} has no adapter_config.json; expected the `adapter` folder of a training run")
     wanted = _export_dtype(base, dtype)
     model, processor = load_checkpoint(base, torch.float32)
-    add_mask_words(model, processor.tokenizer)
+    add_mask_words(model, processor.tokenizer, layout=layout)
     try:
         adapted = PeftModel.from_pretrained(model, adapter)
     except (RuntimeError, ValueError, KeyError) as error:

@@ -118,6 +118,10 @@ class FinetuneJob:
     data_root: Annotated[
         str | None, Setting("Where picture paths begin, or demo; beside the data file by default.")
     ] = None
+    tokenizer: Annotated[
+        Path | None,
+        Setting("Mask tokenizer of the words, where no manifest beside the data says their layout; 256x2 without it."),
+    ] = None
     held_out: Annotated[
         str | None, Setting("Conversations whose loss is reported, with their own pictures and with each other's.")
     ] = None

@@ -16,7 +16,6 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,13 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
+from samtok_eval.datasets.sft import layout_note, layout_of
 from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_text
 from samtok_eval.hub import local_folder
+from samtok_eval.mask_tokens import Layout
+from samtok_eval.models.select import named_layout
 from samtok_eval.run.samples import data_root as resolved_root
 from samtok_eval.training.folder import BINDING, FINISHED, TrainingFolder
 from samtok_eval.training.sft.batches import ChatBatches, as_rows, survey
@@ -72,7 +74,7 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
         The checkpoint folder; the adapter's folder when a LoRA model is not merged.
 
     Raises:
-        CheckpointError: the checkpoint cannot be loaded or has only some of the mask words.
+        CheckpointError: the checkpoint cannot be loaded, or has only some of the mask words or those of another layout.
         DataError: a data file cannot be read, or nothing in it can be trained on.
         TooManyErrorsError: more unusable samples than `max_errors`.
         UsageError: settings that cannot be used together, a folder of another run, or too little memory.
@@ -83,13 +85,14 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
     on_cuda = choose_device(job.device) != "cpu"
     arguments = _arguments(recipe, job, on_cuda)
     sources = [Source.from_text(text) for text in data]
-    read, skipped = read_conversations(sources, _root(job), recipe.seed)
+    layout = _layout(job, sources)
+    read, skipped = read_conversations(sources, _root(job), recipe.seed, layout)
     refuse_above(skipped, job.max_errors)
     folder = finetune_folder(job.out)
-    binding = {"model": model_name, "data_sha256": data_sha256(sources), **asdict(recipe)}
+    binding = {"model": model_name, "data_sha256": data_sha256(sources), **asdict(recipe), **layout_note(layout)}
     state = folder.begin(binding | {"processes": arguments.world_size}, "fresh" if job.fresh else "either")
     model, processor = load_checkpoint(base, _weights_dtype(recipe, on_cuda))
-    added = add_mask_words(model, processor.tokenizer)
+    added = add_mask_words(model, processor.tokenizer, layout=layout)
     if added and recipe.lora_rank and recipe.embeddings == "frozen":
         raise UsageError("--embeddings frozen: the mask words are new to this checkpoint, their rows must be trained")
     batches = ChatBatches(processor, recipe.min_pixels, recipe.max_pixels)
@@ -102,12 +105,12 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
         folder.note(counts=_counts(kept, lengths, skipped), words_added=added, versions=_versions())
         lines = "".join(json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in skipped)
         write_text(job.out / SKIPPED, lines)
-    held_out = _held_out(recipe, job, batches)
+    held_out = _held_out(recipe, job, batches, layout)
     trainable, rows = _trainable(model, recipe, arguments), _rows(as_rows(kept, lengths))
     trainer = _trainer(job, arguments, trainable, processor, batches, rows, held_out)
     with memory_named(f"{recipe.batch_size} samples at once of up to {recipe.max_length} tokens", LOWER, ALSO):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
-    return _finish(recipe, job, trainer, base, folder)
+    return _finish(recipe, job, trainer, base, folder, layout)
 
 
 def finetune_folder(out: Path) -> TrainingFolder:
@@ -118,6 +121,13 @@ def finetune_folder(out: Path) -> TrainingFolder:
 def _newest(out: Path) -> Path | None:
     found = get_last_checkpoint(str(out / STEPS)) if (out / STEPS).is_dir() else None
     return Path(found) if found else None
+
+
+def _layout(job: FinetuneJob, sources: Sequence[Source]) -> Layout:
+    """That of the mask words of all data, held-out ones included."""
+    held_out = [Source.from_text(job.held_out)] if job.held_out else []
+    files = [file for source in [*sources, *held_out] for file in source.files()]
+    return layout_of(files, named_layout(str(job.tokenizer)) if job.tokenizer else None)
 
 
 def _root(job: FinetuneJob) -> Path | None:
@@ -230,11 +240,11 @@ def _rows(rows: Sequence[dict[str, Any]]) -> Any:
     return Dataset.from_list(list(rows), features=features)
 
 
-def _held_out(recipe: FinetuneRecipe, job: FinetuneJob, batches: ChatBatches) -> dict[str, Any] | None:
+def _held_out(recipe: FinetuneRecipe, job: FinetuneJob, batches: ChatBatches, layout: Layout) -> dict[str, Any] | None:
     """Held-out samples with their own pictures, and with the next sample's; a model that looks is worse at these."""
     if job.held_out is None:
         return None
-    read, skipped = read_conversations([Source.from_text(job.held_out)], _root(job), recipe.seed)
+    read, skipped = read_conversations([Source.from_text(job.held_out)], _root(job), recipe.seed, layout)
     kept, lengths, unusable = survey(read, batches, recipe.max_length, decode=True)
     refuse_above([*skipped, *unusable], 0)
     rows = [row for row in as_rows(kept, lengths) if len(row["images"]) == 1]
@@ -262,7 +272,9 @@ def _trainer(
     return trainer
 
 
-def _finish(recipe: FinetuneRecipe, job: FinetuneJob, trainer: Any, base: Path, folder: TrainingFolder) -> Path:
+def _finish(
+    recipe: FinetuneRecipe, job: FinetuneJob, trainer: Any, base: Path, folder: TrainingFolder, layout: Layout
+) -> Path:
     """Save with all processes, then write the checkpoint with the first."""
     adapter = recipe.lora_rank is not None
     saved = job.out / ADAPTER if adapter else job.out / STEPS / "trained"
@@ -271,9 +283,10 @@ def _finish(recipe: FinetuneRecipe, job: FinetuneJob, trainer: Any, base: Path, 
         return job.out
     # A pickle of the trainer's arguments; training.json has what matters.
     (saved / "training_args.bin").unlink(missing_ok=True)
-    write = partial(merge_adapter, base, saved) if adapter else partial(export_full, saved, base)
-    if job.merge or not adapter:
-        write(job.out, job.dtype)
+    if not adapter:
+        export_full(saved, base, job.out, job.dtype)
+    elif job.merge:
+        merge_adapter(base, saved, job.out, job.dtype, layout)
     folder.note(state=FINISHED)
     shutil.rmtree(job.out / STEPS, ignore_errors=True)
     return job.out if job.merge or not adapter else saved

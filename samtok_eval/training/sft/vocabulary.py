@@ -57,8 +57,9 @@ def add_mask_words(model: Any, tokenizer: Any, seed: int = 0, layout: Layout = D
         return 0
     if present:
         raise CheckpointError(
-            f"the vocabulary holds {len(present)} of the {len(words)} mask words ({present[0]} first); expected all or "
-            "none: take the checkpoint as it was published, or remove these words from its tokenizer"
+            f"the vocabulary holds {len(present)} of the {len(words)} mask words of layout {layout} ({present[0]} "
+            "first); expected all or none: train on conversations of the checkpoint's own layout, take the checkpoint "
+            "as it was published, or remove these words from its tokenizer"
         )
     if is_deepspeed_zero3_enabled() or is_fsdp_enabled():
         raise UsageError(

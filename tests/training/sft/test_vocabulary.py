@@ -93,7 +93,7 @@ def test_a_vocabulary_with_some_of_the_words_is_refused(base, tmp_path):
 
     model, _ = load_checkpoint(base, torch.float32)
     some = AutoTokenizer.from_pretrained(tokenizer_without_words(tmp_path / "some", keep=WORDS[:7]))
-    with pytest.raises(CheckpointError, match=r"7 of the 514 mask words \(<\|mt_start\|> first\)"):
+    with pytest.raises(CheckpointError, match=r"7 of the 514 mask words of layout 256x2 \(<\|mt_start\|> first\)"):
         add_mask_words(model, some)
 
 
