@@ -7,6 +7,9 @@ torch. The rules are those of SAMTok (arXiv 2601.16093, `rl/reward_function/text
 Every function takes any text and never raises, in time linear in its length. The released code stops with a division by
 zero where neither text has a grounded phrase or a triplet; here such an answer earns 1, as it does where neither text
 has a mask. An answer that is None, as the released code hands on when it finds no answer part, earns 0.
+
+Mask words are those of 256x2, for which the rules were released, unless a `layout` is given; `rewards_of` gives all
+rewards for one. The grade of a span whose first code alone is right stays 0.4, however many codes follow.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 from samtok_eval.errors import UsageError
-from samtok_eval.mask_tokens import split_thinking
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, SHORTEST_NUMBER, Layout, split_thinking
 from samtok_eval.metrics.token_match import token_match
 
 Reward = Callable[[str | None, str], float]
@@ -29,14 +33,8 @@ MOST_REPEATS, MOST_TRIPLET_REPEATS = 3, 2
 LABELS_SHARE, NODE_SHARE = 0.5, 0.25
 """What a triplet with the right three names earns, and what each of its two masks adds at most."""
 
-# Digits of any script count in the released patterns, and words of any length behind a phrase.
-_SPAN = re.compile(r"<\|mt_start\|><\|mt_\d{4}\|><\|mt_\d{4}\|><\|mt_end\|>")
 _WORD = re.compile(r"<\|[^|]*\|>")
 _PHRASE_START = "<|object_ref_start|>"
-_PHRASE_END = re.compile(r"<\|object_ref_end\|>\s*(<\|mt_start\|><\|mt_\d+\|><\|mt_\d+\|><\|mt_end\|>)")
-_CLOSED_PHRASE = re.compile(
-    rf"<\|object_ref_start\|>((?:(?!<\|object_ref_).)*)<\|object_ref_end\|>\s*({_SPAN.pattern})", re.DOTALL
-)
 _NODE = r'\{\s*"mask_2d"\s*:\s*"[^"]*"\s*,\s*"label"\s*:\s*"[^"]*"\s*\}'
 _TRIPLET = re.compile(
     rf'\{{\s*"subject"\s*:\s*{_NODE}\s*,\s*"predicate"\s*:\s*"[^"]*"\s*,\s*"object"\s*:\s*{_NODE}\s*\}}'
@@ -44,16 +42,44 @@ _TRIPLET = re.compile(
 _TURN_OF_THOUGHT = re.compile(r"</think>\s*<answer>")
 
 
-def answer_matching_reward(prediction: str | None, reference: str) -> float:
+class _Patterns(NamedTuple):
+    """How the words of a layout are found in a text."""
+
+    span: re.Pattern[str]
+    """A complete span."""
+    phrase_end: re.Pattern[str]
+    """An end mark and the span behind it."""
+    closed_phrase: re.Pattern[str]
+    """A phrase up to its own end mark, and the span behind it."""
+
+
+@cache
+def _patterns(layout: Layout) -> _Patterns:
+    """Digits of any script count in the released patterns, and words of any length behind a phrase."""
+    longest = max(SHORTEST_NUMBER, len(str(layout.count - 1)))
+    span, loose = (
+        r"<\|mt_start\|>" + rf"<\|mt_\d{digits}\|>" * layout.depth + r"<\|mt_end\|>"
+        for digits in (f"{{{SHORTEST_NUMBER},{longest}}}", "+")
+    )
+    phrase = r"<\|object_ref_start\|>((?:(?!<\|object_ref_).)*)<\|object_ref_end\|>"
+    return _Patterns(
+        re.compile(span),
+        re.compile(rf"<\|object_ref_end\|>\s*({loose})"),
+        re.compile(rf"{phrase}\s*({span})", re.DOTALL),
+    )
+
+
+def answer_matching_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """Graded agreement of the mask words, as released.
 
-    Only complete spans count: start, two words of four digits, end. Every distinct span of the answer takes its best
-    grade against the spans of the right answer: 1 the same, 0.4 the same first word, else 0; several may take the same
-    one. The sum is divided by the larger number of spans, those that are repeated included.
+    Only complete spans count: start, a word of four digits per book, end. Every distinct span of the answer takes its
+    best grade against the spans of the right answer: 1 the same, 0.4 the same first word, else 0; several may take the
+    same one. The sum is divided by the larger number of spans, those that are repeated included.
 
     Args:
         prediction: the answer; None earns 0.
         reference: the right answer.
+        layout: of the mask words.
 
     Returns:
         0..1; 1 when neither text has a complete span. A reference that holds a span twice cannot be matched fully: it
@@ -61,10 +87,10 @@ def answer_matching_reward(prediction: str | None, reference: str) -> float:
     """
     if prediction is None:
         return 0.0
-    return _best_grades(_SPAN.findall(prediction), _SPAN.findall(reference))
+    return _best_grades(*(_patterns(layout).span.findall(text) for text in (prediction, reference)))
 
 
-def matched_answer_reward(prediction: str | None, reference: str) -> float:
+def matched_answer_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """Graded agreement of the mask words, one to one.
 
     Differs from `answer_matching_reward` in three ways. Spans are paired one to one, so that two spans of the answer
@@ -75,21 +101,22 @@ def matched_answer_reward(prediction: str | None, reference: str) -> float:
     Args:
         prediction: the answer; None earns 0.
         reference: the right answer.
+        layout: of the mask words.
     """
-    return 0.0 if prediction is None else token_match(prediction, reference)
+    return 0.0 if prediction is None else token_match(prediction, reference, layout)
 
 
-def grounded_masks_reward(prediction: str | None, reference: str) -> float:
+def grounded_masks_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """`answer_matching_reward` over the spans that follow a marked phrase, as released.
 
     The words of the phrase do not matter. `_grounded` says what counts as one.
     """
     if prediction is None:
         return 0.0
-    return _best_grades(*([span for _, span in _grounded(text)] for text in (prediction, reference)))
+    return _best_grades(*([span for _, span in _grounded(text, layout)] for text in (prediction, reference)))
 
 
-def grounded_phrases_reward(prediction: str | None, reference: str) -> float:
+def grounded_phrases_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """Distinct phrases of the answer that the reference has too / larger number of phrases, as released.
 
     `_grounded` says what counts as a phrase. Case and further blanks do not matter; a phrase without a word is none.
@@ -99,25 +126,28 @@ def grounded_phrases_reward(prediction: str | None, reference: str) -> float:
     """
     if prediction is None:
         return 0.0
-    return _shared_phrases(*([words for words, _ in _grounded(text) if words] for text in (prediction, reference)))
+    return _shared_phrases(
+        *([words for words, _ in _grounded(text, layout) if words] for text in (prediction, reference))
+    )
 
 
-def closed_masks_reward(prediction: str | None, reference: str) -> float:
+def closed_masks_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """`grounded_masks_reward` where a phrase ends at its own end mark and a complete span follows it."""
     if prediction is None:
         return 0.0
-    return _best_grades(*([span for _, span in _CLOSED_PHRASE.findall(text)] for text in (prediction, reference)))
+    closed = _patterns(layout).closed_phrase
+    return _best_grades(*([span for _, span in closed.findall(text)] for text in (prediction, reference)))
 
 
-def closed_phrases_reward(prediction: str | None, reference: str) -> float:
+def closed_phrases_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """`grounded_phrases_reward` where a phrase ends at its own end mark and a complete span follows it."""
     if prediction is None:
         return 0.0
-    both = (_CLOSED_PHRASE.findall(text) for text in (prediction, reference))
+    both = (_patterns(layout).closed_phrase.findall(text) for text in (prediction, reference))
     return _shared_phrases(*([" ".join(phrase.lower().split()) for phrase, _ in found] for found in both))
 
 
-def scene_graph_reward(prediction: str | None, reference: str) -> float:
+def scene_graph_reward(prediction: str | None, reference: str, layout: Layout = DEFAULT_LAYOUT) -> float:
     """Graded agreement of triplets written as JSON objects with the keys in the released order, as released.
 
     A triplet earns 1 when its text is the same as one of the reference, else, when its three names are those of a true
@@ -138,16 +168,19 @@ def scene_graph_reward(prediction: str | None, reference: str) -> float:
         by_names.setdefault(triplet.names, {})[triplet.text] = triplet
     distinct = {triplet.text: triplet for triplet in said}
     earned = sum(
-        max((_triplet_grade(triplet, other) for other in by_names.get(triplet.names, {}).values()), default=OTHER)
+        max(
+            (_triplet_grade(triplet, other, layout) for other in by_names.get(triplet.names, {}).values()),
+            default=OTHER,
+        )
         for triplet in distinct.values()
     )
     return earned / max(len(said), len(true))
 
 
-def non_repetition_reward(prediction: str | None, reference: str = "") -> float:
+def non_repetition_reward(prediction: str | None, reference: str = "", layout: Layout = DEFAULT_LAYOUT) -> float:
     """1 unless some complete span occurs more than three times."""
     del reference
-    return 0.0 if prediction is None else _few_repeats(_SPAN.findall(prediction), MOST_REPEATS)
+    return 0.0 if prediction is None else _few_repeats(_patterns(layout).span.findall(prediction), MOST_REPEATS)
 
 
 def triplet_non_repetition_reward(prediction: str | None, reference: str = "") -> float:
@@ -187,23 +220,29 @@ def of_thinking(reward: Reward) -> Reward:
     return lambda prediction, reference: reward(_parts(prediction)[0], reference)
 
 
-REWARDS: dict[str, Reward] = {
-    "answer_matching": answer_matching_reward,
-    "matched_answer": matched_answer_reward,
-    "grounded_masks": grounded_masks_reward,
-    "grounded_phrases": grounded_phrases_reward,
-    "closed_masks": closed_masks_reward,
-    "closed_phrases": closed_phrases_reward,
-    "scene_graph": scene_graph_reward,
-    "non_repetition": non_repetition_reward,
-    "triplet_non_repetition": triplet_non_repetition_reward,
-    "format": format_reward,
-    "constant": constant_reward,
-    "final_answer_matching": of_final_answer(answer_matching_reward),
-    "final_non_repetition": of_final_answer(non_repetition_reward),
-    "thinking_non_repetition": of_thinking(non_repetition_reward),
-}
-"""Every reward by name."""
+def rewards_of(layout: Layout) -> dict[str, Reward]:
+    """Every reward by name, on mask words of a layout."""
+    matching, repetition = partial(answer_matching_reward, layout=layout), partial(non_repetition_reward, layout=layout)
+    return {
+        "answer_matching": matching,
+        "matched_answer": partial(matched_answer_reward, layout=layout),
+        "grounded_masks": partial(grounded_masks_reward, layout=layout),
+        "grounded_phrases": partial(grounded_phrases_reward, layout=layout),
+        "closed_masks": partial(closed_masks_reward, layout=layout),
+        "closed_phrases": partial(closed_phrases_reward, layout=layout),
+        "scene_graph": partial(scene_graph_reward, layout=layout),
+        "non_repetition": repetition,
+        "triplet_non_repetition": triplet_non_repetition_reward,
+        "format": format_reward,
+        "constant": constant_reward,
+        "final_answer_matching": of_final_answer(matching),
+        "final_non_repetition": of_final_answer(repetition),
+        "thinking_non_repetition": of_thinking(repetition),
+    }
+
+
+REWARDS = rewards_of(DEFAULT_LAYOUT)
+"""Every reward by name, on mask words of 256x2."""
 
 _THINKING = {"final_answer_matching": 1.0, "format": 1.0, "thinking_non_repetition": 1.0, "final_non_repetition": 1.0}
 _GROUNDED = {"grounded_masks": 1.0, "grounded_phrases": 1.0, "non_repetition": 1.0}
@@ -216,24 +255,6 @@ SOURCES: dict[str, dict[str, float]] = {
     "psg": _GRAPH,
 }
 """Released weights of the rewards by the `source` of a prompt: thinking sources reach 4, all others 3."""
-
-
-def combined_reward(prediction: str | None, reference: str, weights: Mapping[str, float]) -> float:
-    """Weighted sum of rewards.
-
-    Args:
-        prediction: the answer.
-        reference: the right answer.
-        weights: by reward name, e.g. one of `SOURCES`.
-
-    Returns:
-        Between 0 and the sum of the weights, where none is negative.
-
-    Raises:
-        UsageError: no reward has that name, whatever the texts.
-    """
-    check_weights(weights)
-    return sum(weight * REWARDS[name](prediction, reference) for name, weight in weights.items())
 
 
 def check_weights(weights: Mapping[str, float], further: Iterable[str] = ()) -> None:
@@ -253,19 +274,19 @@ def check_weights(weights: Mapping[str, float], further: Iterable[str] = ()) -> 
             raise UsageError(f"no reward is called {name!r}; expected a name such as {', '.join(near)}")
 
 
-def span_grade(answer: str, truth: str) -> float:
-    """How much two spans agree, as released.
+def span_grade(answer: str, truth: str, layout: Layout = DEFAULT_LAYOUT) -> float:
+    """How much two spans agree, as released for 256x2.
 
     Returns:
-        1 the same text; 0.8 the same words but for the last one, or text between them; 0.4 the same but for the last
-        two, which in a complete span means the same first code; else 0. Complete spans never get 0.8.
+        1 the same text; 0.8 the same words but for the last one, or text between them; 0.4 the same but for the end
+        word and every code behind the first, of 256x2 the last two words; else 0. Complete spans never get 0.8.
     """
     if answer == truth:
         return SAME
     one, other = _WORD.findall(answer), _WORD.findall(truth)
     if one[:-1] == other[:-1]:
         return SAME_BUT_LAST
-    return SAME_FIRST if one[:-2] == other[:-2] else OTHER
+    return SAME_FIRST if one[: -layout.depth] == other[: -layout.depth] else OTHER
 
 
 def _best_grades(said: Sequence[str], true: Sequence[str]) -> float:
@@ -280,7 +301,7 @@ def _best_grades(said: Sequence[str], true: Sequence[str]) -> float:
     return earned / max(len(said), len(true))
 
 
-def _grounded(text: str) -> list[tuple[str, str]]:
+def _grounded(text: str, layout: Layout) -> list[tuple[str, str]]:
     """Words and span of every marked phrase, as the released pattern finds them.
 
     From a start mark a phrase reaches to the next end mark that a span follows, over whatever marks lie between, but
@@ -288,7 +309,7 @@ def _grounded(text: str) -> list[tuple[str, str]]:
     """
     found = []
     start, last_break, floor = text.find(_PHRASE_START), -1, 0
-    for end in _PHRASE_END.finditer(text):
+    for end in _patterns(layout).phrase_end.finditer(text):
         stop = floor + len(text[floor : end.start()].rstrip())
         last_break = max(last_break, text.rfind("\n", floor, stop))
         floor = end.end()
@@ -329,11 +350,11 @@ def _triplets(text: str) -> list[_Triplet]:
     return found
 
 
-def _triplet_grade(triplet: _Triplet, truth: _Triplet) -> float:
+def _triplet_grade(triplet: _Triplet, truth: _Triplet, layout: Layout) -> float:
     if triplet.text == truth.text:
         return SAME
     masks = ((triplet.subject_mask, truth.subject_mask), (triplet.object_mask, truth.object_mask))
-    return LABELS_SHARE + NODE_SHARE * sum(span_grade(answered, true) for answered, true in masks)
+    return LABELS_SHARE + NODE_SHARE * sum(span_grade(answered, true, layout) for answered, true in masks)
 
 
 def _few_repeats(found: Sequence[str], most: int) -> float:

@@ -65,7 +65,8 @@ def decoded_rewards(
     """
     distinct: dict[bytes, NDArray[np.uint8]] = {}
     pictures = [distinct.setdefault(image.tobytes(), np.asarray(image.convert("RGB"))) for image in images]
-    pairs = [[masks_of(text, "final") for text in both] for both in zip(answers, references, strict=True)]
+    layout = tokenizer.config.layout
+    pairs = [[masks_of(text, "final", layout) for text in both] for both in zip(answers, references, strict=True)]
     decoded = decode_by_picture(tokenizer, pictures, [[*answered, *right] for answered, right in pairs])
     return [
         agreement(*([rles[codes] for codes in side] for side in both)) if all(both) else float(not any(both))

@@ -119,15 +119,16 @@ def answer_questions(
     training = model.training
     model.eval()
     # Pictures pass through the model's own forward, outside of which its weights may be spread over devices.
-    backend = LoadedBackend(model, processor, "policy", RunSettings(group_pictures=False))
+    backend = LoadedBackend(model, processor, "policy", RunSettings(group_pictures=False), tokenizer.config.layout)
     tasks, found = load_tasks(), []
     for name in (GRES_TASK, GCG_TASK):
+        task = tasks[name].with_layout(tokenizer.config.layout)
         mine = [(number, question) for number, question in questions if question.task == name]
         for first in range(0, len(mine), BATCH):
             batch = mine[first : first + BATCH]
             requests = [_request(number, question, suffix) for number, question in batch]
-            predictions = ask(tasks[name], requests, backend, tokenizer, max_new_tokens)
-            found += [_scored(tasks[name], *asked, p) for asked, p in zip(batch, predictions, strict=True)]
+            predictions = ask(task, requests, backend, tokenizer, max_new_tokens)
+            found += [_scored(task, *asked, p) for asked, p in zip(batch, predictions, strict=True)]
     model.train(training)
     return found
 

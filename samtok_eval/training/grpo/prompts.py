@@ -19,6 +19,7 @@ from PIL import Image
 from samtok_eval.errors import DataError
 from samtok_eval.files import read_json_lines
 from samtok_eval.images import UNREADABLE, open_image
+from samtok_eval.mask_tokens import Layout, parse
 from samtok_eval.prompts import DESCRIBE_WITH_MASKS_RL
 
 if TYPE_CHECKING:
@@ -87,6 +88,20 @@ def read_prompts(path: Path) -> list[GrpoPrompt]:
     if not prompts:
         raise DataError(f"{path} holds no prompts; give a file with at least one row")
     return prompts
+
+
+def check_references(prompts: Sequence[GrpoPrompt], layout: Layout) -> None:
+    """Refuse right answers in words of another layout, which no answer could match.
+
+    Raises:
+        DataError: they hold mask words, and no complete span of the layout.
+    """
+    statuses = [span.status for prompt in prompts for span in parse(prompt.reference, layout)]
+    if statuses and "ok" not in statuses:
+        raise DataError(
+            f"none of the {len(statuses)} masks in the prompts' right answers is named in words of layout {layout}, "
+            "that of the mask tokenizer; name the one that they were written with by --tokenizer"
+        )
 
 
 def dataset_of(prompts: Sequence[GrpoPrompt], thinking: bool, epochs: int, seed: int) -> Dataset:

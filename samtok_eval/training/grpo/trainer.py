@@ -23,18 +23,18 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from samtok_eval.device import choose_device, memory_named
-from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
-from samtok_eval.mask_tokens import DEFAULT_LAYOUT
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
 from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo.held_out import HeldOutQuestion
 from samtok_eval.training.grpo.monitor import LOG_FILE, START_FILE, HeldOutMonitor
-from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, dataset_of
+from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, check_references, dataset_of
 from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe
 from samtok_eval.training.grpo.trl_settings import check_sources, epochs_needed, trl_config
-from samtok_eval.training.rewards import REWARDS
+from samtok_eval.training.rewards import rewards_of
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -62,7 +62,7 @@ def train_grpo(
         recipe: settings.
         job: the checkpoint to start from, where to run, and the folder of the new checkpoint, of `checkpoint-N/` to
             go on from, of the log and of TensorBoard's `runs/`.
-        mask_tokenizer: decodes held-out answers.
+        mask_tokenizer: decodes held-out answers; its layout is that of all mask words.
         prompts: what is trained on.
         held_out: what is reported on; must not overlap with the prompts.
 
@@ -72,18 +72,16 @@ def train_grpo(
     Raises:
         UsageError: settings that do not fit together or the machine, or too little memory; the message says what to
             change.
-        CheckpointError: the checkpoint cannot be loaded or has no mask words.
+        CheckpointError: the checkpoint cannot be loaded or has not the mask words of the layout.
+        DataError: the prompts' right answers are in words of another layout.
     """
     model, out = job.start_model(), job.out
     torch.set_num_threads(job.threads)
     transformers_logging.disable_progress_bar()
     check_sources(recipe, prompts)
-    if mask_tokenizer.config.layout != DEFAULT_LAYOUT:
-        raise UsageError(
-            f"the mask tokenizer is of layout {mask_tokenizer.config.layout}, the rewards read mask words of "
-            f"{DEFAULT_LAYOUT} alone; give another --tokenizer"
-        )
-    policy, processor = load_policy(model)
+    layout = mask_tokenizer.config.layout
+    check_references(prompts, layout)
+    policy, processor = load_policy(model, layout)
     published = Published.of(policy, processor)
     set_pixels(processor, recipe)
     config = trl_config(recipe, out, len(prompts), choose_device(job.device) == "cpu")
@@ -158,11 +156,15 @@ class Published(NamedTuple):
         policy.generation_config, processor.image_processor.size = used
 
 
-def load_policy(model: str | Path) -> tuple[Any, Any]:
+def load_policy(model: str | Path, layout: Layout = DEFAULT_LAYOUT) -> tuple[Any, Any]:
     """The model with a frozen vision tower, float32, and its processor.
 
+    Args:
+        model: folder or hub repository.
+        layout: of the mask tokenizer that decodes its answers.
+
     Raises:
-        CheckpointError: nothing loadable there, no mask words, or no vision tower of a known name.
+        CheckpointError: nothing loadable there, not the mask words of the layout, or no vision tower of a known name.
     """
     folder = local_folder(str(model))
     try:
@@ -173,7 +175,7 @@ def load_policy(model: str | Path) -> tuple[Any, Any]:
             f"{model} cannot be loaded as a vision-language model: {str(error).splitlines()[0][:300]}; "
             "the folder must hold config, weights, tokenizer and processor files"
         ) from error
-    mask_word_ids(processor.tokenizer, str(model))
+    mask_word_ids(processor.tokenizer, str(model), layout)
     processor.tokenizer.padding_side = "left"
     frozen = [p for name, p in policy.named_parameters() if VISION in name.split(".")]
     if not frozen:
@@ -203,6 +205,7 @@ def reward_functions(
     marks or mask words are such, so that every reward would be 0 for ever.
     """
     stops = stop_ids(generation) | {processor.tokenizer.eos_token_id}
+    on_words = rewards_of(mask_tokenizer.config.layout)
     names = list(dict.fromkeys(name for weights in settings.weights.values() for name in weights))
 
     def function(name: str) -> Callable[..., list[float | None]]:
@@ -217,7 +220,7 @@ def reward_functions(
                 pictures = [images[i][0] for i in counted]
                 values = decoded_rewards(DECODED[name], texts, true, pictures, mask_tokenizer)
             else:
-                values = [REWARDS[name](*both) for both in zip(texts, true, strict=True)]
+                values = [on_words[name](*both) for both in zip(texts, true, strict=True)]
             earned = dict(zip(counted, values, strict=True))
             return [None if weight is None else weight * earned[i] for i, weight in enumerate(weights)]
 
