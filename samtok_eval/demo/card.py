@@ -7,14 +7,13 @@ beside the blind answers, hashes) and, on standard output, the tables that READM
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from samtok_eval.demo.baselines import blind_scores, kinds_table
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.files import write_json
+from samtok_eval.files import read_json_lines, read_object, write_json
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.summary import runs_table
 from samtok_eval.reports.table import markdown
@@ -29,6 +28,7 @@ LOGS = {
     "language model, choices": "{}",
 }
 """Where each stage's `training.json` and `training_log.jsonl` lie."""
+TRAIN = "train the checkpoint as `made_by` of the card says"
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
             "samtok-eval train sft --preset demo --tokenizer TOKENIZER --out FIRST",
             "samtok-eval train sft --preset demo-choices --init FIRST --tokenizer TOKENIZER --out CHECKPOINT",
         ],
-        "recipe": {name: json.loads(_text(place, "training.json")) for name, place in LOGS.items()},
+        "recipe": {name: read_object(_file(place, "training.json"), TRAIN) for name, place in LOGS.items()},
         "last_log_line": {
-            name: json.loads(_text(place, "training_log.jsonl").splitlines()[-1]) for name, place in LOGS.items()
+            name: read_json_lines(_file(place, "training_log.jsonl"), TRAIN)[-1] for name, place in LOGS.items()
         },
         "gres_val_strict": {name: value["value"] for name, value in demo["strict"].items()},
         "gres_val_giou_by_kind": {
@@ -64,8 +64,8 @@ def main() -> None:
     sys.stdout.write(runs_table(task, runs, markdown) + "\n\n" + kinds_table(samples, runs) + "\n")
 
 
-def _text(place: str, name: str) -> str:
-    return (DEMO_CHECKPOINT / place.format(name)).read_text()
+def _file(place: str, name: str) -> Path:
+    return DEMO_CHECKPOINT / place.format(name)
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

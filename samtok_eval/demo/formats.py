@@ -20,6 +20,7 @@ from samtok_eval import masks
 from samtok_eval.demo.world import language
 from samtok_eval.demo.world.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene
+from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 
@@ -232,7 +233,7 @@ def write_grounding_suite(root: Path, scenes: Sequence[Scene]) -> None:
 
 @cache
 def _codes() -> dict[str, list[list[int]]]:
-    return dict(json.loads(CODES_FILE.read_text()))
+    return read_object(CODES_FILE, "install the package again")
 
 
 def _about(word: str, name: str, value: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from samtok_eval.errors import CheckpointError
+from samtok_eval.errors import CheckpointError, DataError
+from samtok_eval.files import read_object
 from samtok_eval.hub import local_folder
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 
@@ -89,12 +90,9 @@ def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dty
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
+        return read_object(path, "copy the checkpoint again")
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _read_config(path: Path) -> MaskTokenizerConfig:

@@ -9,12 +9,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.files import write_text
+from samtok_eval.files import numbered_lines, write_text, writing
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Add one line; it is on disk before the next step."""
-    with path.open("a", encoding="utf-8") as file:
+    """Add one line; it is on disk before the next step.
+
+    Raises:
+        UsageError: the system refuses, e.g. because the disk is full.
+    """
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -24,9 +28,12 @@ def lines_until(path: Path, step: int) -> list[dict[str, Any]]:
     Args:
         path: a log; one that does not exist has no lines.
         step: the last that counts.
+
+    Raises:
+        DataError: the log cannot be read.
     """
     found = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for _, text in numbered_lines(path, "choose another --out") if path.exists() else ():
         try:
             line = json.loads(text)
             if line["step"] <= step:

@@ -40,7 +40,7 @@ def scene_prompts(
     Raises:
         UsageError: a share outside 0..1.
     """
-    for name, share in (("no_target_share", no_target_share), ("gcg_share", gcg_share)):
+    for name, share in (("--no-target-share", no_target_share), ("--gcg-share", gcg_share)):
         if not 0 <= share <= 1:
             raise UsageError(f"{name} must lie between 0 and 1, got {share}")
     rng = np.random.default_rng([seed, 7])

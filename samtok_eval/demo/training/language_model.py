@@ -316,7 +316,9 @@ class Trainer:
         """Dense supervision of the vision tower and the word embedding."""
         visual, embedding = self.model.model.visual, self.model.get_input_embeddings().weight
         parameters = [*visual.parameters(), *self.dense.parameters(), embedding]
-        optimizer = torch.optim.AdamW(parameters, lr=self.settings.tower_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.settings.tower_rate, betas=self.settings.betas, weight_decay=0.01
+        )
         steps = self.settings.warmup_tower_steps
         for step in range(steps):
             for group in optimizer.param_groups:
@@ -342,7 +344,7 @@ class Trainer:
                 {"params": tower, "factor": self.settings.tower_rate_factor},
             ],
             lr=self.settings.learning_rate,
-            betas=(0.9, 0.98),
+            betas=self.settings.betas,
             weight_decay=self.settings.weight_decay,
         )
         steps = self.settings.stop_after or self.settings.steps

@@ -39,6 +39,7 @@ class SceneRecipe:
     token_rms: float = 0.4
     """Root mean square to which visual tokens are pulled, so that they do not drown the words."""
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 150
     clip_norm: float = 1.0
     evaluate_every: int = 400

@@ -6,7 +6,6 @@ and `best/`, the state with the highest held-out gIoU, if any beat the start.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from samtok_eval.files import write_json
+from samtok_eval.files import read_object, write_json
 from samtok_eval.training.grpo.held_out import SERIES, Answered, HeldOutQuestion, answer_questions, bought, report
 from samtok_eval.training.step_log import append_line, lines_until, write_lines
 
@@ -79,7 +78,7 @@ class HeldOutMonitor(TrainerCallback):
         """Report the start, or take up the log of the run that is resumed, without what it wrote after its save."""
         if state.global_step:
             self.lines = lines_until(self.out / LOG_FILE, state.global_step)
-            self._start = json.loads((self.out / START_FILE).read_text())
+            self._start = read_object(self.out / START_FILE, "start anew with --fresh")
             self._rewrite()
             return
         answers = self._ask(model)
@@ -124,7 +123,7 @@ class HeldOutMonitor(TrainerCallback):
         for name in fallen:
             logger.warning(
                 "update %d: reward rose from %.3f to %.3f while %s fell from %.3f to %.3f (report %d of %d in a row); "
-                "raise kl_weight, lower learning_rate or no_target_share, or start from a better checkpoint",
+                "raise --kl-weight, lower --learning-rate or --no-target-share, or start from a better checkpoint",
                 line["step"], first, last, name, _mean(self._start[name]), _mean(self._now[name]), row,
                 self.settings.patience,
             )  # fmt: skip

@@ -118,8 +118,8 @@ def collapse_warning(book: int, counts: Tensor) -> str | None:
         return None
     return (
         f"codebook {book + 1} is collapsing: {used} of {size} codes used by the last {seen} masks, perplexity "
-        f"{spread:.1f}; start the books by k-means (book_start), raise restart_below, lower commitment_weight or the "
-        "learning rate, or use a larger --batch-size"
+        f"{spread:.1f}; give --book-start kmeans, raise --restart-below, lower --commitment-weight or "
+        "--learning-rate, or use a larger --batch-size"
     )
 
 

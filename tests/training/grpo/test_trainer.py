@@ -75,7 +75,7 @@ def test_scenes_give_the_asked_shares_of_captions_and_of_questions_without_targe
     assert len(empty) / (len(found) - len(captions)) == pytest.approx(0.2, abs=0.05)
     assert found == scene_prompts(scenes, 200, 0.2, 0.25, 0)
     assert {p.source for p in scene_prompts(scenes, 5, 0.0, 0.0, 0)} == {GRES}
-    with pytest.raises(UsageError, match="gcg_share must lie between 0 and 1, got 2"):
+    with pytest.raises(UsageError, match="--gcg-share must lie between 0 and 1, got 2"):
         scene_prompts(scenes, 1, 0.1, 2, 0)
 
 
@@ -149,7 +149,7 @@ def test_files_that_hold_no_prompts_are_refused(tmp_path, name, content):
 # ---- rewards and settings, as trl gets them ----
 
 
-def test_rewards_see_phrase_marks_although_the_checkpoint_flags_them_as_special():
+def test_rewards_see_phrase_marks_although_the_checkpoint_flags_them_as_special(demo_tokenizer):
     from transformers import AutoProcessor, GenerationConfig
 
     processor = AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
@@ -157,7 +157,8 @@ def test_rewards_see_phrase_marks_although_the_checkpoint_flags_them_as_special(
     caption = f"A <|object_ref_start|> red circle <|object_ref_end|> {span}."
     ids = processor.tokenizer(f"{caption}<|im_end|><|endoftext|>")["input_ids"]
     assert "object_ref" not in processor.tokenizer.decode(ids, skip_special_tokens=True)
-    functions = {f.__name__: f for f in reward_functions(TINY, processor, GenerationConfig(eos_token_id=[1]), None)}
+    generation = GenerationConfig(eos_token_id=[1])
+    functions = {f.__name__: f for f in reward_functions(TINY, processor, generation, demo_tokenizer)}
     inputs = {"completion_ids": [ids, ids], "reference": [caption, span], "source": [GCG, GRES], "images": [[], []]}
     assert functions["closed_phrases"](**inputs) == [0.3, None]
     assert functions["matched_answer"](**inputs) == [1.0, 1.0]
@@ -340,7 +341,7 @@ def test_a_run_that_buys_reward_is_warned_and_ended(tmp_path, caplog, falls):
 def test_or_only_warned(tmp_path, caplog):
     stops, _ = monitored(tmp_path, stop_when_bought=False)
     assert stops == [False] * 4
-    assert caplog.text.count("raise kl_weight") == 3
+    assert caplog.text.count("raise --kl-weight") == 3
 
 
 def test_held_out_questions_come_from_scenes_or_from_a_benchmark(tmp_path):
