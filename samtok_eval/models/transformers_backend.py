@@ -7,7 +7,6 @@ checkpoint's generation config are overridden, and what was overridden is record
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import time
@@ -33,6 +32,7 @@ from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Picture, Request
+from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
 
 PINNED = {
@@ -78,8 +78,8 @@ class LoadedBackend:
             model: answers in the mode in which it is.
             processor: of the model; its text tokenizer pads on the left from here on.
             name: for tables, folders and messages.
-            settings: whether only well-formed spans are let out, and whether a picture is encoded once per batch; the
-                usual by default.
+            settings: whether only well-formed spans are let out, whether a picture is encoded once per batch, and
+                whether what its questions have in common is read once; the usual by default.
             layout: of the mask tokenizer that decodes the answers.
 
         Raises:
@@ -95,6 +95,8 @@ class LoadedBackend:
         self.share_pictures = (
             settings.group_pictures and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
         )
+        wanted = settings.share_prefix if settings.share_prefix is not None else self.dtype == torch.float32
+        self.share_prefix = wanted and self.share_pictures
         self.generation, self.overridden = pinned_generation(model.generation_config)
 
     def identity(self) -> dict[str, Any]:
@@ -106,6 +108,8 @@ class LoadedBackend:
             "image_size": _plain(self.processor.image_processor.size),
             "constrained": self.constrained,
             "share_pictures": self.share_pictures,
+            # Keys of runs without it are those from before it existed.
+            **({"share_prefix": True} if self.share_prefix else {}),
             "generation": {**PINNED, "overridden": self.overridden},
         }
 
@@ -120,8 +124,10 @@ class LoadedBackend:
         """
         started = time.perf_counter()
         inputs = self.inputs(requests)
-        prompt = inputs["input_ids"].shape[1]
         encoded = time.perf_counter()
+        if self.share_prefix:
+            inputs = shared_inputs(self.model, inputs, self._pictures(requests)[1])
+        prompt = inputs["input_ids"].shape[1]
         rules = [SpanGrammar(self.mask_ids, prompt, self.layout)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
         with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.dtype == torch.bfloat16):
@@ -140,13 +146,9 @@ class LoadedBackend:
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
-        shown = [image for request in requests for image in request.images]
-        keys = [id(image) if self.share_pictures else i for i, image in enumerate(shown)]
-        own = dict(zip(keys, shown, strict=True))
-        places = {key: place for place, key in enumerate(own)}
-        rows = [places[key] for key in keys]
+        distinct, rows = self._pictures(requests)
         pictures = self.processor.image_processor(
-            images=[Image.fromarray(image) for image in own.values()], return_tensors="pt"
+            images=[Image.fromarray(image) for image in distinct], return_tensors="pt"
         ).to(self.device)
         grid = pictures["image_grid_thw"]
         merge = self.processor.image_processor.merge_size**2
@@ -171,6 +173,14 @@ class LoadedBackend:
         else:
             inputs["pixel_values"] = pixels
         return inputs
+
+    def _pictures(self, requests: Sequence[Request]) -> tuple[list[Picture], list[int]]:
+        """The pictures that are encoded, and the index of the one that is shown at each place."""
+        shown = [image for request in requests for image in request.images]
+        keys = [id(image) if self.share_pictures else i for i, image in enumerate(shown)]
+        distinct = dict(zip(keys, shown, strict=True))
+        order = {key: row for row, key in enumerate(distinct)}
+        return list(distinct.values()), [order[key] for key in keys]
 
 
 class TransformersBackend(LoadedBackend):
@@ -236,20 +246,6 @@ def answer_text(token_ids: Sequence[int], tokenizer: Any, stops: Collection[int 
     """
     end = next((i for i, token in enumerate(token_ids) if token in stops), len(token_ids))
     return str(tokenizer.decode(token_ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def repeat_pictures(vision: Any, rows: Sequence[int]) -> Any:
-    """Vision features of distinct pictures, repeated in the order in which sequences show them.
-
-    Args:
-        vision: output of `get_image_features`; left as it is.
-        rows: index of a picture, one per place where a picture is shown.
-    """
-    repeated = copy.copy(vision)
-    repeated.pooler_output = tuple(vision.pooler_output[row] for row in rows)
-    if getattr(vision, "deepstack_features", None):
-        repeated.deepstack_features = [tuple(level[row] for row in rows) for level in vision.deepstack_features]
-    return repeated
 
 
 class SpanGrammar(LogitsProcessor):

@@ -75,6 +75,9 @@ class RunSettings(BaseModel):
     group_pictures: Annotated[bool, Option("answers", "--group/--no-group")] = Field(
         default=True, description="Read and encode each picture once for all its questions."
     )
+    share_prefix: Annotated[bool | None, Option("answers", "--share-prefix/--no-share-prefix", keyed=False)] = Field(
+        default=None, description="Read what questions of a picture have in common once; only in fp32 by default."
+    )
     max_errors: Annotated[int, Option("answers", keyed=False)] = Field(
         default=0, ge=0, description="Failed samples allowed before the run ends with exit code 3."
     )

@@ -30,7 +30,7 @@ from samtok_eval.demo.world.language import VIEW, Dialogue
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIZES
 from samtok_eval.files import write_json
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
-from samtok_eval.models.transformers_backend import repeat_pictures
+from samtok_eval.models.shared_prefix import repeat_pictures
 from samtok_eval.training.schedule import one_cycle
 from samtok_eval.training.step_log import append_line
 
