@@ -71,7 +71,7 @@ class ModelOptions:
 
 
 def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
-    """The run's mask tokenizer: named, beside the model, or the demo's.
+    """The run's mask tokenizer: named, beside the model, or the demo's. It encodes each picture once.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -87,7 +87,9 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     else:
         place = options.model
     dtype = None if options.settings.dtype == "auto" else options.torch_dtype()
-    return MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
+    tokenizer = MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
+    tokenizer.remember_pictures()
+    return tokenizer
 
 
 def named_layout(tokenizer: str) -> Layout:

@@ -1,13 +1,13 @@
 """The SAMTok mask tokenizer, composed of the `sam2` package's modules.
 
 In: a picture and region masks, or a picture and codes. Out: two codes per mask, or masks. The picture is encoded once
-however many masks are asked for. Rules (pixels, box prompt, candidate choice, threshold) follow the released SAMTok
-code, `projects/samtok/models/{sam2,vq_sam2}.py` of bytedance/Sa2VA.
+however many masks are asked for, and once for all calls after `remember_pictures`. Rules (pixels, box prompt, candidate
+choice, threshold) follow the released SAMTok code, `projects/samtok/models/{sam2,vq_sam2}.py` of bytedance/Sa2VA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.tokenizer.quantizer import MissingSecond, ResidualQuantizer
 from samtok_eval.tokenizer.sam import build_sam, two_way_transformer
+from samtok_eval.tokenizer.state_cache import StateCache
 
 FOREGROUND_LOGIT = 0.5
 """A pixel belongs to the mask when its logit is above this value (not above 0: rule of the released code)."""
@@ -30,6 +31,12 @@ BOX_CORNER_LABELS = (2, 3)
 ABSENT_POINT_LABEL = -1
 MASKS_AT_ONCE = 32
 """Masks that go through the mask heads together; bounds memory on large pictures."""
+GATHERED_BYTES = 1 << 28
+"""Of feature maps that are copied so that masks of several pictures are decoded together: 16 masks at full size."""
+STATE_SHARE = 64
+"""Numbers in the feature maps of a picture are this share of width x side x side: 1/128 + 1/256 + 1/256."""
+REMEMBERED_BYTES = 1 << 30
+"""Of feature maps that are kept for later calls: 64 pictures at full size in float32."""
 
 
 class ImageState(NamedTuple):
@@ -41,6 +48,11 @@ class ImageState(NamedTuple):
     """(B, d_model/4, S/8, S/8)"""
     coarse: Tensor
     """(B, d_model, S/16, S/16), the no-memory embedding added"""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all levels."""
+        return sum(level.nbytes for level in self)
 
     def select(self, picture: Tensor) -> ImageState:
         """The state of each named picture.
@@ -117,6 +129,7 @@ class MaskTokenizer(nn.Module):
         self.model.sam2_model = build_sam(config)
         self.sam.sam_mask_encoder = RegionEncoder(config)
         self.quantizer = ResidualQuantizer(config.codebook_size, config.codebook_depth, config.latent_dim)
+        self._remembered: StateCache | None = None
         self.eval()
 
     @classmethod
@@ -161,7 +174,15 @@ class MaskTokenizer(nn.Module):
         """Where the weights are."""
         return self.quantizer.books[0].weight.device
 
-    # ---- public use: one picture as a numpy array ----
+    def remember_pictures(self, most_bytes: int = REMEMBERED_BYTES) -> None:
+        """Encode each picture once for all later calls, for as long as weights and device stay as they are.
+
+        Args:
+            most_bytes: of feature maps that are kept; the least recently used ones are dropped.
+        """
+        self._remembered = StateCache(most_bytes)
+
+    # ---- public use: pictures as numpy arrays ----
 
     @torch.inference_mode()
     def encode(
@@ -208,9 +229,34 @@ class MaskTokenizer(nn.Module):
         Returns:
             bool (N, H, W).
         """
-        height, width = image.shape[:2]
-        found = [self.masks_from_logits(part, height, width) for part in self._logits(image, codes, missing_second)]
-        return np.concatenate([np.zeros((0, height, width), dtype=bool), *found])
+        (found,) = self.decode_pictures([image], [codes], missing_second)
+        return found
+
+    @torch.inference_mode()
+    def decode_pictures(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        codes: Sequence[Tensor | NDArray[np.int64]],
+        missing_second: MissingSecond = "skip",
+    ) -> list[NDArray[np.bool_]]:
+        """Masks of codes on several pictures, decoded together where memory allows.
+
+        Args:
+            images: uint8 (H, W, 3) each, RGB.
+            codes: per picture as for `decode`.
+            missing_second: as for `decode`.
+
+        Returns:
+            bool (N, H, W) per picture.
+        """
+        found = [np.zeros((0, *image.shape[:2]), dtype=bool) for image in images]
+        for members in _together([len(rows) for rows in codes], self._gathered_at_once()):
+            parts = self._logits([images[i] for i in members], [codes[i] for i in members], missing_second)
+            for i, logits in zip(members, parts, strict=True):
+                height, width = images[i].shape[:2]
+                at_size = [self.masks_from_logits(some, height, width) for some in logits.split(MASKS_AT_ONCE)]
+                found[i] = np.concatenate(at_size)
+        return found
 
     @torch.inference_mode()
     def decode_logits(
@@ -221,9 +267,8 @@ class MaskTokenizer(nn.Module):
         Returns:
             float32 (N, image_size/4, image_size/4) on the CPU.
         """
-        side = self.config.logit_size
-        found = [part.cpu() for part in self._logits(image, codes, missing_second)]
-        return torch.cat([torch.zeros(0, side, side), *found])
+        (found,) = self._logits([image], [codes], missing_second)
+        return found.cpu()
 
     @staticmethod
     def masks_from_logits(logits: Tensor, height: int, width: int) -> NDArray[np.bool_]:
@@ -328,17 +373,39 @@ class MaskTokenizer(nn.Module):
         side = self.config.logit_size
         return F.interpolate(masks[:, None].float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
 
+    def _state(self, image: NDArray[np.uint8]) -> ImageState:
+        """Feature maps of one picture."""
+
+        def encode(image: NDArray[np.uint8]) -> ImageState:
+            return self.encode_pixels(self.pixels([image]))
+
+        return self._remembered.state(image, encode) if self._remembered else encode(image)
+
+    def _gathered_at_once(self) -> int:
+        """How many masks of several pictures are decoded together."""
+        bytes_of_one = self.config.d_model * self.config.image_size**2 // STATE_SHARE * torch.float32.itemsize
+        return max(1, min(MASKS_AT_ONCE, GATHERED_BYTES // bytes_of_one))
+
     def _logits(
-        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond
-    ) -> Iterator[Tensor]:
-        """Best logits, a few masks at a time, on the tokenizer's device; the picture is encoded once."""
-        codes = torch.as_tensor(codes, dtype=torch.int64).to(self.device)
-        vectors = self.quantizer.decode(codes, missing_second)
-        if not len(codes):
-            return
-        state = self.encode_pixels(self.pixels([image]))
-        for part in vectors.split(MASKS_AT_ONCE):
-            yield self.logits(state, torch.zeros(len(part), dtype=torch.int64, device=self.device), part).best
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        codes: Sequence[Tensor | NDArray[np.int64]],
+        missing_second: MissingSecond,
+    ) -> list[Tensor]:
+        """Best logits (N, S/4, S/4) of the codes of each picture, on the tokenizer's device."""
+        rows = [torch.as_tensor(some, dtype=torch.int64).to(self.device) for some in codes]
+        counts = torch.tensor([len(some) for some in rows], device=self.device)
+        vectors = self.quantizer.decode(torch.cat(rows), missing_second)
+        if not len(vectors):
+            side = self.config.logit_size
+            return [torch.zeros(0, side, side, device=self.device) for _ in images]
+        state = ImageState(*map(torch.cat, zip(*map(self._state, images), strict=True)))
+        picture = torch.arange(len(images), device=self.device).repeat_interleave(counts)
+        found = [
+            self.logits(state, some, part).best
+            for some, part in zip(picture.split(MASKS_AT_ONCE), vectors.split(MASKS_AT_ONCE), strict=True)
+        ]
+        return list(torch.cat(found).split(counts.tolist()))
 
     def _embed(self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None) -> Tensor:
         masks = np.asarray(masks)
@@ -348,7 +415,7 @@ class MaskTokenizer(nn.Module):
             return torch.zeros(0, self.config.latent_dim, device=self.device)
         if boxes is None:
             boxes = normalised_boxes(masks)
-        state = self.encode_pixels(self.pixels([image]))
+        state = self._state(image)
         corners = torch.as_tensor(np.asarray(boxes), dtype=torch.float32, device=self.device)
         found = []
         for first in range(0, len(masks), MASKS_AT_ONCE):
@@ -362,6 +429,26 @@ class MaskTokenizer(nn.Module):
         device_type = self.device.type
         dtype = self.autocast_dtype or (torch.bfloat16 if device_type == "cuda" else torch.float32)
         return torch.autocast(device_type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def _together(counts: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Pictures whose masks are decoded together, those without any left out.
+
+    Args:
+        counts: masks per picture.
+        most: masks of several pictures at once; a picture with more is alone.
+
+    Yields:
+        Indices of neighbours.
+    """
+    members: list[int] = []
+    for i in (i for i, count in enumerate(counts) if count):
+        if members and sum(counts[k] for k in members) + counts[i] > most:
+            yield members
+            members = []
+        members.append(i)
+    if members:
+        yield members
 
 
 def normalised_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:

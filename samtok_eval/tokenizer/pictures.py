@@ -45,13 +45,14 @@ def decode_by_picture(
     members_of: dict[int, list[int]] = {}
     for i, picture in enumerate(pictures):
         members_of.setdefault(id(picture), []).append(i)
+    distinct = [list(dict.fromkeys(codes for i in members for codes in wanted[i])) for members in members_of.values()]
+    asked = [(members, codes) for members, codes in zip(members_of.values(), distinct, strict=True) if codes]
+    decoded = tokenizer.decode_pictures(
+        [pictures[members[0]] for members, _ in asked], [np.array(codes) for _, codes in asked]
+    )
     found: list[dict[Codes, Rle]] = [{} for _ in pictures]
-    for members in members_of.values():
-        distinct = list(dict.fromkeys(codes for i in members for codes in wanted[i]))
-        if not distinct:
-            continue
-        decoded = tokenizer.decode(pictures[members[0]], np.array(distinct), missing_second="skip")
-        rles = dict(zip(distinct, map(masks.encode, decoded), strict=True))
+    for (members, codes), regions in zip(asked, decoded, strict=True):
+        rles = dict(zip(codes, map(masks.encode, regions), strict=True))
         for i in members:
-            found[i] = {codes: rles[codes] for codes in wanted[i]}
+            found[i] = {entry: rles[entry] for entry in wanted[i]}
     return found
