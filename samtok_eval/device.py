@@ -51,6 +51,13 @@ def own_device(name: str) -> str:
     return f"cuda:{int(local) % torch.cuda.device_count()}"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the device or of the machine is full."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
 def memory_named(load: str, lower: Sequence[str], also: str = "") -> Iterator[None]:
     """Say what fills the memory and what saves some, should it run out.
@@ -63,12 +70,10 @@ def memory_named(load: str, lower: Sequence[str], also: str = "") -> Iterator[No
     Raises:
         UsageError: memory ran out.
     """
-    import torch
-
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         advice = f"lower {', then '.join(lower)}" + (f"; {also}" if also else "")
         raise UsageError(f"out of memory with {load}; {advice}") from error

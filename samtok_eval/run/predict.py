@@ -1,8 +1,9 @@
 """Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
 
 Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
-as rarely as possible. Where a batch fails, its samples are asked one by one; one that fails alone is written with its
-error, and the run goes on until more than `max_errors` have failed. The same run asks the failed ones again.
+as rarely as possible. A batch that does not fit in memory is halved; where one fails otherwise, its samples are asked
+one by one. One that fails alone is written with its error, and the run goes on until more than `max_errors` have
+failed. The same run asks the failed ones again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
+from samtok_eval.device import is_out_of_memory
 from samtok_eval.errors import DataError, TooManyErrorsError
 from samtok_eval.files import shortened
 from samtok_eval.images import read_image
@@ -58,6 +60,8 @@ class PredictCounts:
     done_before: int = 0
     predicted: int = 0
     errored: int = 0
+    halved: int = 0
+    """Batches that did not fit in memory and were asked in halves, halves of halves included."""
 
 
 def predict(
@@ -94,7 +98,7 @@ def predict(
             waiting = [sample for sample in batch if sample.id not in finished]
             first = not counts.predicted
             failures = []
-            for prediction in _predict_batch(task, waiting, backend, tokenizer, settings):
+            for prediction in _predict_batch(task, waiting, backend, tokenizer, settings, counts):
                 log.append(prediction)
                 counts.predicted += 1
                 failures += [prediction] if prediction.error is not None else []
@@ -142,13 +146,18 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
 
 
 def _predict_batch(
-    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: RunSettings
+    task: Task,
+    batch: Sequence[Sample],
+    backend: Backend,
+    tokenizer: MaskTokenizer,
+    settings: RunSettings,
+    counts: PredictCounts,
 ) -> Iterator[Prediction]:
-    """Answers and errors of a batch; where it fails as a whole, of each of its samples asked alone."""
+    """Answers and errors of a batch; where it fails as a whole, of its halves or of each of its samples asked alone."""
     try:
         answered = list(_answered(task, batch, backend, tokenizer, settings))
     except MODEL_ERRORS as error:
-        answered, reason = None, f"{type(error).__name__}: {shortened(error)}"
+        answered, reason, is_full = None, f"{type(error).__name__}: {shortened(error)}", is_out_of_memory(error)
         logger.debug("where it fails", exc_info=error)
     # Out of the handler, since the error holds on to the memory of the failed batch.
     if answered is not None:
@@ -156,9 +165,20 @@ def _predict_batch(
     elif len(batch) == 1:
         yield _failed(batch[0], reason)
     else:
-        logger.warning("a batch of %d fails (%s); its samples are asked one by one", len(batch), reason)
-        for sample in batch:
-            yield from _predict_batch(task, [sample], backend, tokenizer, settings)
+        for part in _halves(batch, reason, counts) if is_full else _one_by_one(batch, reason):
+            yield from _predict_batch(task, part, backend, tokenizer, settings, counts)
+
+
+def _halves(batch: Sequence[Sample], reason: str, counts: PredictCounts) -> Iterator[Sequence[Sample]]:
+    if not counts.halved:
+        logger.warning("a batch of %d does not fit in memory (%s); such batches are halved", len(batch), reason)
+    counts.halved += 1
+    return _batches(batch, (len(batch) + 1) // 2)
+
+
+def _one_by_one(batch: Sequence[Sample], reason: str) -> Iterator[Sequence[Sample]]:
+    logger.warning("a batch of %d fails (%s); its samples are asked one by one", len(batch), reason)
+    return _batches(batch, 1)
 
 
 def _answered(

@@ -87,12 +87,24 @@ def has(sample_id):
     return lambda requests: any(request.id == sample_id for request in requests)
 
 
-def test_a_batch_that_is_too_large_for_the_machine_is_asked_one_by_one(task, samples, demo_tokenizer, answer, tmp_path):
-    small = Failing(task, samples, demo_tokenizer, ERRORS[1], lambda requests: len(requests) > 1)
-    assert answer(small, batch_size=5).errored == 0
+@pytest.mark.parametrize("error", ERRORS[1:3], ids=lambda error: type(error).__name__)
+def test_a_batch_that_does_not_fit_in_memory_is_halved_until_it_does_and_counted(
+    task, samples, demo_tokenizer, answer, tmp_path, caplog, error
+):
+    small = Failing(task, samples, demo_tokenizer, error, lambda requests: len(requests) > 2)
+    counts = answer(small, batch_size=5)
+    assert (counts.errored, counts.halved) == (0, 4)
+    assert [len(asked) for asked in small.asked] == 2 * [5, 3, 2, 1, 2]
+    assert [name for asked in small.asked if len(asked) <= 2 for name in asked] == [name for name, _ in lines(tmp_path)]
+    assert caplog.text.count("does not fit in memory") == 1
+
+
+def test_a_batch_that_fails_otherwise_is_asked_one_by_one(task, samples, demo_tokenizer, answer, tmp_path):
+    odd = Failing(task, samples, demo_tokenizer, ERRORS[0], lambda requests: len(requests) > 1)
+    counts = answer(odd, batch_size=5)
+    assert (counts.errored, counts.halved) == (0, 0)
     ids = [name for name, _ in lines(tmp_path)]
-    assert small.asked == [ids[:5], *([name] for name in ids[:5]), ids[5:], *([name] for name in ids[5:])]
-    assert sorted(ids) == sorted(sample.id for sample in samples)
+    assert odd.asked == [ids[:5], *([name] for name in ids[:5]), ids[5:], *([name] for name in ids[5:])]
 
 
 def test_the_memory_of_a_failed_batch_is_free_when_its_samples_are_asked_alone(task, samples, demo_tokenizer, answer):
@@ -152,7 +164,8 @@ def test_a_model_that_cannot_answer_at_all_ends_the_run_after_its_first_batch(
         TooManyErrorsError, match=f"all 4 samples of the first batch failed.*{type(error).__name__}"
     ) as e:
         answer(broken, batch_size=4, max_errors=1000)
-    assert len(broken.asked) == 1 + 4
+    halves = 2 if "Memory" in type(error).__name__ else 0
+    assert len(broken.asked) == 1 + halves + 4
     assert "\n" not in str(e.value)
     assert ("lower --batch-size" in str(e.value)) == ("Memory" in type(error).__name__)
 
