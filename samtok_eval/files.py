@@ -207,6 +207,11 @@ def first_problem(error: ValidationError, named: Callable[[str], str] = str) -> 
     return " ".join(f"{where}: {problem}{got}".removeprefix(": ").split())
 
 
+def cache_folder() -> Path:
+    """Where this user's copies of what can be made again lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samtok-eval"
+
+
 @contextmanager
 def _opened(path: Path, most: int, remedy: str) -> Iterator[BinaryIO]:
     """A file to read, see `read_bytes`."""

@@ -23,6 +23,7 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.demo import formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
+from samtok_eval.files import cache_folder
 
 VERSION = 3
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
@@ -122,8 +123,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
 
 def cached_demo() -> Path:
     """The demo data root of this user, built on first use."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    out = base / "samtok-eval" / f"demo-v{VERSION}"
+    out = cache_folder() / f"demo-v{VERSION}"
     if not out.is_dir():
         try:
             build_demo(out)

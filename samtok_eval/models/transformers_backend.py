@@ -7,12 +7,11 @@ checkpoint's generation config are overridden, and what was overridden is record
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Picture, Request
+from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
 
@@ -46,8 +46,6 @@ PINNED = {
     "length_penalty": 1.0,
 }
 """Greedy decoding, nothing else; `None` means that the setting is absent."""
-WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.txt", "*.model")
-READ_CHUNK = 1 << 20
 LOAD_ERRORS = (
     OSError,
     ValueError,
@@ -228,7 +226,12 @@ class TransformersBackend(LoadedBackend):
 
     def identity(self) -> dict[str, Any]:
         """The same and the weights' hash."""
-        return {**super().identity(), "weights_sha256": folder_sha256(self.folder)}
+        return {**super().identity(), "weights_sha256": self.weights_sha256}
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the folder as it was when it was first asked for."""
+        return folder_sha256(self.folder)
 
 
 def stop_ids(generation: GenerationConfig) -> set[int | None]:
@@ -328,19 +331,6 @@ def pinned_generation(published: GenerationConfig) -> tuple[GenerationConfig, di
     if stops["pad_token_id"] is None:
         stops["pad_token_id"] = _as_list(published.eos_token_id)[0]
     return GenerationConfig(**settings, **stops), overridden
-
-
-def folder_sha256(folder: Path) -> str:
-    """Hash of everything in a checkpoint folder that can change an answer: weights, tokenizer, configs."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}):
-        if path.name in ("training.json", "card.json"):
-            continue
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while chunk := file.read(READ_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _messages(request: Request, image_token: str) -> list[dict[str, str | list[dict[str, str]]]]:
