@@ -16,21 +16,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-)
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.utils import logging as transformers_logging
 
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Picture, Request
+from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
@@ -46,17 +40,6 @@ PINNED = {
     "length_penalty": 1.0,
 }
 """Greedy decoding, nothing else; `None` means that the setting is absent."""
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    SafetensorError,
-)
-"""What `transformers` raises for a folder that is no checkpoint, or one of a family that it does not know."""
 
 
 class LoadedBackend:
@@ -206,22 +189,13 @@ class TransformersBackend(LoadedBackend):
 
         Raises:
             CheckpointError: nothing loadable there, or the vocabulary has not the mask words of the layout.
+            UsageError: the bounds of pixels exclude each other.
         """
         settings = settings or RunSettings()
         self.folder = local_folder(path_or_hub_id)
         transformers_logging.disable_progress_bar()
-        try:
-            processor = AutoProcessor.from_pretrained(self.folder)
-            model = AutoModelForImageTextToText.from_pretrained(self.folder, dtype=dtype)
-        except LOAD_ERRORS as error:
-            raise CheckpointError(
-                f"{path_or_hub_id} cannot be loaded as a vision-language model: {_first_line(error)}; "
-                "the folder must hold config, weights, tokenizer and processor files, all complete"
-            ) from error
-        size = dict(processor.image_processor.size)
-        size |= {"shortest_edge": settings.min_pixels} if settings.min_pixels is not None else {}
-        size |= {"longest_edge": settings.max_pixels} if settings.max_pixels is not None else {}
-        processor.image_processor.size = size
+        model, processor = load_vision_language(self.folder, dtype, path_or_hub_id)
+        bound_pixels(processor, settings.min_pixels, settings.max_pixels)
         super().__init__(model.to(device).eval(), processor, name, settings, layout)
 
     def identity(self) -> dict[str, Any]:
@@ -346,10 +320,6 @@ def _messages(request: Request, image_token: str) -> list[dict[str, str | list[d
     return [
         {"role": message.role, "content": [content(part) for part in message.parts]} for message in request.messages
     ]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 def _as_list(value: Any) -> list[int]:

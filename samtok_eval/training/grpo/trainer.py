@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
+from transformers import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 from trl.trainer.grpo_config import GRPOConfig
@@ -26,6 +26,7 @@ from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
+from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
 from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
@@ -83,7 +84,7 @@ def train_grpo(
     check_references(prompts, layout)
     policy, processor = load_policy(model, layout)
     published = Published.of(policy, processor)
-    set_pixels(processor, recipe)
+    bound_pixels(processor, recipe.min_pixels, recipe.max_pixels)
     config = trl_config(recipe, out, len(prompts), choose_device(job.device) == "cpu")
     rows = dataset_of(prompts, recipe.thinking, epochs_needed(recipe, len(prompts)), recipe.seed)
     state = grpo_folder(out).begin({"model": model, **asdict(recipe)}, start_of(job.resume, job.fresh))
@@ -166,15 +167,7 @@ def load_policy(model: str | Path, layout: Layout = DEFAULT_LAYOUT) -> tuple[Any
     Raises:
         CheckpointError: nothing loadable there, not the mask words of the layout, or no vision tower of a known name.
     """
-    folder = local_folder(str(model))
-    try:
-        processor = AutoProcessor.from_pretrained(folder)
-        policy = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(
-            f"{model} cannot be loaded as a vision-language model: {str(error).splitlines()[0][:300]}; "
-            "the folder must hold config, weights, tokenizer and processor files"
-        ) from error
+    policy, processor = load_vision_language(local_folder(str(model)), torch.float32, model)
     mask_word_ids(processor.tokenizer, str(model), layout)
     processor.tokenizer.padding_side = "left"
     frozen = [p for name, p in policy.named_parameters() if VISION in name.split(".")]
@@ -185,15 +178,6 @@ def load_policy(model: str | Path, layout: Layout = DEFAULT_LAYOUT) -> tuple[Any
     for parameter in frozen:
         parameter.requires_grad_(False)
     return policy, processor
-
-
-def set_pixels(processor: Any, settings: GrpoRecipe) -> None:
-    """Least and most pixels of a picture in training, where the recipe says so."""
-    size = dict(processor.image_processor.size)
-    for name, pixels in (("shortest_edge", settings.min_pixels), ("longest_edge", settings.max_pixels)):
-        if pixels is not None:
-            size[name] = pixels
-    processor.image_processor.size = size
 
 
 def reward_functions(

@@ -20,8 +20,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from samtok_eval.datasets.sft import IMAGE_MARK
-from samtok_eval.errors import CheckpointError, DataError, UsageError
+from samtok_eval.errors import CheckpointError, DataError
 from samtok_eval.images import UNREADABLE, open_image
+from samtok_eval.models.checkpoint import bound_pixels
 from samtok_eval.training.sft.data import Conversation, Skipped, Turn
 
 IGNORED = -100
@@ -55,16 +56,7 @@ class ChatBatches:
             UsageError: the bounds of pixels exclude each other.
         """
         self.processor = copy.deepcopy(processor)
-        images = self.processor.image_processor
-        size = dict(images.size)
-        size |= {"shortest_edge": min_pixels} if min_pixels is not None else {}
-        size |= {"longest_edge": max_pixels} if max_pixels is not None else {}
-        if size["shortest_edge"] > size["longest_edge"]:
-            raise UsageError(
-                f"pictures would have at least {size['shortest_edge']} and at most {size['longest_edge']} pixels; "
-                "give --min-pixels and --max-pixels that fit together"
-            )
-        images.size = size
+        bound_pixels(self.processor, min_pixels, max_pixels)
         self.tokenizer = self.processor.tokenizer
         self.opening = self._ids(OPENING)
         self.closing = self._ids(CLOSING)

@@ -20,6 +20,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_enable
 
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, WORDS, Layout
+from samtok_eval.models.checkpoint import load_vision_language
 from samtok_eval.models.transformers_backend import check_no_further_words
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def write_with_mask_words(source: Path, out: Path, seed: int = 0, layout: Layout
 
 
 def load_checkpoint(folder: Path, dtype: torch.dtype | str) -> tuple[Any, Any]:
-    """A vision-language model and its processor.
+    """A vision-language model of a family that can be fine-tuned, and its processor.
 
     Args:
         folder: checkpoint folder.
@@ -127,18 +128,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype | str) -> tuple[Any, Any]:
     Raises:
         CheckpointError: nothing loadable there, or another family than `FAMILIES`.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(folder)
-        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{folder} cannot be loaded as a vision-language model: {first}; the folder must hold config, weights, "
-            "tokenizer and processor files, all complete"
-        ) from error
+    model, processor = load_vision_language(folder, dtype)
     if model.config.model_type not in FAMILIES:
         raise CheckpointError(
             f"{folder} is of model type {model.config.model_type}; expected one of {', '.join(FAMILIES)}"
