@@ -33,7 +33,11 @@ class Progress:
 
     def advance(self) -> None:
         """One more sample."""
-        self._bar.advance(self._task)
+        self.reach(int(self._bar.tasks[0].completed) + 1)
+
+    def reach(self, done: int) -> None:
+        """So many samples are done, in whichever process."""
+        self._bar.update(self._task, completed=done)
         speed = self._bar.tasks[0].speed
         self._bar.update(self._task, rate=f"{speed:.1f} samples/s" if speed else "")
 

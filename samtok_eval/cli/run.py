@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,11 +49,7 @@ def run_command(
 @takes("answers", "where", but=("split",))
 def predict_command(given: Given) -> None:
     """Answer only: write predictions, to be scored later without a model."""
-    from samtok_eval.run.evaluate import run
-
-    for named in _tasks(given):
-        done = run(RunOptions(**{**given, **named}), console(), scoring=False)
-        typer.echo(f"predictions in {done.path / 'predictions'}")
+    _predict([RunOptions(**{**given, **named}) for named in _tasks(given)])
 
 
 @takes("scoring", "where", also=("seed", "tokenizer"), settings=ScoreOptions)
@@ -85,7 +83,6 @@ def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metri
     from samtok_eval.registry import find_task, load_tasks
     from samtok_eval.reports.page.page import write_reports
     from samtok_eval.reports.summary import overview_table, runs_table
-    from samtok_eval.run.evaluate import run
 
     known = load_tasks(given.get("tasks_dirs", ()))
     everything = str(given.get("task", "")).strip() == ALL
@@ -94,10 +91,15 @@ def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metri
     for task, named in zip(tasks, wanted, strict=True):
         task.check_split(named.get("split"))
     answering = [{"model": model} for model in models] if models else [{}]
-    pairs = []
-    for task, named in zip(tasks, wanted, strict=True):
-        runs = [run(RunOptions(**{**given, **named, **model}), console()) for model in answering]
-        pairs.append((task, runs))
+    several = [RunOptions(**{**given, **named, **model}) for named in wanted for model in answering]
+    if several[0].shard:
+        _predict(several)
+        return
+    done = _carried_out(several)
+    if done is None:
+        return
+    count = len(answering)
+    pairs = [(task, done[i * count : (i + 1) * count]) for i, task in enumerate(tasks)]
     typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
     if len(pairs) > 1:
         typer.echo("\n" + overview_table(pairs))
@@ -108,6 +110,29 @@ def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metri
     _check_judged([done for _, runs in pairs for done in runs])
     if strict_metrics:
         _check_absent([done for _, runs in pairs for done in runs])
+
+
+def _predict(several: Sequence[RunOptions]) -> None:
+    for done in _carried_out(several, scoring=False) or ():
+        typer.echo(f"predictions in {done.path / 'predictions'}")
+
+
+def _carried_out(several: Sequence[RunOptions], scoring: bool = True) -> list[Run] | None:
+    """The runs; None where this process is one of several and another one tells what came out."""
+    from samtok_eval.run.evaluate import run_all
+    from samtok_eval.run.ranks import INTERRUPTED, OtherRankFailedError, launched
+
+    launch = None if several[0].shard else launched(os.environ)
+    first = launch is None or launch.rank == 0
+    try:
+        runs = run_all(several, console(), scoring)
+    except OtherRankFailedError as error:
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        if first:
+            raise
+        sys.exit(INTERRUPTED)
+    return runs if first else None
 
 
 def _check_judged(runs: Sequence[Run]) -> None:

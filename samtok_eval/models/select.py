@@ -78,18 +78,19 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     """
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-    place: str | Path
-    named = options.settings.tokenizer
-    if named:
-        place = _tokenizer_place(named)
-    elif is_fixed(options.model) or options.model == "demo":
-        place = DEMO_CHECKPOINT
-    else:
-        place = options.model
+    place = mask_tokenizer_place(options)
     dtype = None if options.settings.dtype == "auto" else options.torch_dtype()
     tokenizer = MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
     tokenizer.remember_pictures()
     return tokenizer
+
+
+def mask_tokenizer_place(options: ModelOptions) -> str | Path:
+    """Folder, file or hub id of the run's mask tokenizer."""
+    named = options.settings.tokenizer
+    if named:
+        return _tokenizer_place(named)
+    return DEMO_CHECKPOINT if is_fixed(options.model) or options.model == "demo" else options.model
 
 
 def named_layout(tokenizer: str) -> Layout:

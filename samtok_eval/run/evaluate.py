@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ from samtok_eval.run.manifest import (
     Scoring,
     Settings,
     Times,
+    read_manifest,
 )
+from samtok_eval.run.ranks import Ranks, Shard, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
 from samtok_eval.run.score import score
@@ -50,6 +53,7 @@ from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 
 if TYPE_CHECKING:
+    from samtok_eval.models.loaded import LoadedModels
     from samtok_eval.models.select import ModelOptions
 
 RUN_ID_LENGTH = 12
@@ -72,16 +76,76 @@ evaluate.__signature__ = keywords().replace(return_annotation=Run)  # type: igno
 
 
 def run(options: RunOptions, console: Console | None = None, scoring: bool = True) -> Run:
-    """Carry out one run.
+    """Carry out one run, see `run_all`."""
+    return run_all([options], console, scoring)[0]
+
+
+def run_all(several: Sequence[RunOptions], console: Console | None = None, scoring: bool = True) -> list[Run]:
+    """Carry out several runs; each model is loaded once.
+
+    Processes that `torchrun` or `srun` started together share the questions of each run, and only the first of them
+    scores. It does so after the last question of the last run, so that no process waits while it scores.
 
     Args:
-        options: settings.
+        several: settings of each run, in any order.
         console: for the progress bar; none is shown without it.
-        scoring: False stops after predicting.
+        scoring: False stops after predicting; so does a shard.
+
+    Returns:
+        The runs in the order of `several`; without metrics where this process did not score.
+
+    Raises:
+        SamtokError: anything a user can act on.
     """
-    from samtok_eval.models.select import load_backend, load_mask_tokenizer, tokenizer_sha256
+    from samtok_eval.models.loaded import LoadedModels
+
+    ranks = _ranks(several)
+    answered: dict[int, _Answered] = {}
+    scored: dict[int, Run] = {}
+    with together(ranks):
+        for members in _by_model(several):
+            models = LoadedModels()
+            for i in members:
+                answered[i] = _answer(several[i], models, ranks, console or Console(quiet=True))
+                if scoring and ranks is None and several[i].shard is None:
+                    scored[i] = answered.pop(i).scored()
+    scores = scoring and ranks is not None and ranks.first
+    scored |= {i: each.scored() if scores else each.run for i, each in answered.items()}
+    return [scored[i] for i in range(len(several))]
+
+
+def _ranks(several: Sequence[RunOptions]) -> Ranks | None:
+    """The processes that share the runs; a shard talks to none."""
+    return None if any(options.shard for options in several) else ranks_here()
+
+
+def _by_model(several: Sequence[RunOptions]) -> list[list[int]]:
+    """Indices of the runs of each model, so that one model at a time is in memory."""
+    found: dict[str, list[int]] = {}
+    for i, options in enumerate(several):
+        found.setdefault(options.model, []).append(i)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A run whose questions were asked."""
+
+    task: Task
+    samples: Sequence[Sample]
+    run: Run
+    """Without metrics."""
+
+    def scored(self) -> Run:
+        """The same with metrics."""
+        return score_into(self.task, self.samples, RunFolder(self.run.path), self.run.manifest)
+
+
+def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
+    """Ask this process's share of a run's questions; the first process returns when all are answered."""
     from samtok_eval.run.predict import predict
 
+    share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
     task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
     split = task.check_split(options.split)
     task.check_judge(options.judge)
@@ -90,31 +154,52 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     samples = read_samples(task, split, options.data_root, options.limit)
     check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
-    tokenizer = load_mask_tokenizer(chosen)
+    tokenizer, tokenizer_hash = models.tokenizer(chosen)
     task = task.with_layout(tokenizer.config.layout)
     # A layout may leave a protocol out that the task has otherwise.
     for name in options.protocols or ():
         task.protocol(name)
     check_replayed(chosen.model, task.layout)
-    backend = load_backend(chosen, tokenizer, task, samples)
+    backend = models.backend(chosen, tokenizer, task, samples)
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
-    manifest = _manifest(
-        task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
-        tokenizer_sha256(tokenizer),
-    )  # fmt: skip
-    # Refused before hours of answering, not after.
-    _references(manifest)
-    folder = _folder(options, task, split, manifest)
-    manifest = _saved(folder, manifest.replace(run_id=folder.path.name))
-    started = time.perf_counter()
-    with Progress(f"{task.metadata.name}:{split} {name}", console or Console(quiet=True)) as progress:
-        counts = predict(task, samples, backend, tokenizer, folder, options, progress)
-    seconds = round(time.perf_counter() - started, 3)
-    times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
-    manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
-    if not scoring:
-        return Run(folder.path, manifest)
-    return score_into(task, samples, folder, manifest)
+    with ExitStack() as held:
+        if share.first:
+            manifest = _manifest(
+                task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
+                tokenizer_hash,
+            )  # fmt: skip
+            # Refused before hours of answering, not after.
+            _references(manifest)
+            folder = _folder(options, task, split, manifest)
+            manifest = _begun(folder, manifest.replace(run_id=folder.path.name), options.shard, held)
+        folder = RunFolder(Path(share.same(str(folder.path) if share.first else None)))
+        started = time.perf_counter()
+        title = f"{task.metadata.name}:{split} {name}"
+        with Progress(title, console if share.first else Console(quiet=True)) as progress:
+            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share)
+        if not share.first or options.shard:
+            return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
+        seconds = round(time.perf_counter() - started, 3)
+        times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
+        manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
+    return _Answered(task, samples, Run(folder.path, manifest))
+
+
+def _begun(folder: RunFolder, manifest: Manifest, shard: str | None, held: ExitStack) -> Manifest:
+    """Take hold of a run folder and mend it, so that questions can be asked.
+
+    Args:
+        folder: of the run.
+        manifest: of the run.
+        shard: as typed; shards share the folder, and the first of them describes the run.
+        held: keeps the folder until the questions are asked.
+    """
+    held.enter_context(folder.held(shared=shard is not None))
+    if shard is None:
+        folder.repair()
+    elif folder.manifest.exists():
+        return read_manifest(folder.manifest)
+    return _saved(folder, manifest)
 
 
 def score_into(

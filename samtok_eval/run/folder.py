@@ -6,18 +6,21 @@ appears whole or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from samtok_eval.errors import DataError, IncompleteRunError
-from samtok_eval.files import numbered_lines, reading, write_text
+from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.files import numbered_lines, reading, write_text, writing
 from samtok_eval.prediction import Record
+from samtok_eval.prediction_log import PredictionLog
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
 
@@ -52,6 +55,38 @@ class RunFolder:
     def parts(self) -> list[Path]:
         """Predictions of all processes."""
         return sorted((self.path / "predictions").glob("part-*.jsonl"))
+
+    @contextmanager
+    def held(self, shared: bool = False) -> Iterator[None]:
+        """Keep other commands from asking the same questions.
+
+        Args:
+            shared: among the shards of a run, each of which asks others.
+
+        Raises:
+            UsageError: another command is at work here.
+        """
+        path = self.path / "predictions" / ".lock"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("ab")
+        with lock:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"another process is writing {self.path / 'predictions'}; wait for it, or use --fresh"
+                ) from error
+            yield
+
+    def repair(self) -> None:
+        """Cut off the last lines that a kill tore, whichever process wrote them.
+
+        Raises:
+            UsageError: a process is writing one of the files.
+        """
+        for path in self.parts():
+            PredictionLog(path).close()
 
 
 def slug(name: str) -> str:

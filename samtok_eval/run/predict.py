@@ -27,6 +27,7 @@ from samtok_eval.models.backend import Backend, Picture, Request, request_of
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.ranks import ANSWERED, ERRORS, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
@@ -55,7 +56,7 @@ MODEL_ERRORS = (
 
 @dataclass
 class PredictCounts:
-    """What happened."""
+    """What happened, in all processes of the run."""
 
     done_before: int = 0
     predicted: int = 0
@@ -72,6 +73,7 @@ def predict(
     folder: RunFolder,
     settings: RunSettings,
     progress: Progress,
+    share: Share | None = None,
 ) -> PredictCounts:
     """Ask every sample that the run folder does not hold yet.
 
@@ -80,44 +82,50 @@ def predict(
         samples: what to ask.
         backend: answers.
         tokenizer: decodes.
-        folder: receives `predictions/part-0.jsonl`.
+        folder: receives `predictions/part-<rank>.jsonl`.
         settings: of the run; without `max_new_tokens` the task says how long an answer may be.
-        progress: is told of every finished sample.
+        progress: is told of every finished batch.
+        share: which batches this process asks; all of them by default.
 
     Raises:
         TooManyErrorsError: more samples failed than allowed, or all of the first batch in the same way; all lines so
             far are on disk.
     """
+    share = share or Shard()
     finished = {name for name, answer in read_own_predictions(folder.parts()).items() if answer.error is None}
     ordered = _grouped(samples) if settings.group_pictures else samples
     counts = PredictCounts(done_before=sum(sample.id in finished for sample in samples))
     progress.start(total=len(samples), done=counts.done_before)
-    with PredictionLog(folder.part()) as log:
-        # Batches are those of the whole split, so that going on asks as the first attempt would have asked.
-        for batch in _batches(ordered, settings.batch_size):
+    first = True
+    with PredictionLog(folder.part(share.part)) as log:
+        # Batches are those of the whole split, so that neither going on nor the number of processes changes them.
+        for batch in share.of(_batches(ordered, settings.batch_size)):
             waiting = [sample for sample in batch if sample.id not in finished]
-            first = not counts.predicted
+            if not waiting:
+                continue
             failures = []
             for prediction in _predict_batch(task, waiting, backend, tokenizer, settings, counts):
                 log.append(prediction)
-                counts.predicted += 1
                 failures += [prediction] if prediction.error is not None else []
-                progress.advance()
-            counts.errored += len(failures)
+            progress.reach(counts.done_before + share.add(ANSWERED, len(waiting)))
             if failures:
-                _check_failures(failures, len(waiting), counts, settings.max_errors, folder.part(), first)
+                errored = share.add(ERRORS, len(failures))
+                _check_failures(failures, len(waiting), errored, settings.max_errors, folder.part(share.part), first)
+            first = False
+    share.finish()
+    counts.predicted, counts.errored = share.add(ANSWERED, 0), share.add(ERRORS, 0)
     return counts
 
 
 def _check_failures(
-    failures: Sequence[Prediction], asked: int, counts: PredictCounts, allowed: int, part: Path, first: bool
+    failures: Sequence[Prediction], asked: int, errored: int, allowed: int, part: Path, first: bool
 ) -> None:
     """Stop a run that fails too often, or that cannot work at all.
 
     Args:
         failures: of one batch, at least one.
         asked: size of that batch.
-        counts: of the run so far.
+        errored: failures of the run so far.
         allowed: failures allowed.
         part: file that holds the errors.
         first: whether this is the first batch.
@@ -127,9 +135,9 @@ def _check_failures(
     """
     kinds = {str(failure.error).partition(":")[0] for failure in failures}
     hopeless = first and 1 < asked == len(failures) and len(kinds) == 1
-    if not hopeless and counts.errored <= allowed:
+    if not hopeless and errored <= allowed:
         return
-    several = f"all {asked} samples of the first batch" if hopeless else f"{counts.errored} samples"
+    several = f"all {asked} samples of the first batch" if hopeless else f"{errored} samples"
     limit = "" if hopeless else f", --max-errors allows {allowed}"
     remedy = "lower --batch-size or --max-pixels" if "memory" in str(failures[0].error).lower() else f"see {part}"
     raise TooManyErrorsError(
@@ -302,6 +310,5 @@ def _grouped(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for group in groups.values() for sample in group]
 
 
-def _batches(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
-    for first in range(0, len(samples), size):
-        yield samples[first : first + size]
+def _batches(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
+    return [samples[first : first + size] for first in range(0, len(samples), size)]

@@ -123,6 +123,9 @@ class RunOptions(RunSettings):
     fresh: Annotated[bool, Option("answers", "--fresh/--resume", keyed=False)] = Field(
         default=False, description="Start anew, or go on where a run left off."
     )
+    shard: Annotated[str | None, Option("answers", keyed=False)] = Field(
+        default=None, description="I/N: ask every Nth batch from the Ith (0 to N-1), without scoring."
+    )
 
 
 class ScoreOptions(RunOptions):
