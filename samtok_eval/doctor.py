@@ -95,7 +95,14 @@ def _captions() -> Check:
 def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
     import torch
 
-    from samtok_eval.models.select import ModelOptions, is_fixed, load_backend, load_mask_tokenizer, tokenizer_sha256
+    from samtok_eval.models.select import (
+        ModelOptions,
+        is_fixed,
+        is_served,
+        load_backend,
+        load_mask_tokenizer,
+        tokenizer_sha256,
+    )
 
     options = ModelOptions(model, RunSettings(tokenizer=tokenizer, device=device))
     try:
@@ -108,7 +115,7 @@ def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
     except SamtokError as error:
         yield Check("model", False, str(error))
         return
-    if not is_fixed(model):
+    if not (is_fixed(model) or is_served(model)):
         yield Check("mask words", True, f"all {len(masks.config.layout.words)} in the vocabulary of {backend.name}")
     scene = draw_scene(HELD_OUT)
     truth = np.stack([o.mask for o in scene.objects])

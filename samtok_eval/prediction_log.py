@@ -11,6 +11,9 @@ from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, numbered_lines, reading
 from samtok_eval.prediction import Prediction
 
+BROUGHT = ("masks", "phrases", "box")
+"""Fields of a prediction that stand in its line only where the answer brings them."""
+
 
 class PredictionLog(AppendLog):
     """Appends predictions, each on disk before the next is made; one process at a time."""
@@ -25,7 +28,8 @@ class PredictionLog(AppendLog):
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""
-        line = prediction.model_dump(mode="json", exclude={"masks", "phrases", "box"})
+        absent = {name for name in BROUGHT if getattr(prediction, name) is None}
+        line = prediction.model_dump(mode="json", exclude=absent)
         self.write_line(json.dumps(line, ensure_ascii=False))
 
 

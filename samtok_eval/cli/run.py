@@ -13,7 +13,7 @@ import typer
 from samtok_eval.cli.data import tasks_command
 from samtok_eval.cli.options import Given, console, takes
 from samtok_eval.errors import IncompleteRunError, UsageError
-from samtok_eval.run.settings import RunOptions, ScoreOptions
+from samtok_eval.run.settings import MODEL_HELP, RunOptions, ScoreOptions
 
 if TYPE_CHECKING:
     from samtok_eval.run.folder import Run
@@ -23,7 +23,7 @@ ALL = "all"
 
 ModelOption = Annotated[
     list[str] | None,
-    typer.Option("--model", help="demo, a folder, a hub id, oracle, random or replay:FILE; several make one table."),
+    typer.Option("--model", help=f"{MODEL_HELP[:-1]}; several make one table."),
 ]
 StrictOption = Annotated[
     bool,

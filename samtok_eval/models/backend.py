@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from samtok_eval.masks import Rle, encode
 from samtok_eval.messages import Message
 
 Picture = NDArray[np.uint8]
@@ -47,6 +48,20 @@ class Answer:
     text: str
     seconds: dict[str, float] = field(default_factory=dict)
     """Share of this request in the time of its batch, per stage."""
+    masks: Sequence[NDArray[np.bool_] | Rle] | None = None
+    """From a model that draws masks instead of writing mask words: bool (H, W) or run lengths, each of the first
+    picture's size, in order of mention; they are the answer's masks, whatever the text says."""
+    phrases: Sequence[str] | None = None
+    """The phrase of each mask, where the text does not mark them."""
+    error: str | None = None
+    """Why there is no answer; such a question is asked again by the same command."""
+
+    @property
+    def rles(self) -> list[Rle] | None:
+        """`masks` as run lengths."""
+        if self.masks is None:
+            return None
+        return [mask if isinstance(mask, Rle) else encode(mask) for mask in self.masks]
 
 
 class Backend(Protocol):
@@ -54,6 +69,8 @@ class Backend(Protocol):
 
     name: str
     """Short name for tables and folders."""
+    batch_size: int | None = None
+    """Requests that it is best given at once; None leaves that to `--batch-size`."""
 
     def identity(self) -> dict[str, Any]:
         """Everything about this backend that can change an answer: fingerprints and settings; goes into the run key."""

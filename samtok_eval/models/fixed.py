@@ -18,7 +18,7 @@ from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.messages import messages
-from samtok_eval.models.backend import Answer, Picture, Request
+from samtok_eval.models.backend import Answer, Backend, Picture, Request
 from samtok_eval.prediction import check_codes
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.tokenizer.pictures import encoder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 
-class Oracle:
+class Oracle(Backend):
     """The task's right answer, its masks encoded by the run's own tokenizer."""
 
     name = "oracle"
@@ -68,7 +68,7 @@ class Oracle:
         return "".join(part for part in parts if isinstance(part, str))
 
 
-class Random:
+class Random(Backend):
     """The task's guess, drawn from the seed and the sample's id."""
 
     name = "random"
@@ -98,7 +98,7 @@ class Random:
         return self.task.guess(self.by_id[sample_id], self.samples, np.random.default_rng(list(digest)))
 
 
-class Replay:
+class Replay(Backend):
     """The texts of a predictions file, decoded again."""
 
     name = "replay"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from samtok_eval.device import choose_device
 from samtok_eval.errors import UsageError
 from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
+from samtok_eval.models.openai.address import SERVED, Address
+from samtok_eval.models.python_file import PYTHON, load_python_file
 from samtok_eval.run.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
     from samtok_eval.task import Task
     from samtok_eval.tokenizer.model import MaskTokenizer
 
+logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SERVERS = ("openai:", "vllm:")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -34,18 +37,25 @@ class ModelOptions:
     """Who answers, and the settings of the run, from which each backend takes its own."""
 
     model: str
-    """`demo`, a folder, a hub id, `oracle`, `random` or `replay:FILE`."""
+    """`demo`, a folder, a hub id, `openai:URL#NAME`, `python:FILE`, `oracle`, `random` or `replay:FILE`."""
     settings: RunSettings = field(default_factory=RunSettings)
     """`tokenizer` is the demo's for `oracle`, `random` and `replay` where it is not given."""
 
     def __post_init__(self) -> None:
-        """Refuse names that would be taken for folders.
+        """Refuse names that would be taken for folders, and a server without a mask tokenizer.
 
         Raises:
-            UsageError: a server name; servers have no backend yet.
+            UsageError: such a name.
         """
-        if self.model.startswith(SERVERS):
-            raise UsageError(f"--model {self.model}: server backends are not built yet; give a folder or a hub id")
+        if self.model.startswith("vllm:"):
+            raise UsageError(f"--model {self.model}: start a server, `vllm serve`, and give openai:URL#NAME")
+        if is_served(self.model):
+            Address.of(self.model)
+            if self.settings.tokenizer is None:
+                raise UsageError(
+                    f"--model {self.model}: a server brings no mask tokenizer; name the one whose words it writes with "
+                    "--tokenizer: a folder, a hub id or demo"
+                )
 
     def device_name(self) -> str:
         """`cuda` where there is one and the user did not say otherwise.
@@ -68,6 +78,11 @@ class ModelOptions:
         if name not in DTYPES:
             raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {dtype!r}")
         return DTYPES[name]
+
+
+def mask_tokenizer_of(options: ModelOptions) -> MaskTokenizer | None:
+    """The run's mask tokenizer; None where a user's back end brings masks, and none is named."""
+    return None if is_python(options.model) and options.settings.tokenizer is None else load_mask_tokenizer(options)
 
 
 def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
@@ -111,12 +126,15 @@ def _tokenizer_place(name: str) -> str | Path:
     return DEMO_CHECKPOINT if name == "demo" else name
 
 
-def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, samples: Sequence[Sample]) -> Backend:
+def load_backend(
+    options: ModelOptions, tokenizer: MaskTokenizer | None, task: Task, samples: Sequence[Sample]
+) -> Backend:
     """The backend that answers.
 
     Args:
         options: names it.
-        tokenizer: gives the oracle its codes and a checkpoint the layout of its words.
+        tokenizer: gives the oracle its codes and a checkpoint the layout of its words; only a user's back end can do
+            without.
         task: knows right answers and guesses.
         samples: the whole split, for those that look a sample up.
 
@@ -125,12 +143,18 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
         CheckpointError: the checkpoint cannot be loaded.
     """
     kind, _, rest = options.model.partition(":")
+    if is_python(options.model):
+        return load_python_file(Path(rest), options.settings)
+    if tokenizer is None:
+        raise UsageError(f"--model {options.model} needs a mask tokenizer; name it with --tokenizer")
     if options.model == "oracle":
         return Oracle(task, samples, tokenizer)
     if options.model == "random":
         return Random(task, samples, options.settings.seed)
     if kind == "replay":
         return Replay(Path(rest), tokenizer.config.layout)
+    if is_served(options.model):
+        return _served(options, tokenizer.config.layout, expects_masks=not task.answered_in_words)
     from samtok_eval.models.transformers_backend import TransformersBackend
 
     return TransformersBackend(
@@ -146,6 +170,26 @@ def load_backend(options: ModelOptions, tokenizer: MaskTokenizer, task: Task, sa
 def is_fixed(model: str) -> bool:
     """Whether the name stands for a backend without a language model."""
     return model in ("oracle", "random") or model.startswith("replay:")
+
+
+def is_served(model: str) -> bool:
+    """Whether the name stands for a model behind a server."""
+    return model.startswith(SERVED)
+
+
+def is_python(model: str) -> bool:
+    """Whether the name stands for a back end that the user wrote."""
+    return model.startswith(PYTHON)
+
+
+def _served(options: ModelOptions, layout: Layout, expects_masks: bool) -> Backend:
+    try:
+        from samtok_eval.models.openai.backend import OpenAIBackend
+    except ModuleNotFoundError as error:
+        raise UsageError("--model openai:... needs the package openai; install samtok-eval[serve]") from error
+    if options.settings.dtype != "auto":
+        logger.warning("--dtype is that of the mask tokenizer; the language model has what its server was started with")
+    return OpenAIBackend(Address.of(options.model), options.settings, layout, expects_masks)
 
 
 def tokenizer_sha256(tokenizer: MaskTokenizer) -> str:

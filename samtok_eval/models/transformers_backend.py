@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from samtok_eval.errors import CheckpointError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
-from samtok_eval.models.backend import Answer, Picture, Request
+from samtok_eval.models.backend import Answer, Backend, Picture, Request
 from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
@@ -42,7 +42,7 @@ PINNED = {
 """Greedy decoding, nothing else; `None` means that the setting is absent."""
 
 
-class LoadedBackend:
+class LoadedBackend(Backend):
     """A model and its processor as they are in memory, as a policy in training is."""
 
     def __init__(

@@ -53,6 +53,7 @@ from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 
 if TYPE_CHECKING:
+    from samtok_eval.models.backend import Backend
     from samtok_eval.models.loaded import LoadedModels
     from samtok_eval.models.select import ModelOptions
 
@@ -64,12 +65,18 @@ def evaluate(task: str, **options: Any) -> Run:
 
     Args:
         task: task name.
-        **options: fields of `RunOptions`.
+        **options: fields of `RunOptions`; `model` may also be a back end of your own, see docs/backends.md.
 
     Raises:
         SamtokError: anything a user can act on.
     """
-    return run(RunOptions(task=task, **options))
+    own = options.get("model", DEMO)
+    if isinstance(own, str):
+        return run(RunOptions(task=task, **options))
+    from samtok_eval.models.python_file import PYTHON, given_backend
+
+    backend = given_backend(own)
+    return run_all([RunOptions(task=task, **{**options, "model": f"{PYTHON}{backend.name}"})], given=backend)[0]
 
 
 evaluate.__signature__ = keywords().replace(return_annotation=Run)  # type: ignore[attr-defined]
@@ -80,7 +87,9 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
     return run_all([options], console, scoring)[0]
 
 
-def run_all(several: Sequence[RunOptions], console: Console | None = None, scoring: bool = True) -> list[Run]:
+def run_all(
+    several: Sequence[RunOptions], console: Console | None = None, scoring: bool = True, given: Backend | None = None
+) -> list[Run]:
     """Carry out several runs; each model is loaded once.
 
     Processes that `torchrun` or `srun` started together share the questions of each run, and only the first of them
@@ -90,6 +99,7 @@ def run_all(several: Sequence[RunOptions], console: Console | None = None, scori
         several: settings of each run, in any order.
         console: for the progress bar; none is shown without it.
         scoring: False stops after predicting; so does a shard.
+        given: answers, where the options name no model that could be loaded.
 
     Returns:
         The runs in the order of `several`; without metrics where this process did not score.
@@ -104,7 +114,7 @@ def run_all(several: Sequence[RunOptions], console: Console | None = None, scori
     scored: dict[int, Run] = {}
     with together(ranks):
         for members in _by_model(several):
-            models = LoadedModels()
+            models = LoadedModels(given)
             for i in members:
                 answered[i] = _answer(several[i], models, ranks, console or Console(quiet=True))
                 if scoring and ranks is None and several[i].shard is None:
@@ -155,7 +165,7 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
     check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
     tokenizer, tokenizer_hash = models.tokenizer(chosen)
-    task = task.with_layout(tokenizer.config.layout)
+    task = task.with_layout(tokenizer.config.layout) if tokenizer else task
     # A layout may leave a protocol out that the task has otherwise.
     for name in options.protocols or ():
         task.protocol(name)
@@ -287,13 +297,15 @@ def _references(manifest: Manifest) -> dict[str, str] | None:
 
 def _model_options(task: Task, options: RunOptions) -> ModelOptions:
     """What the model side needs to know; tasks of the tokenizer alone are answered with the true codes."""
-    from samtok_eval.models.select import ModelOptions, is_fixed
+    from samtok_eval.models.select import ModelOptions, is_fixed, is_python
 
-    model, tokenizer = options.model, options.tokenizer
-    if not task.needs_language_model:
-        tokenizer = tokenizer or (DEMO if is_fixed(model) else model)
-        model = "oracle"
-    return ModelOptions(model, options.model_copy(update={"tokenizer": tokenizer}))
+    chosen = ModelOptions(options.model, options)
+    if task.needs_language_model:
+        return chosen
+    if is_python(options.model) and options.tokenizer is None:
+        raise UsageError(f"{task.metadata.name} asks a mask tokenizer alone; name one with --tokenizer")
+    tokenizer = options.tokenizer or (DEMO if is_fixed(options.model) else options.model)
+    return ModelOptions("oracle", options.model_copy(update={"tokenizer": tokenizer}))
 
 
 def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:
@@ -312,7 +324,7 @@ def _manifest(
     options: RunOptions,
     chosen: ModelOptions,
     model: Model,
-    tokenizer_hash: str,
+    tokenizer_hash: str | None,
 ) -> Manifest:
     dataset = Dataset(
         root=options.data_root,

@@ -90,8 +90,10 @@ class RunFolder:
 
 
 def slug(name: str) -> str:
-    """A model name as one folder name: `zhouyik/X` -> `zhouyik__X`."""
-    text = name.rstrip("/").replace("/", "__")
+    """A model name as one folder name: `zhouyik/X` -> `zhouyik__X`, `openai:URL#zhouyik/X` -> `openai-zhouyik__X`."""
+    # The address of a server, and the place of a folder there, are no part of what answers.
+    name = re.sub(r"openai:[^#]*#(/.*/)?(?=.)", "openai:", name.rstrip("/"))
+    text = name.replace("/", "__")
     return re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
 
 

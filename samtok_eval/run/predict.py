@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from jinja2 import TemplateError
+from numpy.typing import NDArray
 
 from samtok_eval.device import is_out_of_memory
-from samtok_eval.errors import DataError, TooManyErrorsError
+from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
 from samtok_eval.files import shortened
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse
+from samtok_eval.masks import Rle
 from samtok_eval.messages import Message, messages
-from samtok_eval.models.backend import Backend, Picture, Request, request_of
+from samtok_eval.models.backend import Answer, Backend, Picture, Request, request_of
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
@@ -69,7 +72,7 @@ def predict(
     task: Task,
     samples: Sequence[Sample],
     backend: Backend,
-    tokenizer: MaskTokenizer,
+    tokenizer: MaskTokenizer | None,
     folder: RunFolder,
     settings: RunSettings,
     progress: Progress,
@@ -81,7 +84,7 @@ def predict(
         task: gives the protocols whose codes are decoded, for the layout of `tokenizer`.
         samples: what to ask.
         backend: answers.
-        tokenizer: decodes.
+        tokenizer: decodes; None where the back end brings masks instead of mask words.
         folder: receives `predictions/part-<rank>.jsonl`.
         settings: of the run; without `max_new_tokens` the task says how long an answer may be.
         progress: is told of every finished batch.
@@ -99,7 +102,7 @@ def predict(
     first = True
     with PredictionLog(folder.part(share.part)) as log:
         # Batches are those of the whole split, so that neither going on nor the number of processes changes them.
-        for batch in share.of(_batches(ordered, settings.batch_size)):
+        for batch in share.of(_batches(ordered, backend.batch_size or settings.batch_size)):
             waiting = [sample for sample in batch if sample.id not in finished]
             if not waiting:
                 continue
@@ -157,7 +160,7 @@ def _predict_batch(
     task: Task,
     batch: Sequence[Sample],
     backend: Backend,
-    tokenizer: MaskTokenizer,
+    tokenizer: MaskTokenizer | None,
     settings: RunSettings,
     counts: PredictCounts,
 ) -> Iterator[Prediction]:
@@ -171,28 +174,28 @@ def _predict_batch(
     if answered is not None:
         yield from answered
     elif len(batch) == 1:
-        yield _failed(batch[0], reason)
+        yield _failed(batch[0].id, reason)
     else:
         for part in _halves(batch, reason, counts) if is_full else _one_by_one(batch, reason):
             yield from _predict_batch(task, part, backend, tokenizer, settings, counts)
 
 
-def _halves(batch: Sequence[Sample], reason: str, counts: PredictCounts) -> Iterator[Sequence[Sample]]:
+def _halves(batch: Sequence[Sample], reason: str, counts: PredictCounts) -> list[Sequence[Sample]]:
     if not counts.halved:
         logger.warning("a batch of %d does not fit in memory (%s); such batches are halved", len(batch), reason)
     counts.halved += 1
     return _batches(batch, (len(batch) + 1) // 2)
 
 
-def _one_by_one(batch: Sequence[Sample], reason: str) -> Iterator[Sequence[Sample]]:
+def _one_by_one(batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
     logger.warning("a batch of %d fails (%s); its samples are asked one by one", len(batch), reason)
     return _batches(batch, 1)
 
 
 def _answered(
-    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer, settings: RunSettings
+    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer | None, settings: RunSettings
 ) -> Iterator[Prediction]:
-    encode = encoder(tokenizer)
+    encode = encoder(tokenizer) if tokenizer else _not_encoded
     requests: list[Request] = []
     pictures: dict[str, Picture] = {}
     for sample in batch:
@@ -201,63 +204,94 @@ def _answered(
             if key not in pictures:
                 pictures[key] = read_image(sample.image)
         except DataError as error:
-            yield _failed(sample, str(error))
+            yield _failed(sample.id, str(error))
             continue
         shown = messages(sample.turns, pictures[key], encode, task.layout)
         requests.append(request_of(sample.id, pictures[key], shown))
+    longest = settings.max_new_tokens or task.max_new_tokens
+    if requests and settings.history == "pred":
+        requests, failures = with_own_history(requests, backend, longest, task.layout)
+        yield from (_failed(name, reason) for name, reason in failures.items())
     if not requests:
         return
-    longest = settings.max_new_tokens or task.max_new_tokens
-    if settings.history == "pred":
-        requests = with_own_history(requests, backend, longest, task.layout)
     yield from ask(task, requests, backend, tokenizer, longest)
 
 
 def ask(
-    task: Task, requests: Sequence[Request], backend: Backend, tokenizer: MaskTokenizer, max_new_tokens: int
+    task: Task, requests: Sequence[Request], backend: Backend, tokenizer: MaskTokenizer | None, max_new_tokens: int
 ) -> list[Prediction]:
-    """Answers of one batch with the masks that the protocols of the task ask for.
+    """Answers and errors of one batch, with the masks that the protocols of the task ask for.
 
     Args:
         task: gives the protocols, and says how well formed an answer is.
         requests: one batch, at least one.
         backend: answers; what it raises is not caught.
-        tokenizer: decodes.
+        tokenizer: decodes; None where the back end brings masks.
         max_new_tokens: where an answer is cut.
+
+    Raises:
+        UsageError: an answer holds mask words, and there is no mask tokenizer.
     """
     answers = backend.generate(requests, max_new_tokens)
     started = time.perf_counter()
-    wanted = [codes_to_decode(task, answer.text) for answer in answers]
-    decoded = decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
+    wanted = [codes_to_decode(task, answer.text) if answer.masks is None else [] for answer in answers]
+    if tokenizer:
+        decoded = decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
+    elif any(wanted):
+        raise UsageError(f"{backend.name} answers in mask words; name the mask tokenizer that reads them: --tokenizer")
+    else:
+        decoded = [{} for _ in requests]
     seconds = {"decode": (time.perf_counter() - started) / len(requests)}
     return [
-        Prediction(
-            id=request.id,
-            text=answer.text,
-            decoded={codes.key: CocoRle.model_validate(rle.to_coco()) for codes, rle in found.items()},
-            status=task.status(answer.text),
-            seconds={name: round(value, 5) for name, value in {**answer.seconds, **seconds}.items()},
-        )
+        _failed(request.id, answer.error)
+        if answer.error is not None
+        else _prediction(task, request, answer, found, seconds)
         for request, answer, found in zip(requests, answers, decoded, strict=True)
     ]
 
 
-def _failed(sample: Sample, reason: str) -> Prediction:
-    logger.warning("sample %s: %s", sample.id, reason)
-    return Prediction(id=sample.id, text="", status="error", error=reason)
+def _prediction(
+    task: Task, request: Request, answer: Answer, found: Mapping[Codes, Rle], seconds: Mapping[str, float]
+) -> Prediction:
+    brought = answer.rles
+    return Prediction(
+        id=request.id,
+        text=answer.text,
+        decoded={codes.key: _coco(rle) for codes, rle in found.items()},
+        masks=None if brought is None else [_coco(rle) for rle in brought],
+        phrases=None if answer.phrases is None else list(answer.phrases),
+        status=task.status(answer.text) if brought is None else "foreign",
+        seconds={name: round(value, 5) for name, value in {**answer.seconds, **seconds}.items()},
+    )
+
+
+def _coco(rle: Rle) -> CocoRle:
+    return CocoRle.model_validate(rle.to_coco())
+
+
+def _not_encoded(image: Picture, regions: NDArray[np.bool_]) -> list[Codes]:
+    raise UsageError("the task writes masks into its questions as mask words; name a mask tokenizer with --tokenizer")
+
+
+def _failed(sample_id: str, reason: str) -> Prediction:
+    logger.warning("sample %s: %s", sample_id, reason)
+    return Prediction(id=sample_id, text="", status="error", error=reason)
 
 
 def with_own_history(
     requests: Sequence[Request], backend: Backend, max_new_tokens: int, layout: Layout = DEFAULT_LAYOUT
-) -> list[Request]:
+) -> tuple[list[Request], dict[str, str]]:
     """Replace the right answers in each history by the model's own, round by round.
 
     An earlier round is asked under the id of its sample with the messages before it; rounds of a batch with the same
     messages and the same right answer are asked once. Mask words of a right answer that later turns repeat are replaced
     by those at the same place of the model's answer, or left out where it has none.
+
+    Returns:
+        Requests with their own history, and the reasons of those of which an earlier round failed, by id.
     """
-    current = list(requests)
-    for turn in range(max(len(request.messages) for request in current)):
+    current, failures = list(requests), dict[str, str]()
+    for turn in range(max(len(request.messages) for request in requests)):
         members = [i for i, r in enumerate(current) if turn < len(r.messages) and r.messages[turn].role == "assistant"]
         if not members:
             continue
@@ -268,10 +302,14 @@ def with_own_history(
             keys[i] = (id(request.images[0]), *map(_text, request.messages[: turn + 1]))
             asked.setdefault(keys[i], request_of(request.id, request.images[0], request.messages[:turn]))
         answers = backend.generate(list(asked.values()), max_new_tokens)
-        texts = {key: answer.text for key, answer in zip(asked, answers, strict=True)}
+        answered = dict(zip(asked, answers, strict=True))
+        failures |= {
+            current[i].id: f"round {turn // 2 + 1}: {error}" for i in members if (error := answered[keys[i]].error)
+        }
         for i in members:
-            current[i] = _with_answer(current[i], turn, texts[keys[i]], layout)
-    return current
+            current[i] = _with_answer(current[i], turn, answered[keys[i]].text, layout)
+        current = [request for request in current if request.id not in failures]
+    return current, failures
 
 
 def _with_answer(request: Request, turn: int, answer: str, layout: Layout) -> Request:

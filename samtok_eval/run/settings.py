@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 DEMO = "demo"
+MODEL_HELP = "demo, a folder, a hub id, openai:URL#NAME, python:FILE, oracle, random or replay:FILE."
 Role = Literal["answers", "scoring", "where"]
 
 
@@ -47,12 +48,16 @@ class RunSettings(BaseModel):
     )
     limit: Annotated[int | None, Option("where")] = Field(default=None, gt=0, description="Only the first N samples.")
     batch_size: Annotated[int, Option("answers")] = Field(default=32, gt=0, description="Questions per batch.")
+    concurrency: Annotated[int, Option("answers", keyed=False)] = Field(
+        default=16, gt=0, description="Questions in flight at once to a server."
+    )
     max_new_tokens: Annotated[int | None, Option("answers")] = Field(
         default=None, gt=0, description="Length of an answer; the task's own by default."
     )
     device: Annotated[str, Option("answers")] = Field(default="auto", description="auto, cpu or cuda.")
     dtype: Annotated[str, Option("answers")] = Field(
-        default="auto", description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16."
+        default="auto",
+        description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16; beside a server of the mask tokenizer alone.",
     )
     seed: Annotated[int, Option("answers")] = Field(
         default=0, ge=0, description="Of the random model, and of the intervals without --statistics-seed."
@@ -117,9 +122,7 @@ class RunOptions(RunSettings):
         description="NAME[:SPLIT][,NAME[:SPLIT]...] or all, see `samtok-eval tasks`."
     )
     split: Annotated[str | None, Option("where")] = Field(default=None, description="As in --task NAME:SPLIT.")
-    model: Annotated[str, Option("answers", keyed=False)] = Field(
-        default=DEMO, description="demo, a folder, a hub id, oracle, random or replay:FILE."
-    )
+    model: Annotated[str, Option("answers", keyed=False)] = Field(default=DEMO, description=MODEL_HELP)
     fresh: Annotated[bool, Option("answers", "--fresh/--resume", keyed=False)] = Field(
         default=False, description="Start anew, or go on where a run left off."
     )

@@ -160,7 +160,7 @@ def with_counted_answers(sample):
     """The conversation of a sample with answers of a `Counting` model, and the masks of these answers."""
     backend = Counting(asked(sample))
     asking = request_of(sample.id, read_image(sample.image), backend.conversation)
-    (found,) = with_own_history([asking], backend, 128)
+    (found,), _ = with_own_history([asking], backend, 128)
     return found, backend.given
 
 

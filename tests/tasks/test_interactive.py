@@ -155,7 +155,7 @@ def test_own_history_replaces_answers_and_the_mask_words_that_later_turns_repeat
     true, own = render([(1, 2)]), render([(3, 4)])
     backend = Scripted(f"It is {own}.", "No target.")
     conversation = request("1-0", image, "a", f"It is {true}.", f"left of {true}", true, f"and {true}?")
-    (found,) = with_own_history([conversation], backend, 128)
+    (found,), _ = with_own_history([conversation], backend, 128)
     assert [message.parts[-1] for message in found.messages] == [
         "a", f"It is {own}.", f"left of {own}", "No target.", f"and {own}?",
     ]  # fmt: skip
@@ -167,14 +167,14 @@ def test_own_words_that_are_those_of_another_right_mask_are_not_replaced_again()
     first, second = render([(1, 2)]), render([(3, 4)])
     backend = Scripted(f"{second}, {first}")
     conversation = request("1-0", image, "a", f"{first}, {second}", f"{first} or {second}?")
-    (found,) = with_own_history([conversation], backend, 128)
+    (found,), _ = with_own_history([conversation], backend, 128)
     assert found.messages[-1].parts == (f"{second} or {first}?",)
 
 
 def test_mask_words_without_a_counterpart_are_left_out():
     image = np.zeros((4, 4, 3), np.uint8)
     true = render([(1, 2)])
-    (found,) = with_own_history([request("1-0", image, "a", true, f"left of {true}.")], Scripted("No target."), 128)
+    (found,), _ = with_own_history([request("1-0", image, "a", true, f"left of {true}.")], Scripted("No target."), 128)
     assert found.messages[-1].parts == ("left of .",)
 
 
@@ -184,7 +184,7 @@ def test_equal_beginnings_are_asked_once():
     backend = Scripted("x", "y")
     requests = [request("1-0", image, "a", true, "b"), request("1-1", image, "a", true, "c"),
                 request("1-2", other, "a", true, "b"), request("0-0", image, "a")]  # fmt: skip
-    found = with_own_history(requests, backend, 128)
+    found, _ = with_own_history(requests, backend, 128)
     assert [r.messages[1].parts[0] for r in found[:3]] == ["x", "x", "y"]
     assert found[3] == requests[3]
     assert len(backend.asked) == 1

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +28,7 @@ from samtok_eval.training.sft.recipe import FinetuneJob, FinetuneRecipe
 from samtok_eval.training.sft.trainer import finetune
 from samtok_eval.training.sft.vocabulary import load_checkpoint
 from tests.cli.test_train_sft import command
+from tests.support.serving import served
 from tests.support.tiny_checkpoints import qwen2_5
 from tests.training.sft.test_data import sample, written
 
@@ -229,45 +222,20 @@ def test_the_checkpoint_answers_in_the_harness_with_masks_that_decode(full, data
 
 
 def test_the_folder_is_served_without_edits_and_says_there_what_it_says_here(full, data):
-    openai = pytest.importorskip("openai")
     pytest.importorskip("fastapi", reason="transformers serve needs the extra serving")
+    from samtok_eval.models.openai.address import Address
+    from samtok_eval.models.openai.backend import OpenAIBackend
     from samtok_eval.models.transformers_backend import TransformersBackend
 
     row = json.loads(data.read_text())[0]
-    picture, question = data.parent / row["image"], row["conversations"][0]["value"].removeprefix("<image>\n")
-    pixels = np.asarray(Image.open(picture))
-    backend = TransformersBackend(str(full), "tuned", "cpu", torch.float32)
-    (here,) = backend.generate([request_of("1", pixels, (Message("user", (pixels, question)),))], 40)
-    with served(full) as port:
-        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="-", max_retries=0)
-        url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
-        reply = client.chat.completions.create(
-            model=str(full), messages=[{"role": "user", "content": content}], max_tokens=40, temperature=0
-        )
-    assert reply.choices[0].message.content == here.text
+    picture = np.asarray(Image.open(data.parent / row["image"]))
+    question = row["conversations"][0]["value"].removeprefix("<image>\n")
+    asked = [request_of("1", picture, (Message("user", (picture, question)),))]
+    (here,) = TransformersBackend(str(full), "tuned", "cpu", torch.float32).generate(asked, 40)
+    with served(full) as address:
+        (there,) = OpenAIBackend(Address(address, str(full))).generate(asked, 40)
+    assert there.text == here.text
     assert "<|mt_start|>" in here.text
-
-
-@contextmanager
-def served(folder):
-    """`transformers serve` on a free port, until it says that it is well."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    line = ["transformers", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen([Path(sys.executable).with_name(line[0]), *line[1:]], env=environment)
-    try:
-        while True:
-            assert server.poll() is None, "transformers serve ended"
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                break
-            time.sleep(0.5)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
 
 
 class Interruption(LogFile):

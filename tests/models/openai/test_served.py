@@ -1,0 +1,86 @@
+"""`transformers serve` and the same checkpoint in this process give the same runs, to the byte."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from samtok_eval import evaluate
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+from samtok_eval.images import read_image
+from samtok_eval.messages import messages
+from samtok_eval.models.backend import request_of
+from samtok_eval.models.openai.address import Address
+from samtok_eval.models.openai.backend import OpenAIBackend
+from samtok_eval.models.transformers_backend import TransformersBackend
+from samtok_eval.registry import load_tasks
+from samtok_eval.run.predict import with_own_history
+from samtok_eval.run.samples import read_samples
+from samtok_eval.tokenizer.pictures import encoder
+from tests.support.serving import served
+
+
+@pytest.fixture(scope="session")
+def server():
+    pytest.importorskip("fastapi", reason="transformers serve needs the extra serving")
+    with served(DEMO_CHECKPOINT) as address:
+        yield f"openai:{address}#{DEMO_CHECKPOINT}"
+
+
+@pytest.fixture
+def both(server, demo_root, tmp_path):
+    """A function that runs a task here and on the server."""
+
+    def run(task, **options):
+        common = {"data_root": str(demo_root), "device": "cpu", "tokenizer": "demo", **options}
+        return [evaluate(task, model=model, out=tmp_path / place, **common)
+                for model, place in ((str(DEMO_CHECKPOINT), "here"), (server, "there"))]  # fmt: skip
+
+    return run
+
+
+def files(run):
+    lines = [json.loads(line) for line in (run.path / "predictions" / "part-0.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    return lines, *((run.path / name).read_bytes() for name in ("records.jsonl", "metrics.json"))
+
+
+@pytest.mark.parametrize(
+    ("task", "limit", "options"),
+    [
+        ("gres", 24, {"concurrency": 5}),
+        ("gres", 6, {"min_pixels": 4096, "max_pixels": 9216}),
+        ("region_vqa", 2, {}),
+    ],
+)
+def test_answers_masks_records_and_metrics_are_those_of_the_checkpoint_in_this_process(both, task, limit, options):
+    here, there = both(task, limit=limit, **options)
+    assert files(here) == files(there)
+    assert any(line["text"] for line in files(there)[0])
+
+
+def test_conversations_go_on_from_the_servers_own_answers(server, demo_root, demo_tokenizer):
+    task = load_tasks()["interactive"]
+    samples = read_samples(task, task.metadata.default_split, str(demo_root), None)
+    pictures = {s.image.id: read_image(s.image) for s in samples if len(s.turns) == 5}
+    requests = [request_of(s.id, picture, messages(s.turns, picture, encoder(demo_tokenizer)))
+                for s in samples if len(s.turns) == 5 for picture in [pictures[s.image.id]]][:3]  # fmt: skip
+    here = TransformersBackend(str(DEMO_CHECKPOINT), "demo", "cpu", torch.float32)
+    there = OpenAIBackend(Address.of(server))
+    said = []
+    for backend in (here, there):
+        asked, failures = with_own_history(requests, backend, 60)
+        assert not failures
+        said.append([answer.text for answer in backend.generate(asked, 60)])
+    assert said[0] == said[1]
+
+
+def test_the_run_says_who_answered_and_its_folder_can_be_read(both):
+    _, there = both("gres", limit=2)
+    identity = there.manifest.model.identity
+    assert identity["server"] == {"dialect": "transformers"}
+    assert identity["model"] == f"openai:{DEMO_CHECKPOINT}"
+    assert there.path.parent.name == f"openai-{DEMO_CHECKPOINT.name}"
