@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest
 
 from samtok_eval.metrics.ratio import Array, Description, Estimate, Metric, Pictures, Ranked, Ratio
 
@@ -141,6 +140,9 @@ def mcnemar(wins: int, losses: int, alternative: Literal["two-sided", "less"] = 
         losses: samples that only the first run has right.
         alternative: `less` asks whether the second run is worse.
     """
+    # Imported here because it takes a second, which every command would pay.
+    from scipy.stats import binomtest
+
     return float(binomtest(wins, wins + losses, 0.5, alternative).pvalue) if wins + losses else 1.0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
@@ -49,7 +49,7 @@ class Step:
         gain = -self.difference if lower_is_better else self.difference
         if self.error == 0:
             return 1.0 if gain >= 0 else 0.0
-        return float(norm.cdf(gain / self.error))
+        return float(ndtr(gain / self.error))
 
 
 def gate_results(
@@ -101,7 +101,7 @@ def gate_results(
 
 def standard_errors(confidence: float) -> float:
     """How many standard errors half of an interval holds."""
-    return float(norm.ppf((1 + confidence) / 2))
+    return float(ndtri((1 + confidence) / 2))
 
 
 def _check_same_data(baseline: ResultFile, candidate: ResultFile) -> None:
