@@ -127,6 +127,9 @@ def _carried_out(several: Sequence[RunOptions], scoring: bool = True) -> list[Ru
     try:
         runs = run_all(several, console(), scoring)
     except OtherRankFailedError as error:
+        # Who was interrupted may be anyone; the first process alone says so.
+        if first and error.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt from error
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         if first:
