@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samtok_eval.device import choose_device, memory_named, own_device
+from samtok_eval.device import SMALL_MODEL, choose_device, computing_threads, memory_named, own_device, thread_count
 from samtok_eval.errors import UsageError
 
 
@@ -51,6 +51,34 @@ def test_each_process_of_torchrun_takes_a_gpu_of_its_own(gpus, monkeypatch, name
     gpus(2)
     monkeypatch.setenv("LOCAL_RANK", local)
     assert own_device(name) == chosen
+
+
+@pytest.mark.parametrize(
+    ("parameters", "asked", "variable", "count"),
+    [
+        (SMALL_MODEL - 1, None, None, 1),
+        (SMALL_MODEL, None, None, 5),
+        (SMALL_MODEL - 1, None, "5", 5),
+        (SMALL_MODEL - 1, 3, None, 3),
+        (SMALL_MODEL, 3, "5", 3),
+    ],
+)
+def test_small_models_compute_in_one_thread_unless_the_user_says_otherwise(
+    monkeypatch, parameters, asked, variable, count
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert thread_count(parameters, asked) == count
+
+
+def test_threads_are_as_before_when_the_work_is_done_or_fails():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), computing_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 9 bytes")])

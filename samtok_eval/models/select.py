@@ -167,6 +167,12 @@ def load_backend(
     )
 
 
+def parameter_count(tokenizer: MaskTokenizer | None, backend: Backend) -> int:
+    """Parameters of all models that compute in this process."""
+    models = [tokenizer, getattr(backend, "model", None)]
+    return sum(p.numel() for model in models if isinstance(model, torch.nn.Module) for p in model.parameters())
+
+
 def is_fixed(model: str) -> bool:
     """Whether the name stands for a backend without a language model."""
     return model in ("oracle", "random") or model.startswith("replay:")

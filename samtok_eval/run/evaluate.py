@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import samtok_eval
+from samtok_eval.device import computing_threads, thread_count
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_json
 from samtok_eval.progress import Progress
@@ -153,6 +154,7 @@ class _Answered:
 
 def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
     """Ask this process's share of a run's questions; the first process returns when all are answered."""
+    from samtok_eval.models.select import parameter_count
     from samtok_eval.run.predict import predict
 
     share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
@@ -171,12 +173,13 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
         task.protocol(name)
     check_replayed(chosen.model, task.layout)
     backend = models.backend(chosen, tokenizer, task, samples)
+    threads = thread_count(parameter_count(tokenizer, backend), options.threads)
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
     with ExitStack() as held:
         if share.first:
             manifest = _manifest(
                 task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
-                tokenizer_hash,
+                tokenizer_hash, threads,
             )  # fmt: skip
             # Refused before hours of answering, not after.
             _references(manifest)
@@ -185,7 +188,8 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
         folder = RunFolder(Path(share.same(str(folder.path) if share.first else None)))
         started = time.perf_counter()
         title = f"{task.metadata.name}:{split} {name}"
-        with Progress(title, console if share.first else Console(quiet=True)) as progress:
+        told = console if share.first else Console(quiet=True)
+        with Progress(title, told) as progress, computing_threads(threads):
             counts = predict(task, samples, backend, tokenizer, folder, options, progress, share)
         if not share.first or options.shard:
             return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
@@ -325,6 +329,7 @@ def _manifest(
     chosen: ModelOptions,
     model: Model,
     tokenizer_hash: str | None,
+    threads: int,
 ) -> Manifest:
     dataset = Dataset(
         root=options.data_root,
@@ -354,7 +359,7 @@ def _manifest(
         packages=versions(),
         samtok_eval=samtok_eval.__version__,
         git_commit=git_commit(),
-        hardware=hardware(chosen.device_name()),
+        hardware=hardware(chosen.device_name(), threads),
         times=Times(started=now()),
         counters={},
     )

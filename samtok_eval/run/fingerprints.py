@@ -76,9 +76,15 @@ def git_commit() -> str | None:
         return None
 
 
-def hardware(device: str) -> dict[str, Any]:
-    """What is known of the machine."""
+def hardware(device: str, threads: int) -> dict[str, Any]:
+    """What is known of the machine.
+
+    Args:
+        device: where models compute.
+        threads: of torch on the CPU.
+    """
     found: dict[str, Any] = {"machine": platform.machine(), "cpus": os.cpu_count(), "device": device}
+    found["threads"] = threads
     torch = sys.modules.get("torch")
     if device.startswith("cuda") and torch is not None:
         found["gpu"] = torch.cuda.get_device_name(0)

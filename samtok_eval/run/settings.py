@@ -59,6 +59,9 @@ class RunSettings(BaseModel):
         default="auto",
         description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16; beside a server of the mask tokenizer alone.",
     )
+    threads: Annotated[int | None, Option("answers", keyed=False)] = Field(
+        default=None, gt=0, description="Threads of torch on the CPU; one for models under 100 M parameters by default."
+    )
     seed: Annotated[int, Option("answers")] = Field(
         default=0, ge=0, description="Of the random model, and of the intervals without --statistics-seed."
     )
