@@ -73,6 +73,8 @@ class PythonBackend(Backend):
         if not isinstance(answer.text, str):
             raise self._wrong(request, f"has a text that is no text but {type(answer.text).__name__}")
         masks = [] if answer.masks is None else answer.masks
+        if not isinstance(masks, list | tuple | np.ndarray):
+            raise self._wrong(request, f"has masks that are no list but {type(masks).__name__}")
         for mask in masks:
             self._check_mask(request, mask)
         if answer.phrases is not None and len(answer.phrases) != len(masks):
