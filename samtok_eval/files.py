@@ -96,11 +96,22 @@ def numbered_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = Fal
     Raises:
         DataError: missing, unreadable, too large, or a line is not UTF-8; the message names it.
     """
+    return ((number, line) for number, _, line in placed_lines(path, remedy, torn_tail))
+
+
+def placed_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False) -> Iterator[tuple[int, int, str]]:
+    """`numbered_lines` with the place of each line: its number, the byte at which it begins, and the line.
+
+    Raises:
+        DataError: as `numbered_lines`.
+    """
+    begins = 0
     with _opened(path, MAX_BYTES, remedy) as file:
         for number, line in enumerate(file, start=1):
             whole = line if number > 1 else line.removeprefix(BOM_UTF8)
             if whole.strip() and not (torn_tail and not line.endswith(b"\n")):
-                yield number, _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+                yield number, begins + len(line) - len(whole), _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+            begins += len(line)
 
 
 def numbered_json_lines(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[tuple[int, Any]]:

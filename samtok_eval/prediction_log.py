@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
-from samtok_eval.files import MEND_THE_LINE, numbered_lines, reading
+from samtok_eval.files import MEND_THE_LINE, MISFITS, numbered_lines, placed_lines, reading
+from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Prediction
 
 BROUGHT = ("masks", "phrases", "box")
 """Fields of a prediction that stand in its line only where the answer brings them."""
+GIVE_PREDICTIONS = "give a predictions file"
 
 
 class PredictionLog(AppendLog):
@@ -33,25 +38,109 @@ class PredictionLog(AppendLog):
         self.write_line(json.dumps(line, ensure_ascii=False))
 
 
-def read_own_predictions(parts: Iterable[Path]) -> dict[str, Prediction]:
-    """Answers of a run of ours by sample id, from the logs of its processes.
+class StoredPredictions(Mapping[str, Prediction]):
+    """Predictions by sample id, each read from its file when it is asked for; in memory is where it stands."""
 
-    A question that failed is asked again, so that its error may stand in a log beside a later line; that one counts.
+    def __init__(self, paths: Iterable[Path], own: bool = False) -> None:
+        """Look where every prediction stands.
 
-    Args:
-        parts: `predictions/part-<rank>.jsonl`; a line that a kill cut off is left out.
+        A question of a run of ours that failed is asked again, so that its error may stand in a log beside a later
+        line; that one counts.
 
-    Raises:
-        DataError: a log is missing or broken, or answers a sample twice.
-    """
-    found: dict[str, Prediction] = {}
-    for prediction in read_predictions(parts, torn_tail=True):
-        before = found.get(prediction.id)
-        if before is None or before.error is not None:
-            found[prediction.id] = prediction
-        elif prediction.error is None:
-            raise DataError(f"prediction {prediction.id!r} occurs twice; remove one of the two lines")
-    return found
+        Args:
+            paths: files of lines.
+            own: whether these are the logs of a run; a line that a kill cut off is then left out.
+
+        Raises:
+            DataError: a file is missing or broken, or answers a sample twice.
+        """
+        self._paths = list(paths)
+        self._files: dict[int, BinaryIO] = {}
+        weakref.finalize(self, _close, self._files)
+        self._places, failed = array("q"), bytearray()
+        self._index = NameIndex(self._scanned(own, failed))
+        self._later: dict[int, int] = {}
+        """Rows whose prediction a later one replaces."""
+        self._dropped: set[int] = set()
+        for rows in self._index.repeated():
+            counting = [row for row in rows if not (own and failed[row])]
+            if len(counting) > 1:
+                raise DataError(f"prediction {self._read(rows[0]).id!r} occurs twice; remove one of the two lines")
+            self._later[rows[0]] = (counting or rows)[-1]
+            self._dropped |= {*rows[1:]}
+
+    def check_known(self, samples: NameIndex) -> None:
+        """Refuse predictions that answer no sample.
+
+        Raises:
+            DataError: there is one.
+        """
+        unknown = self._index.unknown_to(samples)
+        if unknown:
+            raise unknown_prediction(self._read(unknown[0]).id)
+
+    def __getitem__(self, name: str) -> Prediction:
+        row = self._index.row(name)
+        if row is None:
+            raise KeyError(name)
+        return self._read(self._later.get(row, row))
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)
+
+    def __len__(self) -> int:
+        return len(self._index) - len(self._dropped)
+
+    def _scanned(self, own: bool, failed: bytearray) -> Iterator[str]:
+        """Names in the order of the files; keeps where each line stands, and whether it holds an error."""
+        for number, path in enumerate(self._paths):
+            for line_number, begins, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
+                name, error = _name_and_error(line, f"{path}:{line_number}")
+                self._places.extend((number, line_number, begins))
+                failed.append(error is not None)
+                yield name
+
+    def _read(self, row: int) -> Prediction:
+        number, line_number, begins = self._places[3 * row : 3 * row + 3]
+        if number not in self._files:
+            self._files[number] = self._paths[number].open("rb")
+        self._files[number].seek(begins)
+        return _prediction(self._files[number].readline(), f"{self._paths[number]}:{line_number}")
+
+
+def _close(files: dict[int, BinaryIO]) -> None:
+    for file in files.values():
+        file.close()
+
+
+def unknown_prediction(name: str) -> DataError:
+    """What is wrong with a prediction that answers no sample."""
+    return DataError(
+        f"prediction {name!r} belongs to no sample of this split; check --task, --split, --limit and --data-root"
+    )
+
+
+def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
+    """Sample and error of a line; what is more than that is checked when the line is read for its answer."""
+    try:
+        row = json.loads(line)
+        name, error = row["id"], row.get("error")
+    except MISFITS:
+        name, error = None, None
+    if type(name) is str and error is None:
+        return name, None
+    prediction = _prediction(line, where)
+    return prediction.id, prediction.error
+
+
+def _prediction(line: str | bytes, where: str) -> Prediction:
+    with reading(where, MEND_THE_LINE):
+        return Prediction.model_validate_json(line)
+
+
+def read_own_predictions(parts: Iterable[Path]) -> StoredPredictions:
+    """Answers of a run of ours by sample id, from the logs of its processes; see `StoredPredictions`."""
+    return StoredPredictions(parts, own=True)
 
 
 def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator[Prediction]:
@@ -65,7 +154,5 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
         DataError: a file is missing, or a line is not a prediction; the message names file and line.
     """
     for path in paths:
-        for number, line in numbered_lines(path, "give a predictions file", torn_tail):
-            with reading(f"{path}:{number}", MEND_THE_LINE):
-                prediction = Prediction.model_validate_json(line)
-            yield prediction
+        for number, line in numbered_lines(path, GIVE_PREDICTIONS, torn_tail):
+            yield _prediction(line, f"{path}:{number}")

@@ -21,6 +21,7 @@ from samtok_eval.metrics.token_match import token_match_metric
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.protocol import Protocol
+from samtok_eval.records import Records
 from samtok_eval.sample import Sample
 
 if TYPE_CHECKING:
@@ -250,7 +251,9 @@ class Task(ABC):
 
 def _stopping(records: Sequence[Record]) -> Record | None:
     """The first sample at whose annotations the scorer of its protocol stops."""
-    return next((record for record in records if record.values.get("stops")), None)
+    mine = Records.of(records)
+    rows = np.flatnonzero(mine.column("stops").values)
+    return mine[int(rows[0])] if len(rows) else None
 
 
 def mask_status(text: str, layout: Layout = DEFAULT_LAYOUT) -> AnswerStatus:

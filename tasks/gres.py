@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.masks import Rle, usable_polygons
 from samtok_eval.metrics.ratio import Description, Metric
@@ -30,6 +32,7 @@ from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.protocol import Protocol
+from samtok_eval.records import Records
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
@@ -159,7 +162,7 @@ class Gres(Task):
         Where one of them is 0 the numbers that do not need it are given all the same.
         """
         rules: GresRules = self.protocol(protocol).rules
-        kinds = {rules.meant(record) for record in records}
+        kinds = set(np.asarray(rules.meant(Records.of(records))).tolist())
         lacking = [kind for kind in rules.divides_by if kind not in kinds]
         if records and lacking:
             kind = "with" if lacking[0] else "without"

@@ -17,8 +17,8 @@ MAX_CHECKPOINT_BYTES = 12_000_000
 FLOORS = (
     # The vocabulary: what is asked, what came back, masks, the grammar, files.
     (
-        "errors", "sample", "prediction", "masks", "mask_tokens", "messages", "prompts", "images", "regions", "hub",
-        "files", "append_log", "prediction_log", "progress", "text", "device", "setting", "resume",
+        "errors", "sample", "prediction", "records", "masks", "mask_tokens", "messages", "prompts", "images", "regions",
+        "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text", "device", "setting", "resume",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics"),

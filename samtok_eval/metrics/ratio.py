@@ -1,8 +1,8 @@
 """What a metric is before its last step: statistics per sample that are added up, and a formula of the sums.
 
 A cumulative IoU, a mean and a rate are ratios of sums; METEOR and mean recall are formulas of more than two. So values,
-shards, slices and resampling (`samtok_eval.statistics`) share one piece of arithmetic. Sums of a ratio are exact:
-integers stay integers, floats are added with `math.fsum`.
+shards, slices and resampling (`samtok_eval.statistics`) share one piece of arithmetic. Statistics are lists or arrays.
+Sums of a ratio are exact: integers stay integers, floats are added with `math.fsum`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[Any]
+"""One number, or flag, per sample."""
+Names = Sequence[str] | NDArray[np.object_]
 Formula = Callable[[Array], Array]
 """Sums (draws, k) -> values (draws,), NaN where nothing counts."""
 Pictures = Mapping[str, int]
@@ -31,20 +35,20 @@ class Ratio:
         clusters: the picture of each sample.
     """
 
-    numerators: Sequence[float]
-    denominators: Sequence[float]
-    clusters: Sequence[str]
+    numerators: Numbers
+    denominators: Numbers
+    clusters: Names
 
     @property
     def n(self) -> int:
         """Samples that count."""
-        return sum(1 for value in self.denominators if value)
+        return int(np.count_nonzero(self.denominators))
 
     @property
     def value(self) -> float | None:
         """The metric, None when nothing counts."""
-        below = math.fsum(self.denominators)
-        return math.fsum(self.numerators) / below if below else None
+        below = exact_sum(self.denominators)
+        return exact_sum(self.numerators) / below if below else None
 
     def totals(self, pictures: Pictures) -> Array:
         """Numerator and denominator of each picture, (pictures, 2)."""
@@ -58,8 +62,9 @@ class Ratio:
 
     def per_sample(self) -> list[float | None]:
         """What each sample alone would give, None where it does not count."""
-        pairs = zip(self.numerators, self.denominators, strict=True)
-        return [above / below if below else None for above, below in pairs]
+        above, below = (np.asarray(column, dtype=np.float64) for column in (self.numerators, self.denominators))
+        values = np.divide(above, below, out=np.zeros(len(below)), where=below != 0)
+        return [value if counts else None for value, counts in zip(values.tolist(), below.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Sums:
     """
 
     statistics: Array
-    clusters: Sequence[str]
+    clusters: Names
     formula: Formula
 
     @property
@@ -107,7 +112,7 @@ class Ranked:
 
     items: Sequence[Sequence[float]]
     truths: Sequence[float]
-    clusters: Sequence[str]
+    clusters: Names
     formula: Callable[[Sequence[float], int], float]
 
     @property
@@ -147,14 +152,24 @@ Estimate = Ratio | Sums | Ranked
 Metric = Estimate | Description
 
 
-def mean_of(values: Sequence[float], clusters: Sequence[str], counts: Sequence[bool] | None = None) -> Ratio:
+def mean_of(values: Numbers, clusters: Names, counts: Numbers | None = None) -> Ratio:
     """Mean of one value per sample, over the samples where `counts` is true (all by default)."""
-    kept = [True] * len(values) if counts is None else list(counts)
-    above = [value if keep else 0.0 for value, keep in zip(values, kept, strict=True)]
-    return Ratio(above, [1.0 if keep else 0.0 for keep in kept], clusters)
+    if counts is None:
+        return Ratio(values, np.ones(len(values), dtype=np.bool_), clusters)
+    kept = np.asarray(counts, dtype=np.bool_)
+    return Ratio(np.where(kept, values, 0), kept, clusters)
 
 
-def _per_picture(statistics: Array, clusters: Sequence[str], pictures: Pictures) -> Array:
+def exact_sum(values: Numbers) -> float:
+    """The sum, rounded once."""
+    column = np.asarray(values)
+    # Sums of integers are exact below 2**53, which pictures do not reach.
+    if column.dtype.kind in "bi" and len(column):
+        return float(int(column.sum(dtype=np.int64)))
+    return math.fsum(column.tolist())
+
+
+def _per_picture(statistics: Array, clusters: Names, pictures: Pictures) -> Array:
     rows = np.array([pictures[name] for name in clusters], dtype=np.intp)
     columns = [np.bincount(rows, weights=column, minlength=len(pictures)) for column in statistics.T]
     return np.column_stack(columns).astype(np.float64)

@@ -15,6 +15,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout, parse
 from samtok_eval.metrics.ratio import Ratio, mean_of
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.records import Records
 
 NAME = "token_match"
 SAME, SAME_FIRST = 1.0, 0.4
@@ -45,6 +46,27 @@ def token_match(prediction: str, reference: str, layout: Layout = DEFAULT_LAYOUT
     return (SAME * same.total() + SAME_FIRST * (firsts & wanted_firsts).total()) / most
 
 
+def check_references(names: Sequence[str], references: Mapping[str, str], layout: Layout = DEFAULT_LAYOUT) -> None:
+    """Refuse right answers that do not say what `token_match` asks.
+
+    Args:
+        names: ids of the samples.
+        references: texts of the right answers by sample id.
+        layout: of their codes.
+
+    Raises:
+        DataError: a sample has no reference, or no reference names a mask.
+    """
+    lacking = [name for name in names if name not in references]
+    if lacking:
+        raise DataError(
+            f"the reference codes lack {len(lacking)} of {len(names)} samples, {lacking[0]} first; "
+            "run the oracle on the same task, split and --limit"
+        )
+    if not any(parse(references[name], layout) for name in names):
+        raise DataError("the reference answers name no masks; leave --reference-codes out for tasks answered in words")
+
+
 def with_token_match(
     records: Sequence[Record],
     answers: Mapping[str, Prediction],
@@ -58,28 +80,15 @@ def with_token_match(
         answers: predictions by sample id.
         references: texts of the right answers by sample id, written with the codes of the true masks.
         layout: of these codes.
-
-    Raises:
-        DataError: a sample has no reference, or no reference names a mask.
     """
-    lacking = [record.id for record in records if record.id not in references]
-    if lacking:
-        raise DataError(
-            f"the reference codes lack {len(lacking)} of {len(records)} samples, {lacking[0]} first; "
-            "run the oracle on the same task, split and --limit"
-        )
-    if not any(parse(references[record.id], layout) for record in records):
-        raise DataError("the reference answers name no masks; leave --reference-codes out for tasks answered in words")
     return [_with_value(record, answers.get(record.id), references[record.id], layout) for record in records]
 
 
 def token_match_metric(records: Sequence[Record]) -> dict[str, Ratio]:
     """Mean over the samples that have the value, by name; empty when none has."""
-    told = [NAME in record.values for record in records]
-    if not any(told):
-        return {}
-    values = [record.values.get(NAME, 0.0) for record in records]
-    return {NAME: mean_of(values, [record.image_id for record in records], told)}
+    mine = Records.of(records)
+    found = mine.column(NAME)
+    return {NAME: mean_of(found.values, mine.image_id, found.there)} if found.there.any() else {}
 
 
 def _with_value(record: Record, prediction: Prediction | None, reference: str, layout: Layout) -> Record:

@@ -8,12 +8,12 @@ metrics, values, intervals by the method that the folder names, n, slices, count
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from samtok_eval.errors import DataError, IncompleteRunError
 from samtok_eval.metrics.ratio import Metric
-from samtok_eval.prediction import Record
+from samtok_eval.records import Records
 from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import Manifest, Scoring
 from samtok_eval.run.metrics_file import Entry, IntervalMethod, Metrics
@@ -79,7 +79,7 @@ def check_identity(run: Run, task: Task) -> list[str]:
     return notes
 
 
-def check_records(run: Run, task: Task, records: Mapping[str, Sequence[Record]]) -> None:
+def check_records(run: Run, task: Task, records: Mapping[str, Records]) -> None:
     """Refuse records of other protocols than the metrics, and of fewer or other samples.
 
     Raises:
@@ -96,18 +96,18 @@ def check_records(run: Run, task: Task, records: Mapping[str, Sequence[Record]])
     if unknown or not names:
         raise DataError(f"{run.path}: {task.metadata.name} has no protocol {', '.join(unknown)}; run `score` again")
     expected = run.manifest.dataset.samples
-    first = [record.id for record in records[names[0]]]
+    first = records[names[0]].id.tolist()
     for name in names:
         if len(records[name]) != expected:
             raise IncompleteRunError(
                 f"{run.path}: {len(records[name])} records of {expected} samples; run `score` again"
             )
-        if [record.id for record in records[name]] != first:
+        if records[name].id.tolist() != first:
             raise DataError(f"{run.path}: records.jsonl has other samples under {name} than under {names[0]}")
 
 
 def check_numbers(
-    run: Run, task: Task, records: Mapping[str, Sequence[Record]], measured: Mapping[str, Mapping[str, Metric]]
+    run: Run, task: Task, records: Mapping[str, Records], measured: Mapping[str, Mapping[str, Metric]]
 ) -> list[str]:
     """Compute everything in `metrics.json` from the records again.
 
@@ -131,8 +131,7 @@ def check_numbers(
             name: {metric: _with_bounds(entry, told.protocols[name].get(metric)) for metric, entry in values.items()}
             for name, values in found.items()
         }
-    everything = [record for mine in records.values() for record in mine]
-    counted = counters(records[next(iter(told.protocols))], everything)
+    counted = counters({name: records[name] for name in told.protocols})
     slices = {name: slice_entries(task, records[name], name) for name in told.protocols}
     computed = Metrics(protocols=found, slices=slices, counters=counted).to_json()
     if "stopped" in told:

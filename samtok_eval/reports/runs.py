@@ -11,8 +11,9 @@ from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.metrics.ratio import Metric
-from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_own_predictions
+from samtok_eval.records import Records
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
 from samtok_eval.reports.summary import absences
@@ -26,7 +27,7 @@ class ScoredRun:
 
     run: Run
     task: Task
-    records: Mapping[str, list[Record]]
+    records: Mapping[str, Records]
     """By protocol, in the order of the benchmark's files."""
     unchecked: Sequence[str] = ()
     """What the folder, of another version, does not let us check."""
@@ -60,7 +61,7 @@ class ScoredRun:
         lacking = [f"{self.name} is without {line}" for line in absences(self.run)]
         return lacking + [f"{self.name} ({self.run.path}): not checked: {what}" for what in self.unchecked]
 
-    def predictions(self) -> dict[str, Prediction]:
+    def predictions(self) -> Mapping[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""
         return read_own_predictions(RunFolder(self.run.path).parts())
 
@@ -81,9 +82,7 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
     run = load_run(path)
     task = _task_of(run, tasks_dirs)
     check_version(run, task)
-    records: dict[str, list[Record]] = {}
-    for record in read_records(RunFolder(path).records):
-        records.setdefault(record.protocol, []).append(record)
+    records = read_records(RunFolder(path).records)
     check_records(run, task, records)
     unchecked = check_identity(run, task)
     scored = ScoredRun(run, task, records)
@@ -123,7 +122,7 @@ def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
                 f"{first.run.path} is of {what} {one}, {second.run.path} of {other}; compare like with like"
             )
     for protocol in [name for name in first.protocols if name in second.protocols]:
-        in_order, others_in_order = ([record.id for record in run.records[protocol]] for run in (first, second))
+        in_order, others_in_order = (run.records[protocol].id.tolist() for run in (first, second))
         ids, others = set(in_order), set(others_in_order)
         lacking = sorted(ids ^ others)
         if ids < others or others < ids:

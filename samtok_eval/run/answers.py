@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import numbered_json_lines, read_json, read_json_lines, reading
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
+from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Prediction
-from samtok_eval.prediction_log import read_own_predictions, read_predictions
+from samtok_eval.prediction_log import StoredPredictions
 from samtok_eval.run.fingerprints import samples_sha256
 from samtok_eval.run.manifest import Manifest, read_manifest
+from samtok_eval.run.score import answers_of
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 
@@ -70,32 +73,32 @@ def check_same_data(task: Task, samples: Sequence[Sample], root: str, origin: Ma
         )
 
 
-def read_answers(task: Task, paths: Sequence[Path], own: bool) -> list[Prediction]:
-    """Predictions of all files.
+def read_answers(task: Task, samples: Sequence[Sample], paths: Sequence[Path], own: bool) -> Mapping[str, Prediction]:
+    """Predictions of all files by sample id.
 
     Args:
         task: knows the benchmark's own result format.
+        samples: everything that was to be answered.
         paths: the files.
         own: whether lines are the logs of a run, in which a failed question may be answered later.
 
+    Returns:
+        Of files in our format alone, a view that reads each line when it is asked for.
+
     Raises:
-        DataError: a file is missing, broken or in no known format, or nothing in the files can be scored.
+        DataError: a file is missing, broken or in no known format, an id is unknown or occurs twice, or nothing in the
+            files can be scored.
     """
-    answers: list[Prediction] = []
-    logs = []
-    for path in paths:
-        found = _foreign_predictions(task, path)
-        if found is not None:
-            answers += found
-        elif own:
-            logs.append(path)
-        else:
-            answers += read_predictions([path])
-    answers += read_own_predictions(logs).values()
-    if not any(task.answered(prediction) for prediction in answers):
+    foreign = {path: found for path in paths if (found := _foreign_predictions(task, path)) is not None}
+    stored = StoredPredictions([path for path in paths if path not in foreign], own)
+    others = [prediction for mine in foreign.values() for prediction in mine]
+    if not any(map(task.answered, chain(others, stored.values()))):
         names = paths[0] if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
         raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
-    return answers
+    if others:
+        return answers_of(task, samples, [*others, *stored.values()])
+    stored.check_known(NameIndex(sample.id for sample in samples))
+    return stored
 
 
 def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:

@@ -31,7 +31,7 @@ from samtok_eval.run.fingerprints import (
     samples_sha256,
     versions,
 )
-from samtok_eval.run.folder import Run, RunFolder, slug, write_records
+from samtok_eval.run.folder import RecordsWriter, Run, RunFolder, slug
 from samtok_eval.run.manifest import (
     COMPLETE,
     FOREIGN,
@@ -233,22 +233,26 @@ def score_into(
         predictions: files to read, the folder's own by default.
     """
     own = manifest.run_key is not None
-    answers = read_answers(task, folder.parts() if predictions is None else predictions, own)
     settings = manifest.settings
     seed = settings.seed_of_statistics
-    scored = score(
-        task,
-        samples,
-        answers,
-        seed,
-        settings.protocols,
-        settings.judge,
-        folder.path / "judge_replies.jsonl",
-        _references(manifest),
-    )
-    for name, content in scored.exports.items():
-        write_json(folder.path / "official_format" / name, content)
-    write_records(folder.records, scored.records)
+    # Refused before answers are read.
+    references = _references(manifest)
+    answers = read_answers(task, samples, folder.parts() if predictions is None else predictions, own)
+    with RecordsWriter(folder.records) as writer:
+        scored = score(
+            task,
+            samples,
+            answers,
+            seed,
+            settings.protocols,
+            settings.judge,
+            folder.path / "judge_replies.jsonl",
+            references,
+            writer.add,
+        )
+        for name, content in scored.exports.items():
+            write_json(folder.path / "official_format" / name, content)
+        writer.finish()
     write_json(folder.metrics, scored.metrics.to_json())
     manifest = manifest.replace(
         state=COMPLETE,

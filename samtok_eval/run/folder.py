@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from pydantic import TypeAdapter
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.files import numbered_lines, reading, write_text, writing
+from samtok_eval.files import numbered_lines, reading, writing
 from samtok_eval.prediction import Record
 from samtok_eval.prediction_log import PredictionLog
+from samtok_eval.records import Records
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
 
 _RECORD = TypeAdapter(Record)
+_JSON = json.JSONEncoder(ensure_ascii=False)
+BATCH = 4096
+"""Records that are read before they become columns."""
 
 
 class RunFolder:
@@ -97,27 +104,89 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records, one JSON object a line, whole or not at all."""
-    write_text(path, "".join(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records))
+class RecordsWriter:
+    """Writes records while they are made, one JSON object a line, protocol after protocol; whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts: dict[str, BinaryIO] = {}
+
+    def add(self, protocol: str, records: Iterable[Record]) -> None:
+        """Write records of one protocol behind its earlier ones.
+
+        Raises:
+            UsageError: the system refuses, e.g. because the disk is full.
+        """
+        lines = "".join(_JSON.encode(record.to_json()) + "\n" for record in records)
+        with writing(self._path):
+            if protocol not in self._parts:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._parts[protocol] = self._part(len(self._parts)).open("w+b")
+            self._parts[protocol].write(lines.encode())
+
+    def finish(self) -> None:
+        """Make one file of everything.
+
+        Raises:
+            UsageError: the system refuses.
+        """
+        with writing(self._path):
+            if not self._parts:
+                self._parts[""] = self._part(0).open("w+b")
+            first, *others = self._parts.values()
+            for file in others:
+                file.seek(0)
+                shutil.copyfileobj(file, first)
+            first.close()
+            self._part(0).replace(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, file in enumerate(self._parts.values()):
+            # What could not be written is written again by closing.
+            with suppress(OSError):
+                file.close()
+            self._part(number).unlink(missing_ok=True)
+
+    def _part(self, number: int) -> Path:
+        return self._path.with_name(f".{self._path.name}.{os.getpid()}.{number}.part")
 
 
-def read_records(path: Path) -> list[Record]:
-    """Records of all protocols, in the order of the file.
+def read_records(path: Path) -> dict[str, Records]:
+    """Records by protocol, in the order of the file.
 
     Raises:
         DataError: the file is missing, a line is no record, or a sample occurs twice under one protocol.
     """
-    records = []
-    seen: set[tuple[str, str]] = set()
+    parts: dict[str, list[Records]] = {}
+    seen: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
+    batch: list[Record] = []
     for number, line in numbered_lines(path, SCORE_AGAIN):
         with reading(f"{path}:{number}", SCORE_AGAIN):
             record = _RECORD.validate_json(line)
-        if (record.protocol, record.id) in seen:
+        known = seen.setdefault(record.protocol, set())
+        # The protocols share the texts of a sample.
+        name = names.setdefault(record.id, record.id)
+        if name in known:
             raise DataError(f"{path}:{number}: sample {record.id!r} occurs twice under {record.protocol}")
-        seen.add((record.protocol, record.id))
-        records.append(record)
-    return records
+        known.add(name)
+        if batch and (record.protocol != batch[0].protocol or len(batch) == BATCH):
+            parts.setdefault(batch[0].protocol, []).append(_columns(path, batch))
+            batch = []
+        batch.append(replace(record, id=name, phrase=names.setdefault(record.phrase, record.phrase)))
+    if batch:
+        parts.setdefault(batch[0].protocol, []).append(_columns(path, batch))
+    return {protocol: Records.joined(mine) for protocol, mine in parts.items()}
+
+
+def _columns(path: Path, records: Sequence[Record]) -> Records:
+    with reading(str(path), SCORE_AGAIN):
+        return Records.of(records)
 
 
 @dataclass(frozen=True)

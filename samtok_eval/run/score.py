@@ -1,19 +1,28 @@
-"""Score: samples and predictions -> records -> metrics. Needs neither a model nor torch, and opens no image."""
+"""Score: samples and predictions -> records -> metrics. Needs neither a model nor torch, and opens no image.
+
+Samples are scored in batches, under all protocols, and what is kept of a batch are the columns of its records; so
+memory grows by a few numbers per sample, whatever masks and texts hold. A task that scores all samples together holds
+them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from samtok_eval.errors import DataError
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
-from samtok_eval.metrics.token_match import with_token_match
+from samtok_eval.metrics.token_match import check_references, with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
+from samtok_eval.prediction_log import unknown_prediction
+from samtok_eval.records import Records
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import sliced
 from samtok_eval.sample import Sample
@@ -22,58 +31,77 @@ from samtok_eval.task import Task
 
 PERCENTILE = "percentile bootstrap over pictures"
 """How this version draws intervals; another way gets another name, so that old files are checked by their own."""
+BATCH = 512
+"""Samples scored at a time, where a task does not ask for all of them."""
+Sink = Callable[[str, Sequence[Record]], None]
+"""Takes the records of a batch under a protocol."""
 
 
 @dataclass(frozen=True)
 class Scored:
     """Everything scoring found out."""
 
-    records: list[Record]
-    """Of all protocols, samples in the order of the benchmark's files."""
+    by_protocol: Mapping[str, Records]
+    """Samples in the order of the benchmark's files."""
     metrics: Metrics
     exports: dict[str, Any]
     """Answers in the benchmark's own result format: file name -> JSON content."""
     absent: dict[str, str]
     """Metrics that could not be computed: name -> reason; `metrics.json` holds them, too."""
 
+    @property
+    def records(self) -> list[Record]:
+        """Of all protocols, one after the other."""
+        return [record for mine in self.by_protocol.values() for record in mine]
+
 
 def score(
     task: Task,
     samples: Sequence[Sample],
-    predictions: Iterable[Prediction],
+    predictions: Iterable[Prediction] | Mapping[str, Prediction],
     seed: int = 0,
     protocols: Sequence[str] | None = None,
     judge: str | None = None,
     record: Path | None = None,
     references: Mapping[str, str] | None = None,
+    sink: Sink | None = None,
 ) -> Scored:
     """Score predictions under every protocol.
 
     Args:
         task: the rules.
         samples: everything that was to be answered.
-        predictions: answers in any order; a sample without one is scored by rule.
+        predictions: answers in any order, or by sample id as `answers.read_answers` gives them; a sample without one is
+            scored by rule.
         seed: of the bootstrap.
         protocols: names of protocols, all of the task's by default.
         judge: `openai:URL#NAME` or `replay:FILE`, for tasks that have a judge.
         record: where the judge's replies are kept.
         references: right answers by sample id, written with the codes of the true masks; they give `token_match` under
             the first protocol, since it is the same under all.
+        sink: takes the records while they are made.
 
     Raises:
         DataError: an id is unknown or occurs twice, masks do not fit the pictures, codes not the layout of the task, or
             references are missing.
     """
-    answers = by_id(task.assigned(list(predictions), samples), {sample.id for sample in samples})
-    check_codes(answers.values(), task.layout)
-    chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in protocols)
-    with Judges(judge, record) as judges:
-        by_protocol = {p.name: task.score_all(samples, answers, p, judges) for p in chosen}
+    answers = predictions if isinstance(predictions, Mapping) else answers_of(task, samples, predictions)
+    chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in dict.fromkeys(protocols))
     if references is not None:
-        by_protocol[chosen[0].name] = with_token_match(by_protocol[chosen[0].name], answers, references, task.layout)
+        check_references([sample.id for sample in samples], references, task.layout)
+    parts: dict[str, list[Records]] = {protocol.name: [] for protocol in chosen}
+    with Judges(judge, record) as judges:
+        for batch, given in _batches(task, samples, answers):
+            for protocol in chosen:
+                records = task.score_all(batch, given, protocol, judges)
+                if references is not None and protocol is chosen[0]:
+                    records = with_token_match(records, given, references, task.layout)
+                if sink is not None:
+                    sink(protocol.name, records)
+                parts[protocol.name].append(Records.of(records))
+    by_protocol = {name: Records.joined(parts.pop(name)) for name in list(parts)}
     method = percentile(seed)
-    records = [record for mine in by_protocol.values() for record in mine]
-    counted = counters(by_protocol[chosen[0].name], records)
+    counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
     metrics = Metrics(
         protocols={name: entries(task.measured(mine, name), method) for name, mine in by_protocol.items()},
@@ -83,7 +111,29 @@ def score(
         absent=absent,
         stopped=stopped(task, by_protocol),
     )
-    return Scored(records, metrics, task.export(samples, answers), absent)
+    return Scored(by_protocol, metrics, task.export(samples, answers), absent)
+
+
+def answers_of(task: Task, samples: Sequence[Sample], predictions: Iterable[Prediction]) -> dict[str, Prediction]:
+    """Predictions by the id of the sample that they answer.
+
+    Raises:
+        DataError: an id is unknown or occurs twice.
+    """
+    return by_id(task.assigned(list(predictions), samples), {sample.id for sample in samples})
+
+
+def _batches(
+    task: Task, samples: Sequence[Sample], answers: Mapping[str, Prediction]
+) -> Iterator[tuple[Sequence[Sample], Mapping[str, Prediction]]]:
+    """Samples with their answers: a few at a time, or all for a task that scores them together."""
+    size = BATCH if type(task).score_all is Task.score_all else max(len(samples), 1)
+    for first in range(0, len(samples), size):
+        batch = list(samples[first : first + size])
+        found = ((sample.id, answers.get(sample.id)) for sample in batch)
+        given = {name: answer for name, answer in found if answer is not None}
+        check_codes(given.values(), task.layout)
+        yield batch, given
 
 
 def percentile(seed: int) -> IntervalMethod:
@@ -91,7 +141,7 @@ def percentile(seed: int) -> IntervalMethod:
     return IntervalMethod(seed=seed, draws=DRAWS, confidence=CONFIDENCE, method=PERCENTILE)
 
 
-def stopped(task: Task, records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+def stopped(task: Task, records: Mapping[str, Records]) -> dict[str, str]:
     """Protocols whose original would stop on these records, and why."""
     reasons = {name: task.stopped(mine, name) for name, mine in records.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
@@ -106,10 +156,7 @@ def by_id(predictions: Iterable[Prediction], known: set[str]) -> dict[str, Predi
     answers: dict[str, Prediction] = {}
     for prediction in predictions:
         if prediction.id not in known:
-            raise DataError(
-                f"prediction {prediction.id!r} belongs to no sample of this split; "
-                "check --task, --split, --limit and --data-root"
-            )
+            raise unknown_prediction(prediction.id)
         if prediction.id in answers:
             raise DataError(f"prediction {prediction.id!r} occurs twice; remove one of the two lines")
         answers[prediction.id] = prediction
@@ -132,45 +179,41 @@ def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dic
     }
 
 
-def counters(first: Sequence[Record], all_records: Sequence[Record]) -> Counters:
+def counters(records: Mapping[str, Records]) -> Counters:
     """How many samples were scored, invalid, errored and missing, what a judge owes, and where reference scripts stop.
 
     Args:
-        first: records of one protocol.
-        all_records: records of all protocols.
+        records: by protocol; all but the last two are counted under the first.
     """
-    statuses = Counter(record.status for record in first)
-    target = [record for record in first if record.gt_area > 0]
+    first = next(iter(records.values()))
+    statuses = Counter(first.status.tolist())
+    target = first.gt_area > 0
+    # Prompts that several protocols share count once.
+    owed = np.max([mine.column(OPEN_PROMPTS).values for mine in records.values()], axis=0, initial=0)
+    crashes = {name: int(mine.crashed.sum()) for name, mine in records.items()}
     return Counters(
         scored=len(first),
         invalid=statuses["invalid"],
         errored=statuses["error"],
         missing=statuses["missing"],
         repaired=statuses["repaired"],
-        empty_on_target=sum(record.pred_area == 0 for record in target),
-        targets=len(target),
-        open_prompts=_open_prompts(all_records),
-        reference_crashes=dict(Counter(record.protocol for record in all_records if record.crashed)),
+        empty_on_target=int(np.sum(target & (first.pred_area == 0))),
+        targets=int(target.sum()),
+        open_prompts=int(owed.sum()),
+        reference_crashes={name: count for name, count in crashes.items() if count},
     )
-
-
-def _open_prompts(records: Sequence[Record]) -> int:
-    """Prompts without a judge's reply; those that several protocols share count once."""
-    by_sample: dict[str, float] = {}
-    for record in records:
-        by_sample[record.id] = max(by_sample.get(record.id, 0.0), record.values.get(OPEN_PROMPTS, 0.0))
-    return int(sum(by_sample.values()))
 
 
 def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: int) -> dict[str, str]:
     """The metrics that a judge would give, where there are questions for one and it was not named or owes replies."""
-    if not any(sample.target.questions for sample in samples) or (judge is not None and not owed):
+    judged = [metric for metric in task.metadata.metrics if card(metric).judged]
+    if (judge is not None and not owed) or not judged or not any(sample.target.questions for sample in samples):
         return {}
     reason = "no judge was named; give --judge" if judge is None else f"{owed} prompts have no reply of the judge"
-    return dict.fromkeys((metric for metric in task.metadata.metrics if card(metric).judged), reason)
+    return dict.fromkeys(judged, reason)
 
 
-def slice_entries(task: Task, records: Sequence[Record], protocol: str) -> dict[str, dict[str, dict[str, Entry]]]:
+def slice_entries(task: Task, records: Records, protocol: str) -> dict[str, dict[str, dict[str, Entry]]]:
     """Slices of one protocol: name -> value -> metrics, without intervals."""
     return {
         name: {value: entries(task.measured(members, protocol), None) for value, members in sorted(values.items())}

@@ -5,9 +5,12 @@ Object sizes are COCO's: small below 32 x 32 pixels, medium below 96 x 96, at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+
+import numpy as np
 
 from samtok_eval.prediction import Record
+from samtok_eval.records import Records, Rows
 
 SMALL, MEDIUM = 32**2, 96**2
 """Pixels."""
@@ -27,10 +30,31 @@ def slices_of(record: Record) -> dict[str, str]:
     return found | dict(record.slices)
 
 
-def sliced(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
-    """Records by name and value of slice; a slice with one value only says nothing and is left out."""
-    groups: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        for name, value in slices_of(record).items():
-            groups.setdefault(name, {}).setdefault(value, []).append(record)
-    return {name: values for name, values in groups.items() if len(values) > 1}
+def sliced(records: Records) -> dict[str, dict[str, Records]]:
+    """Records by name and value of slice, see `rows_of_slices`."""
+    rows = rows_of_slices(records)
+    return {name: {value: records.take(mine) for value, mine in values.items()} for name, values in rows.items()}
+
+
+def rows_of_slices(records: Records) -> dict[str, dict[str, Rows]]:
+    """Rows by name and value of slice; a slice with one value only says nothing and is left out."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for row, key in enumerate(_kinds(records)):
+        groups.setdefault(key, []).append(row)
+    found: dict[str, dict[str, list[list[int]]]] = {}
+    for rows in groups.values():
+        # All of a group are in the same slices.
+        for name, value in slices_of(records[rows[0]]).items():
+            found.setdefault(name, {}).setdefault(value, []).append(rows)
+    return {
+        name: {value: np.sort(np.concatenate(parts)) for value, parts in values.items()}
+        for name, values in found.items()
+        if len(values) > 1
+    }
+
+
+def _kinds(records: Records) -> Iterator[tuple[object, ...]]:
+    """What decides the slices of each record."""
+    bounds = np.digitize(records.gt_area, (1, SMALL, MEDIUM)).tolist()
+    words = np.digitize([len(phrase.split()) for phrase in records.phrase], (1, SHORT + 1, MIDDLING + 1)).tolist()
+    return zip(records.status.tolist(), bounds, words, map(id, records.slices), strict=True)

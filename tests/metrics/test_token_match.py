@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from samtok_eval import masks
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import START, render
-from samtok_eval.metrics.token_match import token_match, token_match_metric, with_token_match
+from samtok_eval.metrics.token_match import check_references, token_match, token_match_metric, with_token_match
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.evaluate import score_file
@@ -79,11 +79,10 @@ def test_missing_answers_count_0_and_masks_without_text_do_not_count():
 
 
 def test_references_that_lack_samples_or_name_no_masks_are_refused():
-    records = [Record(id="a", image_id="a", protocol="strict", status="ok")]
     with pytest.raises(DataError, match="lack 1 of 1 samples, a first"):
-        with_token_match(records, {}, {})
+        check_references(["a"], {})
     with pytest.raises(DataError, match="name no masks"):
-        with_token_match(records, {}, {"a": "B"})
+        check_references(["a"], {"a": "B"})
 
 
 def truth(task, root, limit):

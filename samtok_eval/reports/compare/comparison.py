@@ -16,7 +16,7 @@ from samtok_eval.reports.runs import ScoredRun, check_comparable
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.settings import DEMO
 from samtok_eval.run.signature import differences as signature_differences
-from samtok_eval.run.slices import sliced
+from samtok_eval.run.slices import rows_of_slices
 from samtok_eval.statistics import Difference, compare_metrics, holm
 
 CHANGED_SHOWN = 10
@@ -163,8 +163,8 @@ def sample_values(run: ScoredRun, protocol: str, metric: str) -> dict[str, float
     found = run.metrics(protocol)[metric]
     if not isinstance(found, Ratio):
         raise TypeError(f"{metric} has no value per sample")
-    pairs = zip(run.records[protocol], found.per_sample(), strict=True)
-    return {record.id: value for record, value in pairs if value is not None}
+    pairs = zip(run.records[protocol].id, found.per_sample(), strict=True)
+    return {name: value for name, value in pairs if value is not None}
 
 
 def _metric_cells(runs: Sequence[ScoredRun], protocol: str, seed: int) -> Iterator[MetricCell]:
@@ -223,20 +223,18 @@ def _slices(
     baseline: ScoredRun, candidate: ScoredRun, index: int, protocol: str, metric: str, seed: int
 ) -> list[SliceCell]:
     """Differences of one metric in every slice that the baseline's records define, and that is large enough."""
-    answered = {record.id: record for record in candidate.records[protocol]}
+    # Both hold the same samples in the same order, see `check_comparable`.
+    records, answered = baseline.records[protocol], candidate.records[protocol]
     lower = baseline.task.metadata.lower_is_better
     cells = []
-    for name, values in sliced(baseline.records[protocol]).items():
-        for value, members in values.items():
-            if len(members) < SLICE_MIN:
+    for name, values in rows_of_slices(records).items():
+        for value, rows in values.items():
+            if len(rows) < SLICE_MIN:
                 continue
-            before, after = (
-                baseline.task.measured(records, protocol)[metric]
-                for records in (members, [answered[record.id] for record in members])
-            )
+            before, after = (baseline.task.measured(mine.take(rows), protocol)[metric] for mine in (records, answered))
             difference = compare_metrics({metric: before}, {metric: after}, seed, lower_is_better=lower).get(metric)
             if difference is not None and before.value is not None and after.value is not None:
-                place = (index, name, value, len(members))
+                place = (index, name, value, len(rows))
                 cells.append(SliceCell(*place, before.value, after.value, difference, difference.p))
     corrected = holm({f"{cell.name} {cell.value}": cell.difference.p for cell in cells})
     cells = [replace(cell, p_corrected=corrected[f"{cell.name} {cell.value}"]) for cell in cells]
@@ -246,7 +244,8 @@ def _slices(
 
 def _changes(baseline: ScoredRun, candidate: ScoredRun, index: int, protocol: str, metric: str) -> list[Change]:
     before, after = (sample_values(run, protocol, metric) for run in (baseline, candidate))
-    phrases = {record.id: record.phrase for record in baseline.records[protocol]}
+    records = baseline.records[protocol]
+    phrases = dict(zip(records.id, records.phrase, strict=True))
     changed = [name for name in before if name in after and before[name] != after[name]]
     changed.sort(key=lambda name: (-abs(after[name] - before[name]), name))
     return [Change(index, name, phrases[name], before[name], after[name]) for name in changed[:CHANGED_SHOWN]]
