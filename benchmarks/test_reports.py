@@ -13,6 +13,7 @@ from samtok_eval import masks
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.metrics.scoring import score_region
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.records import Records
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.page import content as report_module
 from samtok_eval.reports.page.content import gather
@@ -92,7 +93,8 @@ def made_up_run(photographs, count, monkeypatch):
         codes = Codes(i % 256, i // 256 % 256)
         line = {"id": str(i), "text": f"It is {render([codes])}.", "decoded": {codes.key: answer.to_coco()}}
         predictions[str(i)] = Prediction.model_validate({**line, "status": "ok", "seconds": {"generate": 0.1}})
-    records = {"strict": [score_region(s, predictions[s.id], GRES.protocol("strict")) for s in samples]}
+    scored = [score_region(s, predictions[s.id], GRES.protocol("strict")) for s in samples]
+    records = {"strict": Records.of(scored)}
     metrics = score(GRES, samples, predictions.values(), protocols=["strict"]).metrics
     dataset = {"root": "/data", "samples": count, "sha256": "0" * 64}
     manifest = kept_run(dataset=dataset, signature={"strict": "task:gres:val"}).manifest

@@ -16,7 +16,9 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco
 
+from benchmarks.many_predictions import write_benchmark, write_predictions
 from samtok_eval import evaluate, masks
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.gcg import pairs, recalled
@@ -30,6 +32,7 @@ from samtok_eval.sample import ImageRef, Sample, Target
 from samtok_eval.tokenizer import MaskTokenizer, MaskTokenizerConfig
 
 PAIRS = 10_000
+SENTENCES = 10_000
 
 
 def test_decoding_eight_masks_costs_little_more_than_one_at_full_size(benchmark):
@@ -131,6 +134,24 @@ def test_reading_and_scoring_ten_thousand_saved_predictions(benchmark, many_pair
     benchmark.pedantic(score_file, args=(options, path), rounds=3)
     seconds = benchmark.stats.stats.median if benchmark.stats else 0.0
     benchmark.extra_info["microseconds_per_pair"] = round(1e6 * seconds / PAIRS, 1)
+
+
+def test_scoring_files_against_parsing_them_and_one_area_a_line(benchmark, tmp_path):
+    """All four protocols of GRES with intervals, 256x256 masks; processor time."""
+    path = tmp_path / "predictions.jsonl"
+    write_benchmark(tmp_path, SENTENCES, pictures=SENTENCES // 14)
+    write_predictions(path, SENTENCES)
+    options = RunOptions(task="gres", out=tmp_path / "scored", data_root=str(tmp_path))
+    started = time.process_time()
+    score_file(options, path)
+    scoring = time.process_time() - started
+    started = time.process_time()
+    for line in path.open("rb"):
+        first = next(iter(json.loads(line)["decoded"].values()))
+        coco.area({"size": first["size"], "counts": first["counts"].encode()})
+    loop = time.process_time() - started
+    benchmark.extra_info["times_the_loop"] = round(scoring / loop, 1)
+    benchmark.pedantic(lambda: None, rounds=1)
 
 
 def test_help_is_quick_and_light(benchmark):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
@@ -35,7 +36,13 @@ class CocoRle(BaseModel):
         Raises:
             ValueError: the runs do not fill the size.
         """
-        return Rle.from_coco({"size": self.size, "counts": self.counts})
+        return _checked(self.size, self.counts)
+
+
+# Protocols read the same masks one after another, and checking one takes longer than counting its pixels.
+@lru_cache(maxsize=1 << 10)
+def _checked(size: tuple[int, int], counts: str) -> Rle:
+    return Rle.from_coco({"size": size, "counts": counts})
 
 
 class Prediction(BaseModel):

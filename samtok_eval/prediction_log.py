@@ -15,8 +15,8 @@ from samtok_eval.files import MEND_THE_LINE, MISFITS, numbered_lines, placed_lin
 from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Prediction
 
-BROUGHT = ("masks", "phrases", "box")
-"""Fields of a prediction that stand in its line only where the answer brings them."""
+BROUGHT = ("masks", "phrases")
+"""Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
 
 
@@ -33,7 +33,7 @@ class PredictionLog(AppendLog):
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""
-        absent = {name for name in BROUGHT if getattr(prediction, name) is None}
+        absent = {"box", *(name for name in BROUGHT if getattr(prediction, name) is None)}
         line = prediction.model_dump(mode="json", exclude=absent)
         self.write_line(json.dumps(line, ensure_ascii=False))
 

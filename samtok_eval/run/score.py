@@ -31,7 +31,7 @@ from samtok_eval.task import Task
 
 PERCENTILE = "percentile bootstrap over pictures"
 """How this version draws intervals; another way gets another name, so that old files are checked by their own."""
-BATCH = 512
+BATCH = 256
 """Samples scored at a time, where a task does not ask for all of them."""
 Sink = Callable[[str, Sequence[Record]], None]
 """Takes the records of a batch under a protocol."""

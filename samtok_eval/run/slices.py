@@ -5,7 +5,7 @@ Object sizes are COCO's: small below 32 x 32 pixels, medium below 96 x 96, at th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -30,10 +30,11 @@ def slices_of(record: Record) -> dict[str, str]:
     return found | dict(record.slices)
 
 
-def sliced(records: Records) -> dict[str, dict[str, Records]]:
+def sliced(records: Sequence[Record]) -> dict[str, dict[str, Records]]:
     """Records by name and value of slice, see `rows_of_slices`."""
-    rows = rows_of_slices(records)
-    return {name: {value: records.take(mine) for value, mine in values.items()} for name, values in rows.items()}
+    columns = Records.of(records)
+    found = rows_of_slices(columns)
+    return {name: {value: columns.take(rows) for value, rows in values.items()} for name, values in found.items()}
 
 
 def rows_of_slices(records: Records) -> dict[str, dict[str, Rows]]:

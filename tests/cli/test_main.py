@@ -30,7 +30,7 @@ HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
         (["run", "--task", "gres", "--data-root", "/nowhere"], 2, "is not a folder"),
         (["run", "--task", "gres", "--limit", "0"], 1, "--limit"),
         (["run", "--task", "gres", "--limit", "many"], 1, "limit"),
-        (["run", "--task", "gres", "--model", "openai:http://x#y"], 1, "not built yet"),
+        (["run", "--task", "gres", "--model", "openai:http://x#y"], 1, "brings no mask tokenizer"),
         (["run", "--task", "gres", "--dtype", "fp8", "--model", "random"], 1, "--dtype must be"),
         (["run", "--task", "gres", "--bogus"], 1, "bogus"),
         (["run", "--task", "gres", "--tasks-dir", "/nowhere"], 1, "is not a folder"),

@@ -12,6 +12,7 @@ import pytest
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import write_json
 from samtok_eval.prediction import Prediction, Record
+from samtok_eval.records import Records
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.gate.gate import gate
 from samtok_eval.reports.gate.paired import changed_answers, gate_runs
@@ -39,7 +40,7 @@ def checkpoint(seed, samples, drop=0.0, each=3):
     changes = {"model": {"name": f"seed {seed}", "identity": {}}, "signature": signature,
                "dataset": {"root": "/data", "sha256": "0" * 64, "samples": samples}}  # fmt: skip
     metrics = {"strict": {}, "counters": {"missing": 0, "errored": 0}}
-    return ScoredRun(results.run(Path("nowhere"), metrics=metrics, **changes), GRES, {"strict": records})
+    return ScoredRun(results.run(Path("nowhere"), metrics=metrics, **changes), GRES, {"strict": Records.of(records)})
 
 
 def verdict(first, second, seed=0):
