@@ -11,7 +11,7 @@ from samtok_eval.errors import UsageError
 
 SMALL_MODEL = 100_000_000
 """Parameters below which one thread computes: the layers are too short for several, which on shared cores wait for one
-another (two threads took 3.6 x the time of one for 192 demo questions)."""
+another."""
 NAME = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 
 

@@ -1,4 +1,4 @@
-"""Rows by name, in some 24 bytes a name, since a dictionary of a million names takes ten times as much.
+"""Rows by name, in 24 bytes a name, where a dictionary would hold a text and several objects.
 
 In: names, such as the ids of samples. Out: where each stands, and which occur twice. Names are told apart by 128 bits
 of a hash, so that any two of a billion names are confused with a chance of one to 10^20.

@@ -6,14 +6,12 @@ A task file defines `TASKS`, a tuple of `Task` objects.
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 
 from samtok_eval.errors import UsageError
 from samtok_eval.task import Task
+from samtok_eval.user_code import executed
 
 
 def bundled_tasks_dir() -> Path:
@@ -59,19 +57,8 @@ def find_task(tasks: dict[str, Task], name: str) -> Task:
 def _tasks_of(path: Path) -> tuple[Task, ...]:
     if path.name.startswith("_"):
         return ()
-    module = _load_file(path)
+    module = executed(path, f"samtok_eval_task_files.{path.parent.name}_{path.stem}")
     found = getattr(module, "TASKS", None)
     if not isinstance(found, tuple) or not all(isinstance(task, Task) for task in found):
         raise UsageError(f"{path} must define TASKS, a tuple of Task objects; see docs/adding_a_task.md")
     return found
-
-
-def _load_file(path: Path) -> ModuleType:
-    name = f"samtok_eval_task_files.{path.parent.name}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} cannot be read as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -8,9 +8,7 @@ another size; a file that breaks the rules ends the run with one line.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from samtok_eval.files import shortened
 from samtok_eval.masks import Rle
 from samtok_eval.models.backend import Answer, Backend, Request
 from samtok_eval.run.settings import RunSettings
+from samtok_eval.user_code import executed
 
 PYTHON = "python:"
 SEE = "see docs/backends.md"
@@ -124,6 +123,7 @@ def load_python_file(path: Path, settings: RunSettings) -> PythonBackend:
         own = make(settings)
     except SamtokError:
         raise
+    # A user's code may raise anything; the cause stays attached.
     except Exception as error:
         raise UsageError(f"{path}: BACKEND(settings) raises {type(error).__name__}: {shortened(error)}") from error
     return PythonBackend(own, str(path), {"file_sha256": hashlib.sha256(content).hexdigest()})
@@ -139,14 +139,10 @@ def given_backend(own: Any) -> PythonBackend:
 
 
 def _executed(path: Path) -> Any:
-    name = f"samtok_eval_backend_files.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--model {PYTHON}{path}: expected a file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return executed(path, f"samtok_eval_backend_files.{path.stem}")
+    except SamtokError:
+        raise
+    # A user's code may raise anything; the cause stays attached.
     except Exception as error:
         raise UsageError(f"{path} cannot be run: {type(error).__name__}: {shortened(error)}") from error
-    return module
