@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from samtok_eval import masks
 from samtok_eval.demo import formats
@@ -159,7 +158,7 @@ def _splits(first_scene: int = HELD_OUT, times: int = 1) -> list[_Split]:
 def _write_images(folder: Path, scenes: Iterable[Scene]) -> None:
     folder.mkdir(parents=True)
     for scene in scenes:
-        Image.fromarray(scene.image).save(folder / picture_name(scene.seed))
+        (folder / picture_name(scene.seed)).write_bytes(scene.png)
 
 
 def _instances(scenes: list[Scene]) -> dict[str, Any]:
@@ -216,12 +215,12 @@ def annotation_id(seed: int, index: int) -> int:
 
 def _runs(mask: Any) -> Any:
     """A polygon per row run: what a polygon file can say exactly about a pixel mask."""
-    polygons = []
-    for row, line in enumerate(np.asarray(mask)):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))
-        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            polygons.append([start, row, stop, row, stop, row + 1, start, row + 1])
-    return polygons
+    edges = np.diff(np.asarray(mask).astype(np.int8), axis=1, prepend=0, append=0)
+    rows, columns = (indices.tolist() for indices in np.nonzero(edges))
+    return [
+        [start, row, stop, row, stop, row + 1, start, row + 1]
+        for row, start, stop in zip(rows[::2], columns[::2], columns[1::2], strict=True)
+    ]
 
 
 def _refs(benchmark: _Benchmark, scenes: dict[str, list[Scene]]) -> list[dict[str, Any]]:

@@ -260,7 +260,7 @@ def _picture(folder: Path, stem: str, scene: Scene) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.png"
     if not path.exists():
-        Image.fromarray(scene.image).save(path)
+        path.write_bytes(scene.png)
     return path.name
 
 

@@ -9,9 +9,12 @@ Everything is a function of the seed alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 SIDE = 128
 """Width and height of a picture in pixels."""
@@ -84,6 +87,13 @@ class Scene:
     image: NDArray[np.uint8]
     """uint8 (SIDE, SIDE, 3), RGB."""
     objects: tuple[SceneObject, ...]
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as a PNG file; several benchmarks hold it."""
+        file = BytesIO()
+        Image.fromarray(self.image).save(file, "PNG")
+        return file.getvalue()
 
 
 def draw_scene(seed: int) -> Scene:
