@@ -18,6 +18,7 @@ import pytest
 
 from samtok_eval import masks
 from samtok_eval.demo import benchmark
+from samtok_eval.metrics import captions, judges
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("no-deadline", deadline=None)
@@ -51,6 +52,27 @@ def pytest_collection_modifyitems(items):
 def usual_log_level() -> None:
     """Commands raise the level of the program's log; the next test starts without that."""
     logging.getLogger("samtok_eval").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_meteor():
+    """METEOR, which takes ten seconds of work to start, is started once for all runs in this process."""
+    started = []
+
+    def scorer():
+        captions.probe()
+        if not started:
+            started.append(captions.CaptionScorer())
+            # Each run would end it.
+            started[0].close = lambda: None
+        return started[0]
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(judges, "CaptionScorer", scorer)
+    yield scorer
+    patch.undo()
+    for each in started:
+        captions.CaptionScorer.close(each)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,29 +9,15 @@ from PIL import Image
 from samtok_eval import evaluate
 from samtok_eval.mask_tokens import parse
 from samtok_eval.masks import encode
-from samtok_eval.metrics.captions import CaptionScorer
-from samtok_eval.metrics.judges import Judges
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score
+from tests.support import meteor
 
 LIMITS = {"gcg": 40, "grounding_suite": 80, "interactive": 160, "region_caption": 30, "scene_graph": 40}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_caption_scorer():
-    """METEOR starts once for all runs of this file, or is left out where there is no Java."""
-    there = shutil.which("java") is not None and importlib.util.find_spec("pycocoevalcap") is not None
-    scorer = CaptionScorer() if there else None
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Judges, "captions", scorer)
-    yield scorer
-    patch.undo()
-    if scorer is not None:
-        scorer.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +36,9 @@ def run_of(demo_root, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_checkpoint_lies_between_chance_and_oracle(name, run_of, one_caption_scorer):
+def test_the_checkpoint_lies_between_chance_and_oracle(name, run_of):
     metric = load_tasks()[name].metadata.main_metric
-    if metric == "meteor" and one_caption_scorer is None:
+    if metric == "meteor" and not meteor.IS_THERE:
         pytest.skip("METEOR needs Java and pycocoevalcap")
     oracle, demo, chance = (
         run_of(name, model).values("strict")[metric]["value"] for model in ("oracle", "demo", "random")

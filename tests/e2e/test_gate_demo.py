@@ -14,7 +14,7 @@ from samtok_eval.run.evaluate import run
 from samtok_eval.run.settings import RunOptions
 from tests.support.command import command
 
-LIMIT = 400
+LIMIT = 240
 SHARE = 0.05
 
 

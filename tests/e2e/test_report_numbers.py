@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from html.parser import HTMLParser
 
 import pytest
 
 from samtok_eval import evaluate
-from samtok_eval.metrics.captions import CaptionScorer
 from samtok_eval.metrics.cards import card
-from samtok_eval.metrics.judges import Judges
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.page.bounds import bounds_of
 from samtok_eval.reports.page.content import gather
@@ -24,19 +20,6 @@ TASKS = load_tasks()
 LOSING = {"cIoU", "gIoU", "AP50", "mIoU", "recall@20", "box acc@0.5"}
 """Heads of which each task about masks has one."""
 ABSENT = "-"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_caption_scorer():
-    """METEOR starts once for all runs of this file, or is left out where there is no Java."""
-    there = shutil.which("java") is not None and importlib.util.find_spec("pycocoevalcap") is not None
-    scorer = CaptionScorer() if there else None
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Judges, "captions", scorer)
-    yield
-    patch.undo()
-    if scorer is not None:
-        scorer.close()
 
 
 class Tables(HTMLParser):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from samtok_eval import masks
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics import captions as module
-from samtok_eval.metrics import text_similarity
+from samtok_eval.metrics import judges, text_similarity
 from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError, meteor, meteor_of
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.text_similarity import TextSimilarity
@@ -20,11 +19,8 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.score import score
 from samtok_eval.sample import ImageRef, Sample, Target
+from tests.support.meteor import needs_meteor
 
-needs_java = pytest.mark.skipif(
-    shutil.which("java") is None or importlib.util.find_spec("pycocoevalcap") is None,
-    reason="METEOR and CIDEr need Java and pycocoevalcap",
-)
 PAIRS = [
     ("a man rides a brown horse on the beach", ["A man riding a horse along the beach.", "someone on a horse"]),
     ("two dogs", ["A cat sleeps on a red sofa."]),
@@ -34,14 +30,12 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def scorer():
-    scorer = CaptionScorer()
-    yield scorer
-    scorer.close()
+@pytest.fixture
+def scorer(one_meteor):
+    return one_meteor()
 
 
-@needs_java
+@needs_meteor
 def test_scores_equal_pycocoevalcap_run_by_hand(scorer):
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor
@@ -52,7 +46,9 @@ def test_scores_equal_pycocoevalcap_run_by_hand(scorer):
 
     truth = tokens(dict(enumerate(references for _, references in PAIRS)))
     said = tokens({i: [caption] for i, (caption, _) in enumerate(PAIRS)})
-    whole, each = Meteor().compute_score(truth, said)
+    by_hand = Meteor()
+    whole, each = by_hand.compute_score(truth, said)
+    by_hand.meteor_p.kill()
     cider, cider_each = Cider().compute_score(truth, said)
     found = scorer.score([caption for caption, _ in PAIRS], [references for _, references in PAIRS])
     assert [meteor(statistics) for statistics in found.meteor] == pytest.approx(each, abs=1e-12)
@@ -62,7 +58,7 @@ def test_scores_equal_pycocoevalcap_run_by_hand(scorer):
     assert 0 < whole < 1
 
 
-@needs_java
+@needs_meteor
 @pytest.mark.parametrize("caption", ["", "  \n ", "...", "?!", "🙂🙃", "x" * 5000, "the cat " * 4000])
 def test_odd_captions_are_scored(scorer, caption):
     found = scorer.score([caption, PAIRS[0][0]], [["the cat"], PAIRS[0][1]])
@@ -70,7 +66,7 @@ def test_odd_captions_are_scored(scorer, caption):
     assert found.cider[0] < found.cider[1]
 
 
-@needs_java
+@needs_meteor
 def test_line_breaks_of_any_kind_do_not_shift_captions(scorer):
     """U+2028 and U+0085 end lines for the tokenizer, three bars end METEOR's fields."""
     broken = [f"a{mark}dog" for mark in ("\n", "\r", "\u2028", "\u0085", "\v", " ||| ")]
@@ -78,7 +74,7 @@ def test_line_breaks_of_any_kind_do_not_shift_captions(scorer):
     assert found.meteor[:6] == [found.meteor[6]] * 6
 
 
-@needs_java
+@needs_meteor
 def test_one_run_starts_meteor_and_the_tokenizer_once(monkeypatch):
     started = []
     plain = subprocess.Popen
@@ -88,6 +84,7 @@ def test_one_run_starts_meteor_and_the_tokenizer_once(monkeypatch):
         return plain(command, *args, **kwargs)
 
     monkeypatch.setattr(subprocess, "Popen", counted)
+    monkeypatch.setattr(judges, "CaptionScorer", CaptionScorer)
     task = load_tasks()["gcg"]
     image = ImageRef("a", None, 4, 4)
     truth = Target(masks=(masks.encode(np.ones((4, 4), dtype=bool)),), labels=("a dog",), texts=("A dog runs.",))
@@ -103,10 +100,10 @@ def test_missing_tools_are_named_and_their_metrics_absent(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CaptionToolsError, match=r"install|Java"):
         module.probe()
-    with Judges() as judges:
-        assert judges.captions is None
-    assert judges.absent.keys() == {"meteor", "cider"}
-    assert "install a Java runtime" in judges.absent["meteor"]
+    with Judges() as helpers:
+        assert helpers.captions is None
+    assert helpers.absent.keys() == {"meteor", "cider"}
+    assert "install a Java runtime" in helpers.absent["meteor"]
 
 
 def test_a_text_model_that_is_not_there_is_named(monkeypatch, tmp_path):

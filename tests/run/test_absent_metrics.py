@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
 
 import pytest
 
@@ -14,6 +12,7 @@ from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions
 from tests.support.command import command
+from tests.support.meteor import needs_meteor
 
 
 @pytest.fixture
@@ -53,9 +52,7 @@ def test_strict_metrics_ends_with_exit_code_5_after_everything_is_written(demo_r
     assert "empty" in done.stdout and (out / "metrics.json").is_file()
 
 
-@pytest.mark.skipif(
-    shutil.which("java") is None or importlib.util.find_spec("pycocoevalcap") is None, reason="needs METEOR"
-)
+@needs_meteor
 def test_strict_metrics_changes_nothing_where_all_can_be_computed(demo_root, captions, tmp_path):
     out = tmp_path / "o"
     done = command(*words(demo_root, captions("refcocog-val"), "refcocog-val", out, "--strict-metrics"))

@@ -10,10 +10,11 @@ import time
 
 import pytest
 
+from tests.support.command import command
 
-def command(demo_root, out):
-    words = ["run", "--task", "gres", "--data-root", demo_root, "--limit", 24, "--batch-size", 4, "--out", out]
-    return [sys.executable, "-m", "samtok_eval", *map(str, words)]
+
+def words(demo_root, out):
+    return ["run", "--task", "gres", "--data-root", demo_root, "--limit", 24, "--batch-size", 4, "--out", out]
 
 
 def answered(out):
@@ -35,13 +36,13 @@ def answers(out):
 def whole(demo_root, tmp_path_factory):
     """The run that nobody interrupts."""
     out = tmp_path_factory.mktemp("whole")
-    subprocess.run(command(demo_root, out), check=True, capture_output=True)
+    assert command(*words(demo_root, out)).returncode == 0
     return out
 
 
 def test_ctrl_c_prints_one_line_and_the_same_command_goes_on(demo_root, whole, tmp_path):
     process = subprocess.Popen(
-        command(demo_root, tmp_path),
+        [sys.executable, "-m", "samtok_eval", *map(str, words(demo_root, tmp_path))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,7 +61,7 @@ def test_ctrl_c_prints_one_line_and_the_same_command_goes_on(demo_root, whole, t
     assert 0 < before < 24
     assert not list(tmp_path.rglob("metrics.json"))
 
-    again = subprocess.run(command(demo_root, tmp_path), capture_output=True, text=True, check=False)
+    again = command(*words(demo_root, tmp_path))
     assert again.returncode == 0, again.stderr
     assert answers(tmp_path) == answers(whole)
     for name in ("metrics.json", "records.jsonl"):

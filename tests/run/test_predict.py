@@ -178,11 +178,14 @@ def test_other_settings_never_share_a_folder(demo_root, tmp_path):
     assert evaluate("gres", **options, fresh=True).path != first.path
 
 
-def test_the_manifest_tells_how_many_threads_computed(oracle, demo_root, tmp_path):
-    two = evaluate("gres", model="oracle", data_root=str(demo_root), out=tmp_path, limit=40, threads=2)
-    assert two.manifest.hardware["threads"] == 2
-    assert two.manifest.run_key == oracle.manifest.run_key
-    assert two.metrics == oracle.metrics
+def test_the_manifest_tells_how_many_threads_computed(demo_root, tmp_path):
+    one, two = (
+        evaluate("gres", model="oracle", data_root=str(demo_root), out=tmp_path / str(count), limit=6, threads=count)
+        for count in (1, 2)
+    )
+    assert [run.manifest.hardware["threads"] for run in (one, two)] == [1, 2]
+    assert two.manifest.run_key == one.manifest.run_key
+    assert two.metrics == one.metrics
 
 
 def test_an_unreadable_picture_is_counted_and_stops_the_run_beyond_max_errors(demo_root, tmp_path):

@@ -81,6 +81,8 @@ def test_conversations_go_on_from_the_servers_own_answers(server, demo_root, dem
 def test_the_run_says_who_answered_and_its_folder_can_be_read(both):
     _, there = both("gres", limit=2)
     identity = there.manifest.model.identity
-    assert identity["server"] == {"dialect": "transformers"}
+    # Some versions of the server list the folder that it serves, others only the hub's cache.
+    assert identity["server"].pop("dialect") == "transformers"
+    assert identity["server"] in ({}, {"id": str(DEMO_CHECKPOINT), "owned_by": "local"})
     assert identity["model"] == f"openai:{DEMO_CHECKPOINT}"
     assert there.path.parent.name == f"openai-{DEMO_CHECKPOINT.name}"
