@@ -19,7 +19,7 @@ FLOORS = (
     (
         "errors", "sample", "prediction", "records", "masks", "mask_tokens", "messages", "prompts", "images", "regions",
         "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text", "device", "setting", "resume",
-        "user_code",
+        "user_code", "ahead",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics"),

@@ -32,6 +32,7 @@ from samtok_eval.run.fingerprints import (
     versions,
 )
 from samtok_eval.run.folder import RecordsWriter, Run, RunFolder, slug
+from samtok_eval.run.known_masks import KnownMasks, check_reusable
 from samtok_eval.run.manifest import (
     COMPLETE,
     FOREIGN,
@@ -183,14 +184,17 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
             )  # fmt: skip
             # Refused before hours of answering, not after.
             _references(manifest)
+            if options.reuse_decoded:
+                check_reusable(options.reuse_decoded, manifest)
             folder = _folder(options, task, split, manifest)
             manifest = _begun(folder, manifest.replace(run_id=folder.path.name), options.shard, held)
         folder = RunFolder(Path(share.same(str(folder.path) if share.first else None)))
+        known = KnownMasks(options.reuse_decoded) if options.reuse_decoded else None
         started = time.perf_counter()
         title = f"{task.metadata.name}:{split} {name}"
         told = console if share.first else Console(quiet=True)
         with Progress(title, told) as progress, computing_threads(threads):
-            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share)
+            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share, known)
         if not share.first or options.shard:
             return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
         seconds = round(time.perf_counter() - started, 3)

@@ -1,9 +1,9 @@
 """Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
 
 Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
-as rarely as possible. A batch that does not fit in memory is halved; where one fails otherwise, its samples are asked
-one by one. One that fails alone is written with its error, and the run goes on until more than `max_errors` have
-failed. The same run asks the failed ones again.
+as rarely as possible; the pictures of the next batch are read meanwhile. A batch that does not fit in memory is halved;
+where one fails otherwise, its samples are asked one by one. One that fails alone is written with its error, and the run
+goes on until more than `max_errors` have failed. The same run asks the failed ones again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 
+from samtok_eval.ahead import ahead
 from samtok_eval.device import is_out_of_memory
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
 from samtok_eval.files import shortened
@@ -30,7 +32,8 @@ from samtok_eval.models.backend import Answer, Backend, Picture, Request, reques
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.run.ranks import ANSWERED, ERRORS, Shard, Share
+from samtok_eval.run.known_masks import KnownMasks
+from samtok_eval.run.ranks import ANSWERED, ERRORS, REUSED, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
@@ -57,6 +60,10 @@ MODEL_ERRORS = (
 """What a checkpoint's code, its chat template or the device raises about a question; torch's are RuntimeErrors."""
 
 
+Pictures = Mapping[str, Picture | DataError]
+"""Of a batch, by `_picture_key`, or why one cannot be read."""
+
+
 @dataclass
 class PredictCounts:
     """What happened, in all processes of the run."""
@@ -66,6 +73,8 @@ class PredictCounts:
     errored: int = 0
     halved: int = 0
     """Batches that did not fit in memory and were asked in halves, halves of halves included."""
+    reused: int = 0
+    """Masks that another run had decoded."""
 
 
 def predict(
@@ -77,6 +86,7 @@ def predict(
     settings: RunSettings,
     progress: Progress,
     share: Share | None = None,
+    known: KnownMasks | None = None,
 ) -> PredictCounts:
     """Ask every sample that the run folder does not hold yet.
 
@@ -89,8 +99,10 @@ def predict(
         settings: of the run; without `max_new_tokens` the task says how long an answer may be.
         progress: is told of every finished batch.
         share: which batches this process asks; all of them by default.
+        known: masks that need not be decoded.
 
     Raises:
+        UsageError: a known mask does not come out the same.
         TooManyErrorsError: more samples failed than allowed, or all of the first batch in the same way; all lines so
             far are on disk.
     """
@@ -102,12 +114,13 @@ def predict(
     first = True
     with PredictionLog(folder.part(share.part)) as log:
         # Batches are those of the whole split, so that neither going on nor the number of processes changes them.
-        for batch in share.of(_batches(ordered, backend.batch_size or settings.batch_size)):
-            waiting = [sample for sample in batch if sample.id not in finished]
-            if not waiting:
-                continue
+        batches = share.of(_batches(ordered, backend.batch_size or settings.batch_size))
+        unfinished = ([sample for sample in batch if sample.id not in finished] for batch in batches)
+        read = partial(_read_pictures, grouped=settings.group_pictures)
+        asking = _Asking(task, backend, tokenizer, settings, counts, known)
+        for waiting, pictures in ahead(filter(None, unfinished), read):
             failures = []
-            for prediction in _predict_batch(task, waiting, backend, tokenizer, settings, counts):
+            for prediction in asking.predictions(waiting, pictures):
                 log.append(prediction)
                 failures += [prediction] if prediction.error is not None else []
             progress.reach(counts.done_before + share.add(ANSWERED, len(waiting)))
@@ -115,8 +128,9 @@ def predict(
                 errored = share.add(ERRORS, len(failures))
                 _check_failures(failures, len(waiting), errored, settings.max_errors, folder.part(share.part), first)
             first = False
+    share.add(REUSED, known.reused if known else 0)
     share.finish()
-    counts.predicted, counts.errored = share.add(ANSWERED, 0), share.add(ERRORS, 0)
+    counts.predicted, counts.errored, counts.reused = (share.add(name, 0) for name in (ANSWERED, ERRORS, REUSED))
     return counts
 
 
@@ -156,35 +170,55 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
     return list(found)
 
 
-def _predict_batch(
-    task: Task,
-    batch: Sequence[Sample],
-    backend: Backend,
-    tokenizer: MaskTokenizer | None,
-    settings: RunSettings,
-    counts: PredictCounts,
-) -> Iterator[Prediction]:
-    """Answers and errors of a batch; where it fails as a whole, of its halves or of each of its samples asked alone."""
-    try:
-        answered = list(_answered(task, batch, backend, tokenizer, settings))
-    except MODEL_ERRORS as error:
-        answered, reason, is_full = None, f"{type(error).__name__}: {shortened(error)}", is_out_of_memory(error)
-        logger.debug("where it fails", exc_info=error)
-    # Out of the handler, since the error holds on to the memory of the failed batch.
-    if answered is not None:
-        yield from answered
-    elif len(batch) == 1:
-        yield _failed(batch[0].id, reason)
-    else:
-        for part in _halves(batch, reason, counts) if is_full else _one_by_one(batch, reason):
-            yield from _predict_batch(task, part, backend, tokenizer, settings, counts)
+@dataclass(frozen=True)
+class _Asking:
+    """How batches are asked: what all of them have in common."""
 
+    task: Task
+    backend: Backend
+    tokenizer: MaskTokenizer | None
+    settings: RunSettings
+    counts: PredictCounts
+    known: KnownMasks | None
 
-def _halves(batch: Sequence[Sample], reason: str, counts: PredictCounts) -> list[Sequence[Sample]]:
-    if not counts.halved:
-        logger.warning("a batch of %d does not fit in memory (%s); such batches are halved", len(batch), reason)
-    counts.halved += 1
-    return _batches(batch, (len(batch) + 1) // 2)
+    def predictions(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
+        """Answers and errors of a batch; where it fails as a whole, of its halves or of each of its samples alone."""
+        try:
+            answered = list(self._answered(batch, pictures))
+        except MODEL_ERRORS as error:
+            answered, reason, is_full = None, f"{type(error).__name__}: {shortened(error)}", is_out_of_memory(error)
+            logger.debug("where it fails", exc_info=error)
+        # Out of the handler, since the error holds on to the memory of the failed batch.
+        if answered is not None:
+            yield from answered
+        elif len(batch) == 1:
+            yield _failed(batch[0].id, reason)
+        else:
+            for part in self._halves(batch, reason) if is_full else _one_by_one(batch, reason):
+                yield from self.predictions(part, pictures)
+
+    def _halves(self, batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
+        if not self.counts.halved:
+            logger.warning("a batch of %d does not fit in memory (%s); such batches are halved", len(batch), reason)
+        self.counts.halved += 1
+        return _batches(batch, (len(batch) + 1) // 2)
+
+    def _answered(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
+        encode = encoder(self.tokenizer) if self.tokenizer else _not_encoded
+        requests: list[Request] = []
+        for sample in batch:
+            picture = pictures[_picture_key(sample, self.settings.group_pictures)]
+            if isinstance(picture, DataError):
+                yield _failed(sample.id, str(picture))
+            else:
+                shown = messages(sample.turns, picture, encode, self.task.layout)
+                requests.append(request_of(sample.id, picture, shown))
+        longest = self.settings.max_new_tokens or self.task.max_new_tokens
+        if requests and self.settings.history == "pred":
+            requests, failures = with_own_history(requests, self.backend, longest, self.task.layout)
+            yield from (_failed(name, reason) for name, reason in failures.items())
+        if requests:
+            yield from ask(self.task, requests, self.backend, self.tokenizer, longest, self.known)
 
 
 def _one_by_one(batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
@@ -192,33 +226,31 @@ def _one_by_one(batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
     return _batches(batch, 1)
 
 
-def _answered(
-    task: Task, batch: Sequence[Sample], backend: Backend, tokenizer: MaskTokenizer | None, settings: RunSettings
-) -> Iterator[Prediction]:
-    encode = encoder(tokenizer) if tokenizer else _not_encoded
-    requests: list[Request] = []
-    pictures: dict[str, Picture] = {}
+def _read_pictures(batch: Sequence[Sample], grouped: bool) -> Pictures:
+    """The pictures of a batch, or why one cannot be read."""
+    found: dict[str, Picture | DataError] = {}
     for sample in batch:
-        try:
-            key = sample.image.id if settings.group_pictures else sample.id
-            if key not in pictures:
-                pictures[key] = read_image(sample.image)
-        except DataError as error:
-            yield _failed(sample.id, str(error))
-            continue
-        shown = messages(sample.turns, pictures[key], encode, task.layout)
-        requests.append(request_of(sample.id, pictures[key], shown))
-    longest = settings.max_new_tokens or task.max_new_tokens
-    if requests and settings.history == "pred":
-        requests, failures = with_own_history(requests, backend, longest, task.layout)
-        yield from (_failed(name, reason) for name, reason in failures.items())
-    if not requests:
-        return
-    yield from ask(task, requests, backend, tokenizer, longest)
+        key = _picture_key(sample, grouped)
+        if key not in found:
+            try:
+                found[key] = read_image(sample.image)
+            except DataError as error:
+                found[key] = error
+    return found
+
+
+def _picture_key(sample: Sample, grouped: bool) -> str:
+    """What samples that share a picture share."""
+    return sample.image.id if grouped else sample.id
 
 
 def ask(
-    task: Task, requests: Sequence[Request], backend: Backend, tokenizer: MaskTokenizer | None, max_new_tokens: int
+    task: Task,
+    requests: Sequence[Request],
+    backend: Backend,
+    tokenizer: MaskTokenizer | None,
+    max_new_tokens: int,
+    known: KnownMasks | None = None,
 ) -> list[Prediction]:
     """Answers and errors of one batch, with the masks that the protocols of the task ask for.
 
@@ -228,14 +260,18 @@ def ask(
         backend: answers; what it raises is not caught.
         tokenizer: decodes; None where the back end brings masks.
         max_new_tokens: where an answer is cut.
+        known: masks that need not be decoded.
 
     Raises:
-        UsageError: an answer holds mask words, and there is no mask tokenizer.
+        UsageError: an answer holds mask words, and there is no mask tokenizer, or a known mask does not come out the
+            same.
     """
     answers = backend.generate(requests, max_new_tokens)
     started = time.perf_counter()
     wanted = [codes_to_decode(task, answer.text) if answer.masks is None else [] for answer in answers]
-    if tokenizer:
+    if tokenizer and known:
+        decoded = known.decode(tokenizer, requests, wanted)
+    elif tokenizer:
         decoded = decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
     elif any(wanted):
         raise UsageError(f"{backend.name} answers in mask words; name the mask tokenizer that reads them: --tokenizer")

@@ -86,6 +86,9 @@ class RunSettings(BaseModel):
     share_prefix: Annotated[bool | None, Option("answers", "--share-prefix/--no-share-prefix", keyed=False)] = Field(
         default=None, description="Read what questions of a picture have in common once; only in fp32 by default."
     )
+    reuse_decoded: Annotated[Path | None, Option("answers", keyed=False)] = Field(
+        default=None, description="Run folder whose decoded masks stand for those of the same codes."
+    )
     max_errors: Annotated[int, Option("answers", keyed=False)] = Field(
         default=0, ge=0, description="Failed samples allowed before the run ends with exit code 3."
     )
