@@ -1,21 +1,23 @@
-"""`torchrun` with two processes, one of which is killed; one process then ends the run as if it had been alone."""
+"""`torchrun` with three processes, one of which is killed; two then end the run as if one had been alone."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 from samtok_eval import evaluate
 from samtok_eval.prediction_log import read_own_predictions
-from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.folder import RunFolder, load_run
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "run_eval.py"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "run_eval.py"]
 
 
 def answered(out: Path) -> list[int]:
@@ -35,29 +37,48 @@ def lines(folder: RunFolder) -> list[dict[str, object]]:
     return sorted((a.model_dump(mode="json", exclude={"seconds"}) for a in answers), key=lambda line: str(line["id"]))
 
 
-def test_a_killed_rank_ends_the_run_and_one_process_goes_on_with_what_is_missing(demo_root, tmp_path):
-    options = {"model": "oracle", "data_root": str(demo_root), "limit": 120, "batch_size": 2, "device": "cpu"}
+def run_by(world: int, **options: object) -> None:
+    """Carry out a run by processes that need not import anything again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
+
+    def rank(number: int) -> None:
+        os.environ |= {**place, "RANK": str(number), "LOCAL_RANK": str(number)}
+        evaluate("gres", **options)
+
+    processes = [get_context("fork").Process(target=rank, args=(number,)) for number in range(world)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * world
+
+
+def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_what_is_missing(demo_root, tmp_path):
+    options = {"model": "oracle", "data_root": str(demo_root), "limit": 240, "batch_size": 2, "device": "cpu"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     launcher = subprocess.Popen(
         [*LAUNCH, "--task", "gres", *words, "--out", str(tmp_path / "cut")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    while len(counts := answered(tmp_path / "cut")) < 2 or min(counts) < 2:
+    while len(counts := answered(tmp_path / "cut")) < 3 or not min(counts):
         assert launcher.poll() is None
         time.sleep(0.005)
-    os.kill(process_of(1, launcher), signal.SIGKILL)
+    os.kill(process_of(2, launcher), signal.SIGKILL)
     output, _ = launcher.communicate()
     assert launcher.returncode != 0 and output == b""
     (folder,) = (RunFolder(path.parent) for path in (tmp_path / "cut").rglob("manifest.json"))
-    before = sum(answered(folder.path))
-    assert 0 < before < 120 and not folder.metrics.exists()
-    with folder.part(1).open("a") as part:
+    before = answered(folder.path)
+    assert len(before) == 3 and sum(before) < 240 and not folder.metrics.exists()
+    with folder.part(2).open("a") as part:
         part.write('{"id": "torn')
 
-    again = evaluate("gres", **options, out=tmp_path / "cut")
-    assert again.path == folder.path
-    assert again.manifest.counters["done_before"] == before
+    run_by(2, **options, out=tmp_path / "cut")
+    after = answered(folder.path)
+    assert sum(after) == 240 and after[2] == before[2]
+    assert load_run(folder.path).manifest.counters["done_before"] == sum(before)
     whole = evaluate("gres", **options, out=tmp_path / "whole")
-    assert lines(RunFolder(again.path)) == lines(RunFolder(whole.path))
+    assert lines(folder) == lines(RunFolder(whole.path))
     assert json.loads(folder.metrics.read_text()) == json.loads((whole.path / "metrics.json").read_text())
