@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from itertools import takewhile
 from typing import Literal, NamedTuple, Protocol
 
@@ -103,6 +103,11 @@ another book where a book has none; `no_end`, `no_start` a missing delimiter. A 
 first that applies, in the order bad_range, swapped, extra, missing_second, no_start, no_end."""
 
 _PAIR = re.compile(r"<\|mt_start\|><\|mt_(\d{4})\|><\|mt_(\d{4})\|><\|mt_end\|>")
+WORDS_OF_PAIR = 4
+"""Words of a whole span."""
+ALIKE_ON_PAIRS = ("default", "final", "ref_gres", "ref_rl_gres", "ref_gcg")
+"""Policies that agree on answers of whole pairs."""
+_KEY = re.compile(r"\d{1,7}(,\d{1,7})*(,-)*")
 
 
 class Codes(tuple[int, ...]):
@@ -149,7 +154,7 @@ class Codes(tuple[int, ...]):
             ValueError: not of the form `c1,c2` or `c1,-`, or codes of another layout.
         """
         codes = None
-        if re.fullmatch(r"\d{1,7}(,\d{1,7})*(,-)*", key):
+        if _KEY.fullmatch(key):
             codes = cls(*(MISSING if entry == "-" else int(entry) for entry in key.split(",")))
         if codes is None or (layout is not None and not codes.fit(layout)):
             wanted = "" if layout is None else f" with {layout.depth} codes 0..{layout.size - 1} (layout {layout})"
@@ -254,7 +259,30 @@ def masks_of(answer: str, policy: str = "default", layout: Layout = DEFAULT_LAYO
         UsageError: the reference script of that policy knows no such layout.
         KeyError: unknown policy.
     """
-    return POLICIES[policy](answer, layout)
+    return list(_kept_masks(answer, policy, layout))
+
+
+# Protocols read an answer one after another, several of them under one policy.
+@lru_cache(maxsize=1 << 11)
+def _kept_masks(answer: str, policy: str, layout: Layout) -> tuple[Codes, ...]:
+    read = POLICIES[policy]
+    plain = _plain_pairs(answer) if layout == DEFAULT_LAYOUT and policy in ALIKE_ON_PAIRS else None
+    return tuple(read(answer, layout)) if plain is None else plain
+
+
+@lru_cache(maxsize=1 << 9)
+def _plain_pairs(answer: str) -> tuple[Codes, ...] | None:
+    """Codes of an answer whose mask words are whole spans of 256x2 alone, as nearly all are; None for any other.
+
+    A tenth of the time that the policies take, which all agree on such answers.
+    """
+    pairs = _PAIR.findall(answer)
+    whole = answer.count("<|mt_") == WORDS_OF_PAIR * len(pairs) and len(pairs) <= _RL_MOST_PAIRS
+    if not whole or "<answer>" in answer or "</think>" in answer:
+        return None
+    numbers = [(int(first), int(second) - CODEBOOK_SIZE) for first, second in pairs]
+    inside = all(first < CODEBOOK_SIZE and 0 <= second < CODEBOOK_SIZE for first, second in numbers)
+    return tuple(Codes(*pair) for pair in numbers) if inside else None
 
 
 def has_policy(policy: str, layout: Layout) -> bool:
@@ -353,9 +381,6 @@ def _up_to_gap(entries: Sequence[int]) -> Codes | None:
 
 
 # ---- policies of the released scripts (facts: which answer gives which mask, and where they stop) ----
-
-
-_PAIR = re.compile(r"<\|mt_start\|><\|mt_(\d{4})\|><\|mt_(\d{4})\|><\|mt_end\|>")
 
 
 class Policy(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from samtok_eval.prediction import Prediction
 BROUGHT = ("masks", "phrases")
 """Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
+_OURS = re.compile(r'\{"id": "([^"\\]*)", ')
+"""The beginning of a line that we wrote, whose sample is known without parsing it."""
 
 
 class PredictionLog(AppendLog):
@@ -122,6 +125,10 @@ def unknown_prediction(name: str) -> DataError:
 
 def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
     """Sample and error of a line; what is more than that is checked when the line is read for its answer."""
+    ours = _OURS.match(line)
+    # Quotes inside texts are escaped, so that a key found once stands nowhere else.
+    if ours and '"error": null' in line and line.count('"error"') == 1 == line.count('"id"'):
+        return ours[1], None
     try:
         row = json.loads(line)
         name, error = row["id"], row.get("error")

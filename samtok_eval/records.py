@@ -7,7 +7,7 @@ for whoever looks at one after another.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, overload
 
@@ -69,24 +69,24 @@ class Records(Sequence[Record]):
         """
         if isinstance(records, Records):
             return records
-        seen: dict[Any, Any] = {}
-        return cls(
-            id=_texts([record.id for record in records]),
-            image_id=_texts([sys.intern(record.image_id) for record in records]),
-            protocol=_texts([sys.intern(record.protocol) for record in records]),
-            status=_texts([sys.intern(record.status) for record in records]),
-            inter=np.array([record.inter for record in records], dtype=np.int64),
-            union=np.array([record.union for record in records], dtype=np.int64),
-            gt_area=np.array([record.gt_area for record in records], dtype=np.int64),
-            pred_area=np.array([record.pred_area for record in records], dtype=np.int64),
-            no_target=np.array([record.no_target for record in records], dtype=np.bool_),
-            failed=np.array([record.failed for record in records], dtype=np.bool_),
-            crashed=np.array([record.crashed for record in records], dtype=np.bool_),
-            phrase=_texts([record.phrase for record in records]),
-            values=_columns([record.values for record in records]),
-            series=_texts([record.series or NOTHING for record in records]),
-            slices=_texts([_shared(record.slices, seen) for record in records]),
+        return cls.of_rows([tuple(record.__dict__.values()) for record in records])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[Any, ...]]) -> Records:
+        """Columns of the fields of records, each in the order of `Record`'s.
+
+        Raises:
+            OverflowError: a number of pixels beyond 64 bits.
+        """
+        found: dict[str, Iterable[Any]] = dict(
+            zip(FIELDS, zip(*rows, strict=True) if rows else [()] * len(FIELDS), strict=True)
         )
+        for name in ("image_id", "protocol", "status"):
+            found[name] = map(sys.intern, found[name])
+        columns: dict[str, Any] = {name: np.array(found[name], dtype=TYPES[name]) for name in TYPES}
+        columns |= {name: _texts(list(found[name])) for name in ("id", "image_id", "protocol", "status", "phrase")}
+        series = _texts([value or NOTHING for value in found["series"]])
+        return cls(**columns, values=_columns(list(found["values"])), series=series, slices=_shared(found["slices"]))
 
     @classmethod
     def joined(cls, parts: Sequence[Records]) -> Records:
@@ -95,15 +95,11 @@ class Records(Sequence[Record]):
             return parts[0]
         if not parts:
             return cls.of([])
-        seen: dict[Any, Any] = {}
-        found: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in PLAIN if name != "slices"
-        }
-        # A part shares its own; few differ over all of them.
-        slices = _texts([_shared(value, seen) for part in parts for value in part.slices])
+        found: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PLAIN}
         names = dict.fromkeys(name for part in parts for name in part.values)
         values = {name: _joined([part.column(name) for part in parts]) for name in names}
-        return cls(**found, values=values, slices=slices)
+        # A part shares its own; few differ over all of them.
+        return cls(**found | {"slices": _shared(found["slices"])}, values=values)
 
     def take(self, rows: Rows) -> Records:
         """The records of some rows, in their order."""
@@ -133,11 +129,29 @@ class Records(Sequence[Record]):
         return Record(**plain, values=values)
 
     def __iter__(self) -> Iterator[Record]:
-        return (self[index] for index in range(len(self)))
+        return (Record(*row) for row in self.rows())
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The fields of each record, in their order."""
+        before, after = PLAIN[: PLAIN.index("series")], PLAIN[PLAIN.index("series") :]
+        columns = [[getattr(self, name).tolist() for name in names] for names in (before, after)]
+        return zip(*columns[0], self._values(), *columns[1], strict=True)
+
+    def _values(self) -> Iterable[Mapping[str, float]]:
+        """The further statistics of each record."""
+        if not self.values:
+            return [NOTHING] * len(self)
+        columns = [(name, column.values.tolist(), column.there.tolist()) for name, column in self.values.items()]
+        return ({name: values[row] for name, values, there in columns if there[row]} for row in range(len(self)))
 
 
+FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
+TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
+    ("no_target", "failed", "crashed"), np.bool_
+)
+"""Of the fields that are numbers."""
 
 
 def _texts(values: list[Any]) -> Texts:
@@ -164,8 +178,16 @@ def _joined(columns: Sequence[Column]) -> Column:
     )
 
 
-def _shared(value: Mapping[str, str], seen: dict[Any, Mapping[str, str]]) -> Mapping[str, str]:
-    return seen.setdefault(tuple(value.items()), value) if value else NOTHING
+def _shared(mappings: Iterable[Mapping[str, str]]) -> Texts:
+    """The same mappings, equal ones as one object."""
+    by_content: dict[Any, Mapping[str, str]] = {(): NOTHING}
+    by_identity: dict[int, Mapping[str, str]] = {}
+    found = []
+    for mapping in mappings:
+        if id(mapping) not in by_identity:
+            by_identity[id(mapping)] = by_content.setdefault(tuple(mapping.items()), mapping)
+        found.append(by_identity[id(mapping)])
+    return _texts(found)
 
 
 def _plain(value: Any) -> Any:

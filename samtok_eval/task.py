@@ -129,9 +129,15 @@ class Task(ABC):
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[Any]) -> Record:
         """Statistics of one answer; a missing prediction is None."""
 
+    def score_each(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any]
+    ) -> Sequence[Record]:
+        """`score` of several samples; tasks that have a quicker way than one after another replace it."""
+        return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
+
     def score_all(
         self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any], judges: Judges
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """Statistics of all answers, in the order of the samples; tasks that compare whole corpora extend it.
 
         Args:
@@ -141,7 +147,7 @@ class Task(ABC):
             judges: caption scorers, text similarity and a judge model, each started when first asked.
         """
         del judges
-        return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
+        return self.score_each(samples, answers, protocol)
 
     @abstractmethod
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:

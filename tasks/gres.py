@@ -28,7 +28,7 @@ from samtok_eval.metrics.referring import (
     precisions,
     target_accuracy,
 )
-from samtok_eval.metrics.scoring import score_region
+from samtok_eval.metrics.scoring import score_region, score_regions
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.protocol import Protocol
@@ -142,6 +142,12 @@ class Gres(Task):
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GresRules]) -> Record:
         """Pixels of the united answer against the united target."""
         return score_region(sample, prediction, protocol)
+
+    def score_each(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[GresRules]
+    ) -> Records:
+        """The same of several samples."""
+        return score_regions(samples, answers, protocol)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """cIoU, gIoU, the two accuracies and Pr@k."""

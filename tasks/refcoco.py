@@ -16,10 +16,11 @@ from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.masks import Rle, covered_once
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
-from samtok_eval.metrics.scoring import Combine, score_region
+from samtok_eval.metrics.scoring import Combine, score_region, score_regions
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.protocol import Protocol
+from samtok_eval.records import Records
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
@@ -138,6 +139,12 @@ class Referring(Task):
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[ReferringRules]) -> Record:
         """Pixels of the answer, and its box where numbers per phrase are given."""
         return score_region(sample, prediction, protocol, protocol.rules.combine, box_iou=protocol.rules.per_phrase)
+
+    def score_each(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[ReferringRules]
+    ) -> Records:
+        """The same of several samples."""
+        return score_regions(samples, answers, protocol, protocol.rules.combine, box_iou=protocol.rules.per_phrase)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """cIoU, gIoU and Pr@k over sentences, and the released scripts' two numbers over phrases."""

@@ -156,7 +156,7 @@ class RegionCaption(Task):
         answers: Mapping[str, Prediction],
         protocol: Protocol[CaptionRules],
         judges: Judges,
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """Records with caption scores where there are references, with points where there are questions."""
         records = super().score_all(samples, answers, protocol, judges)
         captions = [_said(answers.get(sample.id), protocol.rules) for sample in samples]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import (
+    ALIKE_ON_PAIRS,
     DEFAULT_LAYOUT,
     MOST_CODES,
     PAIR_POLICIES,
@@ -104,6 +105,23 @@ def test_ids_and_text_give_the_same_spans(words):
 def test_other_ids_end_a_span():
     ids = [FIRST_ID, FIRST_ID + 1 + 5, 7, FIRST_ID + 1 + 263, FIRST_ID + 513]
     assert [s.codes for s in parse_ids(ids, FIRST_ID)] == [Codes(5, -1), None]
+
+
+SPANS = [spell("S a A E"), spell("S b B E"), S, E, word(5), word(300), "</think>", "a", "<|mt_9"]
+
+
+@pytest.mark.parametrize("policy", ALIKE_ON_PAIRS)
+@given(st.lists(st.sampled_from(SPANS)))
+def test_answers_of_whole_pairs_are_read_as_the_policy_reads_any(policy, parts):
+    answer = "".join(parts)
+    assert outcome(lambda: masks_of(answer, policy)) == outcome(lambda: POLICIES[policy](answer))
+
+
+def outcome(read):
+    try:
+        return read()
+    except PolicyCrashError:
+        return CRASH
 
 
 CRASH = "crash"

@@ -5,9 +5,9 @@ Shared by every task whose answer is one region of a picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
@@ -15,6 +15,7 @@ from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
+from samtok_eval.records import NOTHING, Records
 from samtok_eval.sample import Sample
 
 Combine = Literal["union", "last"]
@@ -48,6 +49,21 @@ def _kept_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, w
     return Counts(inter, union, gt_area, union + inter - gt_area, united, target)
 
 
+def score_regions(
+    samples: Sequence[Sample],
+    answers: Mapping[str, Prediction],
+    protocol: Protocol,
+    combine: Combine = "union",
+    box_iou: bool = False,
+) -> Records:
+    """`score_region` of many samples as columns, at half the cost of as many records.
+
+    Raises:
+        DataError: as `score_region`.
+    """
+    return Records.of_rows([_row(sample, answers.get(sample.id), protocol, combine, box_iou) for sample in samples])
+
+
 def score_region(
     sample: Sample,
     prediction: Prediction | None,
@@ -70,6 +86,13 @@ def score_region(
         DataError: a mask of the prediction has another size than the picture, or the decoded mask of a code pair that
             this protocol needs is not in the prediction file.
     """
+    return Record(*_row(sample, prediction, protocol, combine, box_iou))
+
+
+def _row(
+    sample: Sample, prediction: Prediction | None, protocol: Protocol, combine: Combine, box_iou: bool
+) -> tuple[Any, ...]:
+    """The fields of a `Record` in their order."""
     height, width = sample.image.height, sample.image.width
     crashed = False
     answered: list[Rle] = []
@@ -87,21 +110,22 @@ def score_region(
     values: dict[str, float] = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
     if target is None:
         values["stops"] = 1.0
-    return Record(
-        id=sample.id,
-        image_id=sample.image.id,
-        protocol=protocol.name,
-        inter=counts.inter,
-        union=counts.union,
-        gt_area=counts.gt_area,
-        pred_area=counts.pred_area,
-        no_target=sample.target.no_target,
-        status=status,
-        failed=protocol.errors_fail and status in ("missing", "error", "invalid"),
-        crashed=crashed,
-        phrase=sample.phrase,
-        values=values,
-        slices=sample.slices,
+    return (
+        sample.id,
+        sample.image.id,
+        protocol.name,
+        status,
+        counts.inter,
+        counts.union,
+        counts.gt_area,
+        counts.pred_area,
+        sample.target.no_target,
+        protocol.errors_fail and status in ("missing", "error", "invalid"),
+        crashed,
+        sample.phrase,
+        values,
+        NOTHING,
+        sample.slices,
     )
 
 

@@ -1,0 +1,42 @@
+"""Records as columns, and as lines of `records.jsonl`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from samtok_eval.prediction import Record
+from samtok_eval.records import Records
+from samtok_eval.run.folder import record_lines
+
+PLAIN = Record("1-2", "7", "strict", "ok", 3, 9, 5, 7, phrase="the dog", slices={"targets": "one"})
+RECORDS = [
+    PLAIN,
+    Record('"\\\n é \U0001f600', "\u2028", "official", "missing", no_target=True, failed=True, crashed=True),
+    Record("3", "7", "strict", "ok", values={"box_iou": 1 / 3, "truths": 2.0}, series={"hits": [1, 0]}),
+    Record("4", "8", "strict", "ok", values={"stops": 1.0}, slices={"targets": "one"}),
+]
+
+
+def test_columns_give_the_records_back():
+    columns = Records.of(RECORDS)
+    assert list(columns) == RECORDS == [columns[i] for i in range(len(RECORDS))]
+    assert columns.slices[0] is columns.slices[3]
+
+
+def test_parts_are_joined_in_order():
+    joined = Records.joined([Records.of(RECORDS[:1]), Records.of(RECORDS[1:])])
+    assert list(joined) == RECORDS
+    assert joined.slices[0] is joined.slices[3]
+    assert len(Records.joined([])) == 0
+
+
+@pytest.mark.parametrize("records", [RECORDS, Records.of(RECORDS)], ids=["records", "columns"])
+def test_a_line_is_the_json_of_its_record(records):
+    assert list(record_lines(records)) == [json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in RECORDS]
+
+
+def test_whole_numbers_among_the_values_stay_whole():
+    (line,) = record_lines([Record("1", "1", "strict", "ok", values={"truths": 2})])
+    assert '"truths": 2}' in line
