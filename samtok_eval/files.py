@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 import tomllib
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,10 @@ PUT_IT_THERE = "put the benchmark's own file there or give another --data-root"
 CORRECT_IT = "correct it"
 MEND_THE_LINE = "correct or remove the line"
 WHERE_TO_WRITE = "free space, or choose a folder that may be written"
+WINDOW = 2**20
+"""Characters of a long JSON list that are looked at together, at least."""
+_BLANKS, _AFTER_VALUE = re.compile(r"[ \t\n\r]+"), re.compile(r"[ \t\n\r]*[,\]]")
+_DECODER = json.JSONDecoder()
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading raises when a file is valid JSON, or a plain pickle, but not of the structure that it should have."""
 
@@ -71,6 +76,86 @@ def read_json(path: Path, remedy: str = PUT_IT_THERE) -> Any:
     content = read_text(path, remedy=remedy)
     with reading(f"{path} is not valid JSON", remedy):
         return json.loads(content)
+
+
+def json_items(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[Any]:
+    """The values of a JSON file that holds one list, one after another; neither file nor list is held in memory.
+
+    Raises:
+        DataError: as `read_json`, or it holds something else.
+    """
+    with _opened(path, MAX_BYTES, remedy) as file, reading(f"{path} is not valid JSON", remedy):
+        try:
+            yield from _items(_Window(file))
+        except UnicodeDecodeError as error:
+            raise _not_text(str(path), error, remedy) from error
+
+
+class _Window:
+    """The part of a text file that is being looked at."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = getincrementaldecoder("utf-8-sig")().decode
+        self._text, self._at, self._complete = "", 0, False
+
+    def peek(self) -> str:
+        """The next character that is no blank; empty at the end."""
+        while True:
+            blanks = _BLANKS.match(self._text, self._at)
+            self._at = blanks.end() if blanks else self._at
+            if self._at < len(self._text) or self._complete:
+                return self._text[self._at : self._at + 1]
+            self._more()
+
+    def mark(self) -> str:
+        """`peek`, passed over."""
+        found = self.peek()
+        self._at += len(found)
+        return found
+
+    def value(self) -> Any:
+        """The next value, passed over.
+
+        Raises:
+            JSONDecodeError: there is none.
+        """
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if self._complete:
+                    raise
+            else:
+                # What ends at the end of the window, or not at a mark, may be the beginning of a longer number.
+                if self._complete or _AFTER_VALUE.match(self._text, end):
+                    self._at = end
+                    return value
+            self._more()
+
+    def _more(self) -> None:
+        """Look further; twice as far where the window was too small, so that the time stays linear."""
+        rest = self._text[self._at :]
+        chunk = self._file.read(max(WINDOW, len(rest)))
+        self._complete = not chunk
+        self._text, self._at = rest + self._decode(chunk, final=not chunk), 0
+
+
+def _items(window: _Window) -> Iterator[Any]:
+    """The values of a list.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if window.mark() != "[":
+        raise ValueError("it holds no list")
+    mark = "," if window.peek() != "]" else window.mark()
+    while mark == ",":
+        yield window.value()
+        mark = window.mark()
+    if mark != "]" or window.mark():
+        raise ValueError("a list in it does not end as it should")
 
 
 def read_object(path: Path, remedy: str = PUT_IT_THERE) -> dict[str, Any]:
@@ -246,7 +331,11 @@ def _decoded(content: bytes, where: str, remedy: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text: {shortened(error)}; {remedy}") from error
+        raise _not_text(where, error, remedy) from error
+
+
+def _not_text(where: str, error: UnicodeDecodeError, remedy: str) -> DataError:
+    return DataError(f"{where} is not UTF-8 text: {shortened(error)}; {remedy}")
 
 
 def shortened(error: Exception) -> str:

@@ -82,7 +82,7 @@ class Task(ABC):
         return self.prompt_tokens.get(asked, self.metadata.max_new_tokens)
 
     @abstractmethod
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str) -> Sequence[Sample]:
         """All samples of a split, in the order of the benchmark's files.
 
         Raises:

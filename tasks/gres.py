@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.datasets.refer import Expression, each_expression, sentence_samples
 from samtok_eval.masks import Rle, usable_polygons
 from samtok_eval.metrics.ratio import Description, Metric
 from samtok_eval.metrics.referring import (
@@ -33,7 +33,8 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.records import Records
-from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.sample import Sample, Target
+from samtok_eval.sample_table import Common
 from samtok_eval.task import Task, TaskMetadata
 
 
@@ -120,24 +121,13 @@ class Gres(Task):
         Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str) -> Sequence[Sample]:
         """One sample per sentence; the phrase is lower-cased, as the released script does."""
         folder = data_root / "grefcoco"
-        expressions = read_expressions(
+        expressions = each_expression(
             folder / "grefs(unc).json", folder / "instances.json", data_root / "coco" / "train2014", split
         )
-        samples = []
-        for expression in expressions:
-            phrase = expression.sentence.lower()
-            count = len(expression.instances)
-            slices = {"targets": "none" if count == 0 else "one" if count == 1 else "several"}
-            slices["category"] = expression.category
-            if expression.kind:
-                slices["kind"] = expression.kind
-            turns = (Turn("user", (self.prompt(phrase=phrase),)),)
-            target = Target(expression.instances, other_masks=_other_masks(expression))
-            samples.append(Sample(expression.id, expression.image, turns, target, phrase, slices))
-        return samples
+        return sentence_samples(expressions, self.prompt, _common, written=str.lower)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GresRules]) -> Record:
         """Pixels of the united answer against the united target."""
@@ -174,6 +164,15 @@ class Gres(Task):
             kind = "with" if lacking[0] else "without"
             return f"the scorer that {protocol} copies divides by the number of sentences {kind} a target, which is 0"
         return super().stopped(records, protocol)
+
+
+def _common(expression: Expression) -> Common:
+    """What the sentences about the same objects share."""
+    count = len(expression.instances)
+    slices = {"targets": "none" if count == 0 else "one" if count == 1 else "several", "category": expression.category}
+    if expression.kind:
+        slices["kind"] = expression.kind
+    return Common(expression.image, Target(expression.instances, other_masks=_other_masks(expression)), slices)
 
 
 def _other_masks(expression: Expression) -> dict[str, tuple[Rle, ...] | None]:

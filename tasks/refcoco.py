@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.datasets.refer import Expression, each_expression, sentence_samples
 from samtok_eval.masks import Rle, covered_once
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
@@ -21,7 +21,8 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.records import Records
-from samtok_eval.sample import Sample, Target, Turn
+from samtok_eval.sample import Sample, Target
+from samtok_eval.sample_table import Common
 from samtok_eval.task import Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
@@ -116,25 +117,12 @@ class Referring(Task):
             metrics=("ciou", "giou", "pr@0.5", "pr@0.6", "pr@0.7", "pr@0.8", "pr@0.9", "giou_by_phrase", "box_acc@0.5"),
         )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str) -> Sequence[Sample]:
         """One sample per sentence, the sentence as the file has it."""
         file, name = self.sources[split]
         folder = data_root / self.metadata.name
-        expressions = read_expressions(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
-        samples: list[Sample] = []
-        known: dict[tuple[int, bool], dict[str, tuple[Rle, ...] | None]] = {}
-        for expression in expressions:
-            slices = {"category": expression.category}
-            if expression.kind:
-                slices["kind"] = expression.kind
-            turns = (Turn("user", (self.prompt(phrase=expression.sentence),)),)
-            # The sentences about one object share its masks.
-            key = (expression.annotations[0]["id"], expression.sentence == "")
-            if key not in known:
-                known[key] = _other_masks(expression)
-            target = Target(expression.instances, other_masks=known[key])
-            samples.append(Sample(expression.id, expression.image, turns, target, expression.sentence, slices))
-        return samples
+        expressions = each_expression(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
+        return sentence_samples(expressions, self.prompt, _common)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[ReferringRules]) -> Record:
         """Pixels of the answer, and its box where numbers per phrase are given."""
@@ -173,6 +161,12 @@ def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None
         "giou_by_phrase": mean_of([record.iou if record else 0.0 for record in found], pictures),
         "box_acc@0.5": mean_of(boxes, pictures),
     }
+
+
+def _common(expression: Expression) -> Common:
+    """What the sentences about the same object share."""
+    slices = {"category": expression.category} | ({"kind": expression.kind} if expression.kind else {})
+    return Common(expression.image, Target(expression.instances, other_masks=_other_masks(expression)), slices)
 
 
 def _other_masks(expression: Expression) -> dict[str, tuple[Rle, ...] | None]:

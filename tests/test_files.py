@@ -14,6 +14,7 @@ from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import (
     first_problem,
+    json_items,
     numbered_lines,
     read_bytes,
     read_json,
@@ -27,8 +28,14 @@ from samtok_eval.files import (
 )
 
 BOM = b"\xef\xbb\xbf"
-READERS = (read_bytes, read_text, read_json, read_object, read_json_lines, read_toml, read_yaml)
-PARSERS = (read_json, read_json_lines, read_toml, read_yaml)
+
+
+def all_items(path: Path, **options: str) -> list[object]:
+    return list(json_items(path, **options))
+
+
+READERS = (all_items, read_bytes, read_text, read_json, read_object, read_json_lines, read_toml, read_yaml)
+PARSERS = (all_items, read_json, read_json_lines, read_toml, read_yaml)
 
 
 def file(tmp_path: Path, content: bytes) -> Path:
@@ -198,3 +205,23 @@ def test_on_a_full_disk_a_log_keeps_its_whole_lines(tmp_path):
     with AppendLog(path) as log:
         log.write_line("b")
     assert path.read_text() == "a\nb\n"
+
+
+LISTS = ["[]", " [ ] ", "[1]", "[12, 34.5e-3]", '[{"a": [1, "]"]}, [], null, "é\\u00e9😀", true, -0.5]\n', "[[[]]]"]
+NO_LISTS = ["", "{}", "3", "[", "[1", "[1,", "[1,]", "[,]", "[1 2]", "[1] 2", "[1]]", "[tru]", '["a', "[1;2]"]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 1000])
+@pytest.mark.parametrize("content", LISTS)
+def test_items_of_a_list_are_those_of_the_whole_file_wherever_a_window_ends(tmp_path, monkeypatch, content, window):
+    monkeypatch.setattr("samtok_eval.files.WINDOW", window)
+    path = file(tmp_path, content.encode())
+    assert all_items(path) == read_json(path)
+
+
+@pytest.mark.parametrize("window", [1, 1000])
+@pytest.mark.parametrize("content", NO_LISTS)
+def test_what_is_no_list_has_no_items(tmp_path, monkeypatch, content, window):
+    monkeypatch.setattr("samtok_eval.files.WINDOW", window)
+    with pytest.raises(DataError, match="is not valid JSON"):
+        all_items(file(tmp_path, content.encode()))

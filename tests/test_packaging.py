@@ -17,9 +17,9 @@ MAX_CHECKPOINT_BYTES = 12_000_000
 FLOORS = (
     # The vocabulary: what is asked, what came back, masks, the grammar, files.
     (
-        "errors", "sample", "prediction", "records", "masks", "mask_tokens", "messages", "prompts", "images", "regions",
-        "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text", "device", "setting", "resume",
-        "user_code", "ahead",
+        "errors", "sample", "sample_table", "prediction", "records", "masks", "mask_tokens", "messages", "prompts",
+        "images", "regions", "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text",
+        "device", "setting", "resume", "user_code", "ahead",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics"),

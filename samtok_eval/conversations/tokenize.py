@@ -174,7 +174,7 @@ def _check(task: Task) -> None:
         )
 
 
-def _answerable(task: Task, split: str, root: Path) -> list[Sample]:
+def _answerable(task: Task, split: str, root: Path) -> Sequence[Sample]:
     """Samples of a split that says what is right, not only what a judge would ask.
 
     Raises:
@@ -196,7 +196,7 @@ def _check_skipped(skipped: int, max_errors: int, out: Path) -> None:
         )
 
 
-def _chosen(samples: list[Sample], recipe: ConversationRecipe) -> list[Sample]:
+def _chosen(samples: Sequence[Sample], recipe: ConversationRecipe) -> Sequence[Sample]:
     """The first samples, or drawn ones in the order of the file."""
     if recipe.seed is None:
         return samples[: recipe.limit]

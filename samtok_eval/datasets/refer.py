@@ -6,17 +6,20 @@ per sentence, in file order. A gRefCOCO reference names a list of annotations, `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from samtok_eval import masks
 from samtok_eval.datasets.pickles import read_plain_pickle
 from samtok_eval.errors import DataError
-from samtok_eval.files import inside, read_json, reading, text, whole_number
+from samtok_eval.files import inside, json_items, read_json, reading, text, whole_number
 from samtok_eval.masks import Rle
-from samtok_eval.sample import ImageRef
+from samtok_eval.prompts import Prompt
+from samtok_eval.sample import ImageRef, Turn
+from samtok_eval.sample_table import Common, SampleTable
 
 NO_TARGET = -1
 SHOWN = 20
@@ -35,6 +38,8 @@ class Expression:
     instances: tuple[Rle, ...]
     annotations: tuple[Mapping[str, Any], ...]
     """Of the instances, as `instances.json` has them."""
+    annotation_ids: tuple[int, ...]
+    """Sentences that have them in common mean the same objects."""
     no_target: bool
     """Whether the reference says that nothing is meant; one that lists no annotation at all says neither."""
     category: str
@@ -43,7 +48,12 @@ class Expression:
 
 
 def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, split: str) -> list[Expression]:
-    """All sentences of a split.
+    """All sentences of a split, see `each_expression`."""
+    return list(each_expression(refs_file, instances_file, images_dir, split))
+
+
+def each_expression(refs_file: Path, instances_file: Path, images_dir: Path, split: str) -> Iterator[Expression]:
+    """The sentences of a split, one after another; a JSON file of references is not held in memory.
 
     Args:
         refs_file: `refs(*).p` or `grefs(*).json`.
@@ -55,14 +65,51 @@ def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, sp
         DataError: a file is missing or broken, a reference names an unknown image or annotation, an annotation's RLE
             has another size than its picture, or the split is empty.
     """
-    refs = read_json(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
-    instances = _Instances(instances_file, images_dir)
+    refs = json_items(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
+    instances: _Instances | None = None
+    splits: set[str] = set()
+    found = False
     with reading(f"{refs_file} is not a refs file"):
-        found = [e for ref in refs if ref["split"] == split for e in _sentences(ref, instances)]
-        splits = sorted({text(ref["split"]) for ref in refs})
+        for ref in refs:
+            # The refs are opened first, so that an error names them first.
+            instances = instances or _Instances(instances_file, images_dir)
+            splits.add(text(ref["split"]))
+            for expression in _sentences(ref, instances) if ref["split"] == split else ():
+                found = True
+                yield expression
     if not found:
-        raise DataError(f"{refs_file} has no reference of split {split!r}; it holds {', '.join(splits[:SHOWN])}")
-    return found
+        raise DataError(
+            f"{refs_file} has no reference of split {split!r}; it holds {', '.join(sorted(splits)[:SHOWN])}"
+        )
+
+
+def sentence_samples(
+    expressions: Iterable[Expression],
+    prompt: Prompt,
+    common: Callable[[Expression], Common],
+    written: Callable[[str], str] = str,
+) -> SampleTable:
+    """One sample per sentence.
+
+    Args:
+        expressions: the sentences.
+        prompt: asks for a phrase.
+        common: what depends on the objects alone, and on whether a sentence is empty.
+        written: the phrase of a sentence, the sentence itself by default.
+    """
+    known: dict[tuple[object, ...], Common] = {}
+
+    def row(said: Expression) -> tuple[str, str, Common]:
+        key = (said.image.id, said.annotation_ids, said.no_target, said.category, said.kind, said.sentence == "")
+        if key not in known:
+            known[key] = common(said)
+        return said.id, written(said.sentence), known[key]
+
+    return SampleTable(map(row, expressions), partial(_turns, prompt))
+
+
+def _turns(prompt: Prompt, phrase: str) -> tuple[Turn, ...]:
+    return (Turn("user", (prompt(phrase=phrase),)),)
 
 
 class _Instances:
@@ -109,6 +156,7 @@ def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expressio
     ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
     meant = tuple(number for number in map(whole_number, ids) if number != NO_TARGET)
     wanted = tuple(instances.mask(i, image) for i in meant)
+    annotations = tuple(instances.annotation(i) for i in meant)
     category = ref["category_id"]
     first = category[0] if isinstance(category, list) else category
     for sentence in ref["sentences"]:
@@ -117,7 +165,8 @@ def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expressio
             image=image,
             sentence=text(sentence["sent"]).strip(),
             instances=wanted,
-            annotations=tuple(instances.annotation(i) for i in meant),
+            annotations=annotations,
+            annotation_ids=meant,
             no_target=ids == [NO_TARGET],
             category=instances.categories.get(whole_number(first), "none"),
             kind=text(sentence["kind"]) if "kind" in sentence else None,

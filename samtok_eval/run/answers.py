@@ -16,6 +16,7 @@ from samtok_eval.run.fingerprints import samples_sha256
 from samtok_eval.run.manifest import Manifest, read_manifest
 from samtok_eval.run.score import answers_of
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import sample_ids
 from samtok_eval.task import Task
 
 SEE_FORMAT = "see docs/run_folder.md for the format"
@@ -97,7 +98,7 @@ def read_answers(task: Task, samples: Sequence[Sample], paths: Sequence[Path], o
         raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
     if others:
         return answers_of(task, samples, [*others, *stored.values()])
-    stored.check_known(NameIndex(sample.id for sample in samples))
+    stored.check_known(NameIndex(sample_ids(samples)))
     return stored
 
 

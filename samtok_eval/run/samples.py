@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from samtok_eval.errors import DataError
+from samtok_eval.name_index import NameIndex
 from samtok_eval.run.settings import DEMO
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import sample_ids
 from samtok_eval.task import Task
 
 
@@ -28,16 +29,17 @@ def data_root(name: str) -> Path:
     return path
 
 
-def read_samples(task: Task, split: str, root: str, limit: int | None) -> list[Sample]:
+def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequence[Sample]:
     """Samples of a split, the first `limit` of them.
 
     Raises:
         DataError: the files are missing or broken, or two samples share an id, so that one answer would be lost.
     """
     samples = task.read(data_root(root), split)
-    repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
+    repeated = NameIndex(sample_ids(samples)).repeated()
     if repeated:
-        raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {repeated[0]} first")
+        first = samples[repeated[0][0]].id
+        raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {first} first")
     return samples[:limit]
 
 

@@ -1,0 +1,68 @@
+"""Samples of a benchmark that asks one sentence at a time, kept small: each is built when it is asked for.
+
+In: ids and phrases, and what phrases about the same objects have in common. A sample takes some 170 bytes, where one
+that is held takes ten times as many, so that a million of them fit beside their answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from samtok_eval.sample import ImageRef, Sample, Target, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What phrases about the same objects share."""
+
+    image: ImageRef
+    target: Target
+    slices: Mapping[str, str]
+
+
+class SampleTable(Sequence[Sample]):
+    """Samples in order, each built anew at every access."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, Common]], ask: Callable[[str], tuple[Turn, ...]]) -> None:
+        """Hold the rows.
+
+        Args:
+            rows: id, phrase and what it shares with others, of each sample.
+            ask: the turns that ask for a phrase.
+        """
+        self._ids: list[str] = []
+        self._phrases: list[str] = []
+        self._common: list[Common] = []
+        self._ask = ask
+        for name, phrase, common in rows:
+            self._ids.append(name)
+            self._phrases.append(phrase)
+            self._common.append(common)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of all samples, without building them."""
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> SampleTable: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | SampleTable:
+        if isinstance(index, slice):
+            columns = (self._ids[index], self._phrases[index], self._common[index])
+            return SampleTable(zip(*columns, strict=True), self._ask)
+        phrase, common = self._phrases[index], self._common[index]
+        return Sample(self._ids[index], common.image, self._ask(phrase), common.target, phrase, common.slices)
+
+
+def sample_ids(samples: Sequence[Sample]) -> Iterable[str]:
+    """The id of each sample."""
+    return samples.ids if isinstance(samples, SampleTable) else (sample.id for sample in samples)

@@ -1,0 +1,38 @@
+"""Samples that are built at each access are those that a reader would have held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from samtok_eval.sample import ImageRef, Sample, Target, Turn
+from samtok_eval.sample_table import Common, SampleTable, sample_ids
+
+DOG = Common(ImageRef("7", Path("7.jpg"), 4, 4), Target(), {"targets": "none"})
+
+
+def asked(phrase):
+    return (Turn("user", (f"Where is {phrase}?",)),)
+
+
+@pytest.fixture
+def table():
+    return SampleTable([("1", "the dog", DOG), ("2", "a dog", DOG), ("3", "it", DOG)], asked)
+
+
+def test_a_sample_is_its_row_with_what_it_shares(table):
+    assert table[1] == Sample("2", DOG.image, asked("a dog"), DOG.target, "a dog", DOG.slices)
+    assert table[1].target is table[2].target
+
+
+def test_a_table_reads_like_a_list(table):
+    whole = list(table)
+    assert len(table) == 3
+    assert table[-1] == whole[2]
+    assert list(table[:2]) == whole[:2]
+    assert list(reversed(table)) == whole[::-1]
+
+
+def test_ids_are_known_without_building_samples(table):
+    assert list(sample_ids(table)) == list(sample_ids(list(table))) == ["1", "2", "3"]
