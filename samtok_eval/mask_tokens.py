@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
 from itertools import takewhile
@@ -485,6 +486,18 @@ def _ref_last(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
     return [] if codes is None else [codes]
 
 
+def _ref_nodes(answer: str, layout: Layout = DEFAULT_LAYOUT) -> list[Codes]:
+    nodes = answer.split('"')
+    if len(nodes) == 1:
+        return _ref_last(answer, layout)
+    found: dict[Codes, None] = {}
+    for node in nodes:
+        # Of nodes that the script never reads, since their names are unknown, it does not stop at the words.
+        with suppress(PolicyCrashError):
+            found |= dict.fromkeys(_ref_last(node, layout))
+    return list(found)
+
+
 PAIR_POLICIES: dict[str, Callable[[str], list[Codes]]] = {
     "ref_gres": _ref_gres,
     "ref_rl_gres": _ref_rl_gres,
@@ -515,7 +528,9 @@ POLICIES: dict[str, Policy] = {
     "final": _final,
     **{name: _for_pairs(name) for name in PAIR_POLICIES},
     "ref_last": _ref_last,
+    "ref_nodes": _ref_nodes,
 }
 """Ways to read an answer. `default` repairs per span; `first_code` drops every code but the first; `final` reads the
 final answer of a think/answer reply alone; the others follow the released scripts for GRES and GroundingSuite,
-RL-trained GRES, GCG, and RefCOCO with the multi-round sets. The last one takes any layout."""
+RL-trained GRES, GCG, RefCOCO with the multi-round sets, and the nodes of scene graphs, each a text between quotes that
+is read as an answer of RefCOCO. The last two take any layout."""

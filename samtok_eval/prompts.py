@@ -107,7 +107,13 @@ CHOOSE_OPTION = Prompt(
 SCENE_GRAPH = Prompt(
     "scene-graph",
     "Generate a scene graph for this image. Identify the main objects and describe their relationships to each other.",
-    "SAMTok demo, projects/samtok/gradio app.py:686; the released code has no evaluation prompt for scene graphs",
+    "SAMTok demo, projects/samtok/gradio app.py:686",
+)
+SCENE_GRAPH_CANDIDATES = Prompt(
+    "scene-graph-candidates",
+    "CANDIDATE CATEGORIES: \n{{{categories}}}\nCANDIDATE PREDICATES: \n{{{predicates}}}\nCreate a scene graph by "
+    "identifying triplets of <subject, predicate, object>. Focus on the most prominent interactions.",
+    "SAMTok evaluation of PSG, projects/vlm/tokenmask/evaluation/psg/infer_qwen25vl.py of CycleGRPO",
 )
 FIND_DESCRIBED = Prompt(
     "find-described",

@@ -338,6 +338,7 @@ FILES = {
     "region_caption": ("dlc_bench/annotations.json", "dlc_bench/class_names.json", "dlc_bench/qa.json"),
     "region_vqa": ("gar_bench/GAR-Bench-VQA.json",),
     "scene_graph": ("psg/psg.json",),
+    "scene_graph:val": ("psg/psg_val.json",),
     "interactive": ("segllm/mr_refcoco_val_sampled.json",),
     "grounding_suite": ("grounding_suite/GroundingSuite-Eval.jsonl",),
 }
@@ -354,8 +355,9 @@ def places(value):
 
 @pytest.mark.parametrize(("name", "file"), [(name, file) for name, files in FILES.items() for file in files])
 def test_whatever_stands_at_a_place_of_a_benchmark_file_it_is_read_or_refused(demo_root, tmp_path, name, file):
-    task = load_tasks()[name]
-    split = SPLITS.get(name, task.metadata.default_split)
+    base, _, named = name.partition(":")
+    task = load_tasks()[base]
+    split = named or SPLITS.get(name, task.metadata.default_split)
     (tmp_path / "coco").symlink_to(demo_root / "coco")
     folder = Path(file).parent
     shutil.copytree(demo_root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("images"))

@@ -69,7 +69,7 @@ def write_gcg(root: Path, splits: dict[str, Sequence[Scene]]) -> None:
 
 
 def write_psg(root: Path, train: Sequence[Scene], test: Sequence[Scene]) -> None:
-    """Panoptic scene graphs: `psg.json`, pictures and panoptic PNGs."""
+    """Panoptic scene graphs: `psg.json`, the test pictures again as `psg_val.json`, pictures and panoptic PNGs."""
     things = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
     rows = []
     for scene in [*train, *test]:
@@ -114,6 +114,33 @@ def write_psg(root: Path, train: Sequence[Scene], test: Sequence[Scene]) -> None
         "predicate_classes": list(PREDICATES),
     }
     _write(root / "psg" / "psg.json", content)
+    _write(root / "psg" / "psg_val.json", _as_coco_panoptic(content, rows[len(train) :]))
+
+
+def _as_coco_panoptic(content: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of `psg.json` in the shape of COCO's panoptic annotations, class numbers from 1 on."""
+    names = [*content["thing_classes"], *content["stuff_classes"]]
+    return {
+        "images": [{"id": int(row["image_id"]), **{key: row[key] for key in ("file_name", "height", "width")}}
+                   for row in rows],
+        "annotations": [
+            {
+                "image_id": int(row["image_id"]),
+                "file_name": row["pan_seg_file_name"],
+                "segments_info": [
+                    {**info, "category_id": info["category_id"] + 1, "bbox": box["bbox"]}
+                    for info, box in zip(row["segments_info"], row["annotations"], strict=True)
+                ],
+                "relations": row["relations"],
+            }
+            for row in rows
+        ],
+        "categories": [
+            {"id": i + 1, "name": name, "isthing": int(name in content["thing_classes"])}
+            for i, name in enumerate(names)
+        ],
+        "relations_categories": [{"id": i + 1, "name": name} for i, name in enumerate(content["predicate_classes"])],
+    }  # fmt: skip
 
 
 def write_multi_round(root: Path, groups: Sequence[Sequence[Scene]]) -> None:

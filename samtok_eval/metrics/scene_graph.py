@@ -7,18 +7,22 @@ with `pan_seg` masks. Reading never raises.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from samtok_eval import masks
+from samtok_eval.errors import DataError
+from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ratio, Sums, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.metrics.tolerant_json import read_list, unescaped
-from samtok_eval.prediction import Record
+from samtok_eval.prediction import Prediction, Record
+from samtok_eval.protocol import Protocol
+from samtok_eval.sample import Sample
 
 RANKS = (20, 50, 100)
 """The K of recall@K, as OpenPSG reports them."""
@@ -55,6 +59,8 @@ ALIASES = {
 }
 """Other words for a class, both sides as `normalized_label` writes them before the look-up."""
 
+Counts = Callable[[Record], bool]
+"""Whether a picture enters recall."""
 _ENDINGS = ("merged", "other", "stuff")
 
 
@@ -105,6 +111,17 @@ class Relation(NamedTuple):
         return self[:3]
 
 
+class Listed(NamedTuple):
+    """What a scorer takes from an answer."""
+
+    relations: list[Relation]
+    """Triplets with their masks, best first."""
+    values: Mapping[str, float]
+    """What was repaired, dropped or changed, as values of a record."""
+    crashed: bool = False
+    """Whether the scorer would have stopped."""
+
+
 class Hits(NamedTuple):
     """Which triplets found each other."""
 
@@ -143,6 +160,60 @@ def read_answer(text: str, masks_in_text: bool = True) -> Reading:
             triplets.append(Said(nodes["subject"], unescaped(predicate), nodes["object"]))
     dropped = len(found.entries) - len(triplets)
     return Reading(tuple(triplets), dropped, found.well_formed, failed=bool(found.entries) and not triplets)
+
+
+def repaired(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Listed:
+    """Every triplet that can be read, however badly the answer is written; several masks of one node are united.
+
+    Raises:
+        DataError: the decoded mask of a node is not in the prediction.
+    """
+    if prediction is None:
+        return Listed([], {"parse_failed": 1.0, "repaired": 0.0, "dropped": 0.0})
+    reading = read_answer(prediction.text or "", masks_in_text=prediction.masks is None)
+    height, width = sample.image.height, sample.image.width
+
+    def mask(node: Node) -> Rle | None:
+        if prediction.masks is not None:
+            return given_mask(prediction, node)
+        found = dict.fromkeys(protocol.codes_or_none(node.words) or [])
+        return masks.union([decoded_mask(prediction, codes) for codes in found], height, width) if found else None
+
+    said = [Relation(s.label, predicate, o.label, mask(s), mask(o)) for s, predicate, o in reading.triplets]
+    values = {
+        "parse_failed": float(reading.failed),
+        "repaired": float(bool(said) and not reading.well_formed),
+        "dropped": float(reading.dropped),
+    }
+    return Listed(said, values)
+
+
+def given_mask(prediction: Prediction, node: Node) -> Rle | None:
+    """The mask that stands beside the text for a node; None where there are fewer masks than nodes."""
+    given = prediction.masks or []
+    return given[node.mention].rle() if node.mention < len(given) else None
+
+
+def decoded_mask(prediction: Prediction, codes: Codes) -> Rle:
+    """The decoded mask of a node's codes.
+
+    Raises:
+        DataError: it is not in the prediction.
+    """
+    if codes.key not in prediction.decoded:
+        raise DataError(
+            f"prediction {prediction.id}: no decoded mask for the codes {codes.key}; run `predict` again, or give masks"
+        )
+    return prediction.decoded[codes.key].rle()
+
+
+def normalized(relation: Relation) -> Relation:
+    """A triplet with its names in their plain form."""
+    return relation._replace(
+        subject=normalized_label(relation.subject),
+        predicate=normalized_predicate(relation.predicate),
+        object=normalized_label(relation.object),
+    )
 
 
 def normalized_label(label: str) -> str:
@@ -212,31 +283,43 @@ def match(truth: Sequence[Relation], predicted: Sequence[Relation], *, once: boo
     return hits
 
 
+def every(record: Record) -> bool:
+    """Any picture."""
+    del record
+    return True
+
+
 def answered(record: Record) -> bool:
     """Whether any triplet was predicted; OpenPSG skips pictures without one."""
     return len(record.series["prediction_hit"]) > 0
 
 
-def recall_at(records: Sequence[Record], rank: int, skip_unanswered: bool = False) -> Ratio:
-    """recall@K: mean over pictures of true triplets hit by the first K predictions / true triplets."""
+def recall_at(records: Sequence[Record], rank: int, counts: Counts = every) -> Ratio:
+    """recall@K: mean over the pictures that count of true triplets hit by the first K predictions / true triplets."""
     values = [sum(0 <= hit < rank for hit in r.series["first_hit"]) / len(r.series["first_hit"]) for r in records]
-    return mean_of(values, clusters(records), [answered(r) or not skip_unanswered for r in records])
+    return mean_of(values, clusters(records), [counts(record) for record in records])
 
 
-def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = False) -> Sums:
+def mean_recall_at(
+    records: Sequence[Record],
+    rank: int,
+    counts: Counts = every,
+    over: Literal["occurring", "all", "later"] = "occurring",
+) -> Sums:
     """mean_recall@K: recall per picture and predicate, averaged over pictures, then over predicates.
 
     Args:
         records: statistics of all pictures.
         rank: K.
-        as_openpsg: skip pictures without a prediction, and average over all predicate classes of the file, those
-            that occur nowhere as 0. Otherwise over the predicates that occur.
+        counts: whether a picture does.
+        over: the predicates that occur; `all` of the file, those that occur nowhere as 0; or `later`, which leaves the
+            file's first one out of the sum and not out of the number by which it is divided.
     """
     classes = max((int(record.values["predicates"]) for record in records), default=0)
     # Per predicate: the picture's recall, and whether the picture has it.
     statistics = np.zeros((len(records), 2 * classes))
     for row, record in enumerate(records):
-        if as_openpsg and not answered(record):
+        if not counts(record):
             continue
         predicates = np.asarray(record.series["gt_predicate"], dtype=np.intp)
         first = np.asarray(record.series["first_hit"])
@@ -246,10 +329,9 @@ def mean_recall_at(records: Sequence[Record], rank: int, as_openpsg: bool = Fals
 
     def formula(sums: Array) -> Array:
         recalls, pictures = sums[:, :classes], sums[:, classes:]
-        total: Array = (recalls / np.maximum(pictures, 1)).sum(axis=1)
-        occurring = (pictures > 0).sum(axis=1)
-        over = np.full(len(sums), classes) if as_openpsg else occurring
-        values: Array = np.where(over > 0, total / np.maximum(over, 1), np.nan)
+        total: Array = (recalls / np.maximum(pictures, 1))[:, int(over == "later") :].sum(axis=1)
+        divisor = (pictures > 0).sum(axis=1) if over == "occurring" else np.full(len(sums), classes)
+        values: Array = np.where(divisor > 0, total / np.maximum(divisor, 1), np.nan)
         return values
 
     return Sums(statistics, clusters(records), formula)

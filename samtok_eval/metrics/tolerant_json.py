@@ -1,7 +1,8 @@
 """A list of JSON objects out of the answer of a language model, however badly it is written.
 
-In: a text. Out: the entries of its first fenced block, else of its first list of objects. Repaired: a missing fence,
-missing or trailing commas and brackets, single quotes, bare words, text around the list, and a list that is cut off.
+In: a text. Out: the entries of its first fenced block that is JSON, of the first fenced block where none is, else of
+its first list of objects. Repaired: a missing fence, missing or trailing commas and brackets, single quotes, bare
+words, text around the list, and a list that is cut off.
 One pass without recursion: time is linear in the text, and nothing raises.
 """
 
@@ -44,12 +45,12 @@ class JsonList(NamedTuple):
 def read_list(text: str) -> JsonList | None:
     """Entries of the list in a text without outer blanks; None where none begins."""
     fence = _FENCE.search(text)
-    block = text[fence.end() :].partition("```")[0] if fence else text
+    block = _fenced_block(text) if fence else text
     starts = _STARTS[fence is None :]
     start = next((found.start() for pattern in starts if (found := pattern.search(block))), None)
     if start is None:
         return None
-    return JsonList(_entries(block, start), text == f"```json{block}```" and _is_json_list(block))
+    return JsonList(_entries(block, start), text == f"```json{block}```" and isinstance(_json(block), list))
 
 
 def unescaped(raw: str) -> str:
@@ -62,11 +63,18 @@ def unescaped(raw: str) -> str:
         return raw
 
 
-def _is_json_list(text: str) -> bool:
+def _fenced_block(text: str) -> str:
+    """The first fenced block that is JSON, the first of all where none is."""
+    blocks = [_FENCE.sub("", f"```{part}", count=1) for part in text.split("```")[1::2]]
+    return next((block for block in blocks if isinstance(_json(block), list | dict)), blocks[0])
+
+
+def _json(text: str) -> object:
+    """What a text says as JSON; None where it is none."""
     try:
-        return isinstance(json.loads(text), list)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 @dataclass(slots=True)

@@ -72,3 +72,9 @@ def values_of(
         predictions = [Prediction.model_validate({"id": key, "masks": rles}) for key, rles in predictions.items()]
     scored = score(found, samples, predictions, protocols=[protocol])
     return {metric: entry["value"] for metric, entry in scored.metrics[protocol].items()}
+
+
+def released(name: str) -> dict[str, Any]:
+    """What the SAMTok evaluation scripts of CycleGRPO returned, one file of `tests/golden/cyclegrpo`."""
+    content: dict[str, Any] = json.loads((ORIGINALS.parent / "cyclegrpo" / f"{name}.json").read_text())
+    return content

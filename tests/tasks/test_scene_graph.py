@@ -6,6 +6,7 @@ The picture of most cases is 4x4; each row is one segment: person, dog, grass, s
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.datasets.psg import GraphTarget, read_psg
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import masks_of, render
+from samtok_eval.mask_tokens import PolicyCrashError, masks_of, render
 from samtok_eval.metrics.scene_graph import normalized_label, read_answer
+from samtok_eval.metrics.scene_graph_samtok import entries as released_entries
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.score import score
@@ -54,6 +56,8 @@ def sample(*triplets: tuple[int, str, int], name: str = "1") -> Sample:
         labels=LABELS,
         triplets=tuple(Triplet(*triplet) for triplet in triplets),
         predicates=PREDICATES,
+        classes=LABELS,
+        stuff=frozenset(LABELS[2:]),
     )
     return Sample(name, ImageRef(name, Path("none.png"), 4, 4), (), target)
 
@@ -153,6 +157,8 @@ TWO = json.dumps([entry(0, "on", 1), entry(1, "over", 2)])
         pytest.param(f"Here's the graph [1]: {ONE} It's done.", 1, 0, "repaired", id="prose around"),
         pytest.param(f"```\n{ONE}\n```", 1, 0, "repaired", id="fence without name"),
         pytest.param(f"```json\n{ONE}", 1, 0, "repaired", id="fence not closed"),
+        pytest.param(f'```json\n[{{"subject":\n```\n```json\n{ONE}\n```', 1, 0, "repaired", id="first block broken"),
+        pytest.param(f"```json\n{ONE}\n```\n```json\n{TWO}\n```", 1, 0, "repaired", id="two blocks"),
         pytest.param(ONE[:-1] + ",]", 1, 0, "repaired", id="trailing comma"),
         pytest.param(ONE.replace('"', "'"), 1, 0, "repaired", id="single quotes"),
         pytest.param(repr([entry(0, "on", 1)]), 1, 0, "repaired", id="python"),
@@ -252,6 +258,15 @@ def test_anything_is_read_in_time_linear_in_it(piece):
     for start in ("", "[", '[{"subject": {"label": "'):
         grown = growth(lambda count, start=start: partial(read_answer, start + piece * count), 50_000 // len(piece))
         assert grown < LINEAR, start
+
+
+@pytest.mark.parametrize("piece", ["[", "{", '{"a":', "]", '"', '\\"', "```json", "```", "[1,", ONE[1:-1] + ", ", "a"])
+def test_the_released_rule_reads_anything_in_time_linear_in_it(piece):
+    def read(count):
+        with suppress(PolicyCrashError):
+            released_entries(piece * count)
+
+    assert growth(lambda count: partial(read, count), 20_000 // len(piece)) < LINEAR
 
 
 @pytest.mark.parametrize("end", ["", "-x"])
@@ -403,6 +418,43 @@ def test_official_recall_agrees_with_a_plain_reading_of_its_rule():
     assert 0 < np.mean(recalls) < 1
     assert scores["recall@20"] == pytest.approx(np.mean(recalls))
     assert scores["mean_recall@20"] == pytest.approx(np.mean([np.mean(several) for several in by_predicate.values()]))
+
+
+def test_samtok_leaves_answers_out_that_do_not_end_with_a_fence_and_counts_them():
+    samples = [sample((0, "on", 2), name=name) for name in "123"]
+    good = fenced(entry(0, "on", 2))
+    answers = [answer(good, "1"), answer(f"{good} Done.", "2")]
+    found = values(samples, answers, "samtok")
+    assert (found["recall@20"], found["dropped_answers"]) == (1.0, 2 / 3)
+    assert values(samples, answers)["recall@20"] == 2 / 3
+
+
+def test_samtok_merges_nodes_and_says_how_many_changed():
+    # Both dogs' masks overlap by half, which is not more; the mask of stuff is what its mentions have in common.
+    text = fenced(entry(0, "on", 2), entry(1, "on", 6, (*LABELS, "", "", "grass-merged")), entry(0, "on", 2))
+    found = values([TRUTH], [answer(text)], "samtok")
+    assert (found["recall@20"], found["changed_nodes"]) == (0.0, 2 / 4)
+    assert (found["duplicate_triplets"], found["unknown_names"]) == (1 / 3, 0.0)
+    assert values([TRUTH], [answer(text)], "official")["recall@20"] == 1 / 4
+
+
+def test_samtok_leaves_the_first_predicate_out_of_mean_recall_and_shows_the_repaired_one():
+    found = values([sample((0, "beside", 1), (0, "on", 2))], [answer(fenced(entry(0, "beside", 1)))], "samtok")
+    assert (found["mean_recall@20"], found["mean_recall_repaired@20"]) == (0.0, 1 / len(PREDICATES))
+
+
+def test_samtok_stops_at_words_of_no_book_but_not_in_triplets_that_it_drops():
+    wrong = fenced(entry(0, "on", 2), entry(1, "on", 2)).replace("<|mt_0257|>", "<|mt_0999|>")
+    unknown = wrong.replace('"dog"', '"cow"')
+    crashed = [records([TRUTH], [answer(text)], "samtok")[0].crashed for text in (wrong, unknown)]
+    assert crashed == [True, False]
+    assert values([TRUTH], [answer(unknown)], "samtok")["recall@20"] == 1 / 4
+
+
+def test_samtok_takes_masks_beside_the_text():
+    text = fenced({"subject": {"label": "person"}, "predicate": "on", "object": {"label": "grass-merged"}})
+    rles = [CocoRle.model_validate(masks.encode(rows(r)).to_coco()) for r in (0, 2)]
+    assert values([TRUTH], [Prediction(id="1", text=text, masks=rles)], "samtok")["recall@20"] == 1 / 4
 
 
 def test_a_repeated_prediction_is_a_false_one_under_strict():
