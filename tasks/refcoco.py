@@ -2,13 +2,14 @@
 
 Papers: arXiv 1608.00272 (RefCOCO, RefCOCO+), 1511.02283 (RefCOCOg). Standard scorer: cIoU over sentences, as in LISA's
 `train_ds.py`. Released SAMTok scorer: `qwen3vl_refcoco_padt_style_eval.py`, whose "RES CIoU" is a mean of per-sample
-IoU over (picture, phrase) keys; here it is called `giou_by_phrase`.
+IoU over (picture, phrase) keys; here it is called `giou_by_phrase`. Two more, which add pixels up over sentences:
+`qwen3vl/qwen3vl_refcoco_eval.py` and `qwen25vl_refcoco_eval.py` of CycleGRPO's `projects/vlm/tokenmask/evaluation`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ from samtok_eval.sample_table import Common
 from samtok_eval.task import Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
-"""LISA adds it to every union, and counts an empty one as 1."""
+"""LISA adds it to every union, and counts an empty one as 1; the cumulative scripts do, too."""
 BOX_THRESHOLD = 0.5
 
 
@@ -60,6 +61,8 @@ class ReferringRules:
     """Which masks of an answer count."""
     per_sentence: bool = True
     """Whether cIoU and gIoU are given."""
+    sum_epsilon: float = 0.0
+    """Added to the sum of unions, for cIoU."""
     epsilon: float | None = None
     """Added to each union for gIoU, an empty one counting as 1; by default gIoU is that of GRES."""
     thresholds: tuple[float, ...] = ()
@@ -73,6 +76,7 @@ LISA = ReferringRules(masks=_lisa_masks, epsilon=OFFICIAL_EPSILON)
 RELEASED = ReferringRules(combine="last", per_sentence=False, per_phrase=True)
 REINFORCED = ReferringRules(epsilon=OFFICIAL_EPSILON, per_phrase=True)
 """Two families of scripts read the answers after reinforcement, one with either pair of numbers."""
+CUMULATIVE = ReferringRules(sum_epsilon=1e-10, epsilon=OFFICIAL_EPSILON)
 
 
 class Referring(Task):
@@ -86,6 +90,14 @@ class Referring(Task):
         Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=LISA),
         Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False, rules=RELEASED),
         Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=REINFORCED),
+        Protocol("samtok_cumulative", policy="ref_gres", missing_second="zero", errors_fail=False, rules=CUMULATIVE),
+        Protocol(
+            "samtok_cumulative_qwen25",
+            policy="ref_last",
+            missing_second="zero",
+            errors_fail=False,
+            rules=replace(CUMULATIVE, combine="last"),
+        ),
     )
 
     def __init__(
@@ -140,7 +152,7 @@ class Referring(Task):
         found: dict[str, Metric] = {}
         if rules.per_sentence:
             mean = giou(records) if rules.epsilon is None else giou_with_epsilon(records, rules.epsilon)
-            found |= {"ciou": ciou(records), "giou": mean}
+            found |= {"ciou": ciou(records, rules.sum_epsilon), "giou": mean}
         found |= precisions(records, rules.thresholds)
         return found | (released_view(by_phrase(records)) if rules.per_phrase else {})
 
