@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from samtok_eval.errors import UsageError
 
@@ -80,6 +81,26 @@ def computing_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def float32_products(tf32: bool) -> Iterator[None]:
+    """Say whether CUDA may round the factors of float32 products to TF32; afterwards as before.
+
+    Args:
+        tf32: False also for convolutions, in which torch allows it on its own.
+    """
+    import torch
+
+    kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [kind.allow_tf32 for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.allow_tf32 = tf32
+        yield
+    finally:
+        for kind, allowed in zip(kinds, before, strict=True):
+            kind.allow_tf32 = allowed
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samtok_eval.device import SMALL_MODEL, choose_device, computing_threads, memory_named, own_device, thread_count
+from samtok_eval.device import (
+    SMALL_MODEL,
+    choose_device,
+    computing_threads,
+    float32_products,
+    memory_named,
+    own_device,
+    thread_count,
+)
 from samtok_eval.errors import UsageError
 
 
@@ -93,3 +101,12 @@ def test_full_memory_says_what_fills_it_and_what_to_lower(error):
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="shapes"), memory_named("x", ("--a",)):
         raise RuntimeError("shapes do not match")
+
+
+def test_products_of_float32_are_rounded_only_where_it_is_asked_and_only_there():
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [kind.allow_tf32 for kind in kinds]
+    for asked in (True, False):
+        with float32_products(asked):
+            assert [kind.allow_tf32 for kind in kinds] == [asked, asked]
+    assert [kind.allow_tf32 for kind in kinds] == before

@@ -5,6 +5,7 @@ In: a folder in the layout of `transformers`. Out: what evaluation, fine-tuning 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,70 @@ LOAD_ERRORS = (
 LONGEST_REASON = 300
 
 
-def load_vision_language(folder: Path, dtype: torch.dtype | str, name: str | Path | None = None) -> tuple[Any, Any]:
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways of `accelerate` to spread a model over devices."""
+COMPILED_PER_LAYER = 8
+"""Graphs that a decoder layer may have: first batch and later ones, prompt and decoding, with or without a prefix."""
+
+
+def load_vision_language(
+    folder: Path,
+    dtype: torch.dtype | str,
+    name: str | Path | None = None,
+    *,
+    attn: str | None = None,
+    device_map: str | None = None,
+) -> tuple[Any, Any]:
     """Model and processor.
 
     Args:
         folder: checkpoint folder.
         dtype: of the weights; `auto` takes the checkpoint's own.
         name: what the message calls the checkpoint; the folder by default.
+        attn: attention kernel, as `transformers` names it; its own choice by default.
+        device_map: one of `DEVICE_MAPS`; the weights stay on the CPU by default.
 
     Raises:
-        CheckpointError: nothing loadable there.
+        CheckpointError: nothing loadable there, or not with this attention kernel.
+        UsageError: no such device map, or its package is absent.
     """
+    _check_device_map(device_map)
+    asked = {"attn_implementation": attn, "device_map": device_map}
     try:
         processor = AutoProcessor.from_pretrained(folder)
-        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=dtype, **{key: value for key, value in asked.items() if value is not None}
+        )
     except LOAD_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:LONGEST_REASON]
+        otherwise = f"; or leave --attn {attn} out" if attn else ""
         raise CheckpointError(
             f"{name or folder} cannot be loaded as a vision-language model: {reason}; "
-            "the folder must hold config, weights, tokenizer and processor files, all complete"
+            f"the folder must hold config, weights, tokenizer and processor files, all complete{otherwise}"
         ) from error
     return model, processor
+
+
+def compile_language_model(model: Any) -> None:
+    """Let `torch.compile` translate the language model when it is first called; lengths are not compiled in.
+
+    Args:
+        model: a vision-language model; its vision encoder, which sees pictures of many sizes, stays as it is.
+    """
+    language_model = model.model.language_model
+    # Each layer is a graph of its own, since each has its own place in the cache.
+    limit = COMPILED_PER_LAYER * len(language_model.layers)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
+    language_model.compile(dynamic=True)
+
+
+def _check_device_map(name: str | None) -> None:
+    if name is None:
+        return
+    if name not in DEVICE_MAPS:
+        raise UsageError(f"--device-map {name}: expected {', '.join(DEVICE_MAPS)}; for one device give --device")
+    if find_spec("accelerate") is None:
+        raise UsageError("--device-map needs the package accelerate; install samtok-eval[model]")
 
 
 def bound_pixels(processor: Any, least: int | None, most: int | None) -> None:

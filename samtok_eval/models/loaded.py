@@ -42,7 +42,8 @@ class LoadedModels:
         Raises:
             CheckpointError: it cannot be loaded.
         """
-        key = str(mask_tokenizer_place(options)), options.settings.device, options.settings.dtype
+        settings = options.settings
+        key = str(mask_tokenizer_place(options)), settings.device, options.mask_dtype(), settings.compile
         if key not in self._tokenizers:
             loaded = mask_tokenizer_of(options)
             self._tokenizers[key] = loaded, tokenizer_sha256(loaded) if loaded else None

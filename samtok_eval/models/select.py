@@ -17,7 +17,7 @@ from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
 from samtok_eval.models.openai.address import SERVED, Address
 from samtok_eval.models.python_file import PYTHON, load_python_file
-from samtok_eval.run.settings import RunSettings
+from samtok_eval.run.settings import RunOptions, RunSettings, flags_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+OF_THE_CHECKPOINT = ("attn", "device_map")
+"""Settings that only a language model which is loaded here can follow."""
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -56,6 +58,7 @@ class ModelOptions:
                     f"--model {self.model}: a server brings no mask tokenizer; name the one whose words it writes with "
                     "--tokenizer: a folder, a hub id or demo"
                 )
+            refuse_idle(self.settings, f"--model {self.model}: its server was started with its own")
 
     def device_name(self) -> str:
         """`cuda` where there is one and the user did not say otherwise.
@@ -79,6 +82,12 @@ class ModelOptions:
             raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {dtype!r}")
         return DTYPES[name]
 
+    def mask_dtype(self) -> torch.dtype:
+        """What the mask tokenizer computes in: float32 unless the user named something else."""
+        if self.settings.mask_dtype:
+            return DTYPES[SHORT_DTYPES[self.settings.mask_dtype]]
+        return torch.float32 if self.settings.dtype == "auto" else self.torch_dtype()
+
 
 def mask_tokenizer_of(options: ModelOptions) -> MaskTokenizer | None:
     """The run's mask tokenizer; None where a user's back end brings masks, and none is named."""
@@ -94,9 +103,11 @@ def load_mask_tokenizer(options: ModelOptions) -> MaskTokenizer:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
     place = mask_tokenizer_place(options)
-    dtype = None if options.settings.dtype == "auto" else options.torch_dtype()
-    tokenizer = MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=dtype)
+    tokenizer = MaskTokenizer.from_pretrained(place, device=options.device_name(), dtype=options.mask_dtype())
     tokenizer.remember_pictures()
+    if options.settings.compile:
+        # Pictures have one size here; the number of masks becomes a variable when it first changes.
+        tokenizer.sam.sam_mask_decoder.compile()
     return tokenizer
 
 
@@ -171,6 +182,28 @@ def parameter_count(tokenizer: MaskTokenizer | None, backend: Backend) -> int:
     """Parameters of all models that compute in this process."""
     models = [tokenizer, getattr(backend, "model", None)]
     return sum(p.numel() for model in models if isinstance(model, torch.nn.Module) for p in model.parameters())
+
+
+def check_used(several: Sequence[RunOptions]) -> None:
+    """Refuse settings of a checkpoint where no run loads one; a ceiling or floor beside a checkpoint may have them.
+
+    Raises:
+        UsageError: such a setting is given.
+    """
+    if all(is_fixed(options.model) for options in several):
+        for options in several:
+            refuse_idle(options, f"--model {options.model}: no language model is loaded")
+
+
+def refuse_idle(settings: RunSettings, reason: str) -> None:
+    """Refuse settings of a language model that is loaded here, for one that is not.
+
+    Raises:
+        UsageError: one is given; begins with the reason.
+    """
+    given = [name for name in OF_THE_CHECKPOINT if getattr(settings, name) is not None]
+    if given:
+        raise UsageError(f"{reason}; leave {', '.join(flags_of(name)[0] for name in given)} out")
 
 
 def is_fixed(model: str) -> bool:

@@ -66,7 +66,8 @@ def shared_inputs(model: Any, inputs: dict[str, Any], pictures: Sequence[int]) -
         use_cache=True,
         logits_to_keep=1,
     )
-    expanded = torch.tensor([rows.index(row) for row in pictures], device=device)
+    # On the CPU, since the cache of each layer lies where the layer is.
+    expanded = torch.tensor([rows.index(row) for row in pictures])
     cache.batch_select_indices(expanded)
     model.model.rope_deltas = model.model.rope_deltas[expanded]
     return {

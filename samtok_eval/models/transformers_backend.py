@@ -20,11 +20,11 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.utils import logging as transformers_logging
 
-from samtok_eval.errors import CheckpointError
+from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Backend, Picture, Request
-from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
+from samtok_eval.models.checkpoint import bound_pixels, compile_language_model, load_vision_language
 from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
@@ -183,29 +183,46 @@ class TransformersBackend(LoadedBackend):
             name: for tables, folders and messages.
             device: `cpu` or `cuda`.
             dtype: of the weights.
-            settings: also the pixels of a picture after the processor's resize (None keeps the checkpoint's); the
-                usual by default.
+            settings: also the pixels of a picture after the processor's resize (None keeps the checkpoint's), the
+                attention kernel, the spread over devices and whether to compile; the usual by default.
             layout: of the mask tokenizer that decodes the answers.
 
         Raises:
             CheckpointError: nothing loadable there, or the vocabulary has not the mask words of the layout.
-            UsageError: the bounds of pixels exclude each other.
+            UsageError: the bounds of pixels exclude each other, or the device cannot do what the settings ask.
         """
         settings = settings or RunSettings()
         self.folder = local_folder(path_or_hub_id)
         transformers_logging.disable_progress_bar()
-        model, processor = load_vision_language(self.folder, dtype, path_or_hub_id)
+        asked = {"attn": settings.attn, "device_map": settings.device_map}
+        _check_attention(settings.attn, device, dtype)
+        model, processor = load_vision_language(self.folder, dtype, path_or_hub_id, **asked)
         bound_pixels(processor, settings.min_pixels, settings.max_pixels)
-        super().__init__(model.to(device).eval(), processor, name, settings, layout)
+        if settings.device_map is None:
+            model = model.to(device)
+        if settings.compile:
+            compile_language_model(model)
+        # Keys of runs without them are those from before they existed.
+        self._asked = {key: value for key, value in asked.items() if value is not None}
+        super().__init__(model.eval(), processor, name, settings, layout)
 
     def identity(self) -> dict[str, Any]:
-        """The same and the weights' hash."""
-        return {**super().identity(), "weights_sha256": self.weights_sha256}
+        """The same, the weights' hash, and what was asked of attention and devices."""
+        return {**super().identity(), **self._asked, "weights_sha256": self.weights_sha256}
 
     @cached_property
     def weights_sha256(self) -> str:
         """Hash of the folder as it was when it was first asked for."""
         return folder_sha256(self.folder)
+
+
+def _check_attention(attn: str | None, device: str, dtype: torch.dtype) -> None:
+    if attn == "flash_attention_2" and (dtype == torch.float32 or not device.startswith("cuda")):
+        computed = f"{str(dtype).removeprefix('torch.')} on {device}"
+        raise UsageError(
+            f"--attn {attn} computes in bfloat16 or float16 on CUDA, and this run in {computed}; "
+            "give --dtype bf16 or another --attn"
+        )
 
 
 def stop_ids(generation: GenerationConfig) -> set[int | None]:

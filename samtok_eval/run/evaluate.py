@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import samtok_eval
-from samtok_eval.device import computing_threads, thread_count
+from samtok_eval.device import computing_threads, float32_products, thread_count
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_json
 from samtok_eval.progress import Progress
@@ -110,7 +110,9 @@ def run_all(
         SamtokError: anything a user can act on.
     """
     from samtok_eval.models.loaded import LoadedModels
+    from samtok_eval.models.select import check_used
 
+    check_used(several)
     ranks = _ranks(several)
     answered: dict[int, _Answered] = {}
     scored: dict[int, Run] = {}
@@ -193,7 +195,7 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
         started = time.perf_counter()
         title = f"{task.metadata.name}:{split} {name}"
         told = console if share.first else Console(quiet=True)
-        with Progress(title, told) as progress, computing_threads(threads):
+        with Progress(title, told) as progress, computing_threads(threads), float32_products(options.tf32):
             counts = predict(task, samples, backend, tokenizer, folder, options, progress, share, known)
         if not share.first or options.shard:
             return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
@@ -351,6 +353,8 @@ def _manifest(
         "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
         "max_new_tokens": options.max_new_tokens or task.max_new_tokens,
     }
+    if chosen.mask_dtype() != chosen.torch_dtype() and options.mask_dtype is None:
+        effective["mask_dtype"] = "fp32"
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         state="predicting",

@@ -59,6 +59,22 @@ class RunSettings(BaseModel):
         default="auto",
         description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16; beside a server of the mask tokenizer alone.",
     )
+    mask_dtype: Annotated[Literal["fp32", "bf16", "fp16"] | None, Option("answers")] = Field(
+        default=None, description="Of the mask tokenizer; that of --dtype where it is given, else fp32."
+    )
+    tf32: Annotated[bool, Option("answers")] = Field(
+        default=False, description="Let CUDA round products of fp32 to TF32; see `doctor --precision` first."
+    )
+    compile: Annotated[bool, Option("answers")] = Field(
+        default=False, description="Compile language model and mask decoder with torch.compile."
+    )
+    attn: Annotated[
+        Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] | None, Option("answers", keyed=False)
+    ] = Field(default=None, description="Attention kernel of the language model; that of transformers by default.")
+    device_map: Annotated[str | None, Option("answers", keyed=False)] = Field(
+        default=None,
+        description="How the language model is spread over devices: auto, balanced, balanced_low_0 or sequential.",
+    )
     threads: Annotated[int | None, Option("answers", keyed=False)] = Field(
         default=None, gt=0, description="Threads of torch on the CPU; one for models under 100 M parameters by default."
     )
