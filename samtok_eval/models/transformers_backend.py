@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -79,6 +80,8 @@ class LoadedBackend(Backend):
         wanted = settings.share_prefix if settings.share_prefix is not None else self.dtype == torch.float32
         self.share_prefix = wanted and self.share_pictures
         self.generation, self.overridden = pinned_generation(model.generation_config)
+        self.work: Counter[str] | None = Counter() if settings.profile else None
+        """What was computed, by the names of `run.profile.Work`."""
 
     def identity(self) -> dict[str, Any]:
         """Name, dtype, image budget and generation settings; weights in memory have no fingerprint."""
@@ -105,9 +108,11 @@ class LoadedBackend(Backend):
         """
         started = time.perf_counter()
         inputs = self.inputs(requests)
+        self._settle()
         encoded = time.perf_counter()
         if self.share_prefix:
             inputs = shared_inputs(self.model, inputs, self._pictures(requests)[1])
+        self._count_prompt(inputs, requests)
         prompt = inputs["input_ids"].shape[1]
         rules = [SpanGrammar(self.mask_ids, prompt, self.layout)] if self.constrained else []
         settings = GenerationConfig(**{**self.generation.to_diff_dict(), "max_new_tokens": max_new_tokens})
@@ -122,8 +127,23 @@ class LoadedBackend(Backend):
             "encode": (encoded - started) / len(requests),
             "generate": (done - encoded) / len(requests),
         }
+        if self.work is not None:
+            self.work.update(written=tokens.numel(), steps=tokens.shape[1])
         stops = stop_ids(self.generation)
         return [Answer(answer_text(row, self.tokenizer, stops), seconds) for row in tokens.tolist()]
+
+    def _settle(self) -> None:
+        """Wait for the device, so that what one stage started is not measured in the next; only where one measures."""
+        if self.work is not None and self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
+    def _count_prompt(self, inputs: dict[str, Any], requests: Sequence[Request]) -> None:
+        if self.work is None:
+            return
+        cache = inputs.get("past_key_values")
+        shared = cache.get_seq_length() if cache else 0
+        prefixes = len(self._pictures(requests)[0]) * shared
+        self.work.update(read=prefixes + inputs["input_ids"][:, shared:].numel())
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Model inputs of one batch; equal to what the processor makes, but each picture is prepared once."""
@@ -132,6 +152,8 @@ class LoadedBackend(Backend):
             images=[Image.fromarray(image) for image in distinct], return_tensors="pt"
         ).to(self.device)
         grid = pictures["image_grid_thw"]
+        if self.work is not None:
+            self.work.update(patches=len(pictures["pixel_values"]))
         merge = self.processor.image_processor.merge_size**2
         texts, waiting, image_token = [], iter(rows), self.processor.image_token
         for request in requests:

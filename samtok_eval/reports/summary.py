@@ -94,9 +94,24 @@ def footer(runs: Sequence[Run]) -> list[str]:
         for protocol, crashes in c["reference_crashes"].items():
             lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
         lines += [f"  {line}" for line in limits(run)]
+        lines += [f"  {line}" for line in speed(run)]
         first = next(iter(run.manifest.signature.values()))
         lines += [f"  signature {short_signature(first)}, in full in {run.path / 'manifest.json'}"]
     return lines
+
+
+def speed(run: Run) -> list[str]:
+    """What `--profile` measured, e.g. `generate 2.10 s (limit 0.70); 41.2 samples/s, 310.0 tokens/s`; else nothing."""
+    profile = run.manifest.profile
+    if profile is None:
+        return []
+    parts = []
+    for name, stage in profile.stages.items():
+        least = profile.least_seconds.get(name)
+        parts.append(f"{name} {stage.seconds:.2f} s" + (f" (limit {least:.2f})" if least else ""))
+    peak = max((stage.peak_bytes for stage in profile.stages.values()), default=0)
+    rates = f"{profile.samples_per_second:.1f} samples/s, {profile.tokens_per_second:.1f} tokens/s"
+    return [f"{', '.join(parts)}; {rates}, at most {peak / 1e9:.2f} GB"]
 
 
 def limits(run: Run) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ from samtok_eval.run.manifest import (
     Times,
     read_manifest,
 )
+from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
+from samtok_eval.run.profile import Work
 from samtok_eval.run.ranks import Ranks, Shard, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
@@ -152,7 +154,15 @@ class _Answered:
 
     def scored(self) -> Run:
         """The same with metrics."""
-        return score_into(self.task, self.samples, RunFolder(self.run.path), self.run.manifest)
+        folder = RunFolder(self.run.path)
+        profiler = Profiler("cpu")
+        with profiler.stage("score"):
+            run = score_into(self.task, self.samples, folder, self.run.manifest)
+        profile = run.manifest.profile
+        if profile is None:
+            return run
+        profile = profile.model_copy(update={"stages": profile.stages | profiler.stages()})
+        return replace(run, manifest=_saved(folder, run.manifest.replace(profile=profile)))
 
 
 def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
@@ -196,11 +206,18 @@ def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, cons
         title = f"{task.metadata.name}:{split} {name}"
         told = console if share.first else Console(quiet=True)
         with Progress(title, told) as progress, computing_threads(threads), float32_products(options.tf32):
-            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share, known)
+            profiler = Profiler(chosen.device_name()) if options.profile else None
+            before = work_of(backend)
+            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share, known, profiler)
         if not share.first or options.shard:
             return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
         seconds = round(time.perf_counter() - started, 3)
         times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
+        if profiler:
+            work = Work(**(work_of(backend) - before))
+            rates = device_rates(chosen.device_name(), chosen.torch_dtype())
+            profile = profiler.profile(counts.predicted, work, sizes_of(backend, tokenizer), rates)
+            manifest = manifest.replace(profile=profile)
         manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
     return _Answered(task, samples, Run(folder.path, manifest))
 

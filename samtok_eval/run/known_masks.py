@@ -17,7 +17,7 @@ from samtok_eval.masks import Rle
 from samtok_eval.models.backend import Request
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.run.manifest import Manifest, read_manifest
+from samtok_eval.run.manifest import Manifest, Settings, read_manifest
 from samtok_eval.tokenizer.pictures import decode_by_picture
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DECODED_AGAIN = 50
 """Of so many known masks one is decoded again, the first among them."""
+COMPUTED = ("device", "tf32", "compile")
+"""Settings that change how masks are computed, beside the precision."""
 
 
 class KnownMasks:
@@ -110,8 +112,8 @@ def check_reusable(run: Path, manifest: Manifest) -> None:
     for what, theirs, mine in (
         ("the mask tokenizer", other.tokenizer_sha256, manifest.tokenizer_sha256),
         ("pictures", other.dataset.images_sha256, manifest.dataset.images_sha256),
-        ("the device", other.settings.device, manifest.settings.device),
-        ("the dtype", other.settings.dtype, manifest.settings.dtype),
+        *((name, getattr(other.settings, name), getattr(manifest.settings, name)) for name in COMPUTED),
+        ("precision", _precision(other.settings), _precision(manifest.settings)),
     ):
         if theirs != mine or mine is None:
             raise UsageError(
@@ -120,5 +122,10 @@ def check_reusable(run: Path, manifest: Manifest) -> None:
             )
 
 
-def _short(value: str | None) -> str:
-    return "none" if value is None else value[:12]
+def _precision(settings: Settings) -> str:
+    """What the mask tokenizer computed in."""
+    return {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(str(settings.mask_dtype), settings.dtype)
+
+
+def _short(value: object) -> str:
+    return "none" if value is None else str(value)[:12]

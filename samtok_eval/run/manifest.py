@@ -77,6 +77,29 @@ class Times(_Part):
     """End of answering."""
 
 
+class Stage(_Part):
+    """One stage of a run."""
+
+    seconds: float
+    peak_bytes: int
+    """Most memory: of the GPU where models compute there, else of the process so far."""
+
+
+class Profile(_Part):
+    """What `--profile` measured in the process that wrote the manifest, see `samtok_eval.run.measure`."""
+
+    stages: dict[str, Stage]
+    samples_per_second: float
+    tokens_per_second: float
+    """Tokens of answers over the seconds of `generate`, which reads the prompts as well."""
+    work: dict[str, int]
+    """See `run.profile.Work`."""
+    rates: dict[str, float]
+    """See `run.profile.Rates`."""
+    least_seconds: dict[str, float]
+    """Lower bound of stages, from work and rates."""
+
+
 class Scoring(_Part):
     """How the answers were scored."""
 
@@ -115,6 +138,8 @@ class Manifest(_Part):
     git_commit: str | None = None
     hardware: dict[str, Any] = {}
     times: Times
+    profile: Profile | None = None
+    """None without `--profile`."""
     counters: dict[str, int | dict[str, int]] = {}
     run_key: str | None = None
     """Hash of everything that can change an answer; None for answers from elsewhere."""

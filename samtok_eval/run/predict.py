@@ -33,6 +33,7 @@ from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.known_masks import KnownMasks
+from samtok_eval.run.measure import Profiler, stage, waited_for
 from samtok_eval.run.ranks import ANSWERED, ERRORS, REUSED, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
@@ -87,6 +88,7 @@ def predict(
     progress: Progress,
     share: Share | None = None,
     known: KnownMasks | None = None,
+    profiler: Profiler | None = None,
 ) -> PredictCounts:
     """Ask every sample that the run folder does not hold yet.
 
@@ -100,6 +102,7 @@ def predict(
         progress: is told of every finished batch.
         share: which batches this process asks; all of them by default.
         known: masks that need not be decoded.
+        profiler: measures the stages; nothing is measured by default.
 
     Raises:
         UsageError: a known mask does not come out the same.
@@ -117,8 +120,8 @@ def predict(
         batches = share.of(_batches(ordered, backend.batch_size or settings.batch_size))
         unfinished = ([sample for sample in batch if sample.id not in finished] for batch in batches)
         read = partial(_read_pictures, grouped=settings.group_pictures)
-        asking = _Asking(task, backend, tokenizer, settings, counts, known)
-        for waiting, pictures in ahead(filter(None, unfinished), read):
+        asking = _Asking(task, backend, tokenizer, settings, counts, known, profiler)
+        for waiting, pictures in waited_for(profiler, "read", ahead(filter(None, unfinished), read)):
             failures = []
             for prediction in asking.predictions(waiting, pictures):
                 log.append(prediction)
@@ -180,6 +183,7 @@ class _Asking:
     settings: RunSettings
     counts: PredictCounts
     known: KnownMasks | None
+    profiler: Profiler | None
 
     def predictions(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
         """Answers and errors of a batch; where it fails as a whole, of its halves or of each of its samples alone."""
@@ -204,21 +208,34 @@ class _Asking:
         return _batches(batch, (len(batch) + 1) // 2)
 
     def _answered(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
-        encode = encoder(self.tokenizer) if self.tokenizer else _not_encoded
-        requests: list[Request] = []
-        for sample in batch:
-            picture = pictures[_picture_key(sample, self.settings.group_pictures)]
-            if isinstance(picture, DataError):
-                yield _failed(sample.id, str(picture))
-            else:
-                shown = messages(sample.turns, picture, encode, self.task.layout)
-                requests.append(request_of(sample.id, picture, shown))
+        with stage(self.profiler, "read"):
+            requests, failed = self._requests(batch, pictures)
+        yield from failed
         longest = self.settings.max_new_tokens or self.task.max_new_tokens
         if requests and self.settings.history == "pred":
             requests, failures = with_own_history(requests, self.backend, longest, self.task.layout)
             yield from (_failed(name, reason) for name, reason in failures.items())
-        if requests:
-            yield from ask(self.task, requests, self.backend, self.tokenizer, longest, self.known)
+        if not requests:
+            return
+        predictions = ask(self.task, requests, self.backend, self.tokenizer, longest, self.known, self.profiler)
+        if self.profiler:
+            decoded = {prediction.id for prediction in predictions if prediction.decoded}
+            self.profiler.pictures |= {sample.image.id for sample in batch if sample.id in decoded}
+        yield from predictions
+
+    def _requests(self, batch: Sequence[Sample], pictures: Pictures) -> tuple[list[Request], list[Prediction]]:
+        """The questions of a batch, and an error for each whose picture cannot be read."""
+        encode = encoder(self.tokenizer) if self.tokenizer else _not_encoded
+        requests: list[Request] = []
+        failed: list[Prediction] = []
+        for sample in batch:
+            picture = pictures[_picture_key(sample, self.settings.group_pictures)]
+            if isinstance(picture, DataError):
+                failed.append(_failed(sample.id, str(picture)))
+                continue
+            shown = messages(sample.turns, picture, encode, self.task.layout)
+            requests.append(request_of(sample.id, picture, shown))
+        return requests, failed
 
 
 def _one_by_one(batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
@@ -251,6 +268,7 @@ def ask(
     tokenizer: MaskTokenizer | None,
     max_new_tokens: int,
     known: KnownMasks | None = None,
+    profiler: Profiler | None = None,
 ) -> list[Prediction]:
     """Answers and errors of one batch, with the masks that the protocols of the task ask for.
 
@@ -261,22 +279,23 @@ def ask(
         tokenizer: decodes; None where the back end brings masks.
         max_new_tokens: where an answer is cut.
         known: masks that need not be decoded.
+        profiler: measures the stages; nothing is measured by default.
 
     Raises:
         UsageError: an answer holds mask words, and there is no mask tokenizer, or a known mask does not come out the
             same.
     """
-    answers = backend.generate(requests, max_new_tokens)
+    with stage(profiler, "generate"):
+        answers = backend.generate(requests, max_new_tokens)
+    if profiler:
+        profiler.move("generate", "encode", sum(answer.seconds.get("encode", 0.0) for answer in answers))
     started = time.perf_counter()
-    wanted = [codes_to_decode(task, answer.text) if answer.masks is None else [] for answer in answers]
-    if tokenizer and known:
-        decoded = known.decode(tokenizer, requests, wanted)
-    elif tokenizer:
-        decoded = decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
-    elif any(wanted):
+    with stage(profiler, "parse"):
+        wanted = [codes_to_decode(task, answer.text) if answer.masks is None else [] for answer in answers]
+    if any(wanted) and not tokenizer:
         raise UsageError(f"{backend.name} answers in mask words; name the mask tokenizer that reads them: --tokenizer")
-    else:
-        decoded = [{} for _ in requests]
+    with stage(profiler, "decode"):
+        decoded = _decoded(tokenizer, requests, wanted, known)
     seconds = {"decode": (time.perf_counter() - started) / len(requests)}
     return [
         _failed(request.id, answer.error)
@@ -284,6 +303,19 @@ def ask(
         else _prediction(task, request, answer, found, seconds)
         for request, answer, found in zip(requests, answers, decoded, strict=True)
     ]
+
+
+def _decoded(
+    tokenizer: MaskTokenizer | None,
+    requests: Sequence[Request],
+    wanted: Sequence[Sequence[Codes]],
+    known: KnownMasks | None,
+) -> list[dict[Codes, Rle]]:
+    if tokenizer is None:
+        return [{} for _ in requests]
+    if known:
+        return known.decode(tokenizer, requests, wanted)
+    return decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
 
 
 def _prediction(

@@ -105,6 +105,9 @@ class RunSettings(BaseModel):
     reuse_decoded: Annotated[Path | None, Option("answers", keyed=False)] = Field(
         default=None, description="Run folder whose decoded masks stand for those of the same codes."
     )
+    profile: Annotated[bool, Option("answers", keyed=False)] = Field(
+        default=False, description="Measure seconds and memory of each stage, beside the least that they could take."
+    )
     max_errors: Annotated[int, Option("answers", keyed=False)] = Field(
         default=0, ge=0, description="Failed samples allowed before the run ends with exit code 3."
     )

@@ -97,7 +97,7 @@ def test_a_broken_mask_is_named(asked, tmp_path):
     ("settings", "message"),
     [
         ({"limit": 3}, "pictures of that run"),
-        ({"dtype": "bf16"}, "the dtype of that run: float32, of this one: bfloat16"),
+        ({"dtype": "bf16"}, "precision of that run: float32, of this one: bfloat16"),
     ],
 )
 def test_masks_of_other_pictures_or_another_precision_are_refused(asked, first, settings, message):

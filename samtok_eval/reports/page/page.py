@@ -20,7 +20,7 @@ from samtok_eval.reports.page.cards import Pictures, sample_card
 from samtok_eval.reports.page.content import ROWS, Report, gather, highest_of
 from samtok_eval.reports.page.downloads import downloads
 from samtok_eval.reports.runs import read_scored
-from samtok_eval.reports.summary import limits, subject
+from samtok_eval.reports.summary import limits, speed, subject
 from samtok_eval.run.signature import short_signature
 
 
@@ -129,6 +129,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("data", f"{manifest.dataset.root}, {manifest.dataset.samples} samples"),
         ("prompt", manifest.prompt),
         ("hardware", ", ".join(f"{name} {value}" for name, value in manifest.hardware.items()) or ABSENT),
+        *(("speed", line) for line in speed(report.run.run)),
         ("packages", ", ".join(f"{name} {version}" for name, version in manifest.packages.items()) or ABSENT),
         ("samtok-eval", manifest.samtok_eval),
     ]
