@@ -5,6 +5,8 @@ In: a folder in the layout of `transformers`. Out: what evaluation, fine-tuning 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,19 +60,34 @@ def load_vision_language(
     """
     _check_device_map(device_map)
     asked = {"attn_implementation": attn, "device_map": device_map}
-    try:
+    with loading(name or folder, attn):
         processor = AutoProcessor.from_pretrained(folder)
         model = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, **{key: value for key, value in asked.items() if value is not None}
         )
+    return model, processor
+
+
+@contextmanager
+def loading(name: str | Path, attn: str | None = None) -> Iterator[None]:
+    """Say in one line what is wrong with a folder that is loaded.
+
+    Args:
+        name: what the message calls the checkpoint.
+        attn: attention kernel that was asked for.
+
+    Raises:
+        CheckpointError: nothing loadable there.
+    """
+    try:
+        yield
     except LOAD_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:LONGEST_REASON]
         otherwise = f"; or leave --attn {attn} out" if attn else ""
         raise CheckpointError(
-            f"{name or folder} cannot be loaded as a vision-language model: {reason}; "
+            f"{name} cannot be loaded as a vision-language model: {reason}; "
             f"the folder must hold config, weights, tokenizer and processor files, all complete{otherwise}"
         ) from error
-    return model, processor
 
 
 def compile_language_model(model: Any) -> None:
@@ -111,3 +128,8 @@ def bound_pixels(processor: Any, least: int | None, most: int | None) -> None:
                 "give --min-pixels and --max-pixels that fit together"
             )
         processor.image_processor.size = size
+
+
+def pixel_bounds(processor: Any) -> dict[str, int]:
+    """Least and most pixels of a picture after the processor's resize, by the processor's own names."""
+    return {key: int(pixels) for key, pixels in dict(processor.image_processor.size).items() if pixels is not None}

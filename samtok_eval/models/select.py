@@ -17,17 +17,20 @@ from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
 from samtok_eval.models.openai.address import SERVED, Address
 from samtok_eval.models.python_file import PYTHON, load_python_file
-from samtok_eval.run.settings import RunOptions, RunSettings, flags_of
+from samtok_eval.run.settings import DEMO, RunOptions, RunSettings, flags_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from samtok_eval.mask_tokens import Layout
+    from samtok_eval.models.transformers_backend import TransformersBackend
+    from samtok_eval.models.vllm_backend import VllmBackend
     from samtok_eval.sample import Sample
     from samtok_eval.task import Task
     from samtok_eval.tokenizer.model import MaskTokenizer
 
 logger = logging.getLogger(__name__)
+VLLM = "vllm:"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OF_THE_CHECKPOINT = ("attn", "device_map")
 """Settings that only a language model which is loaded here can follow."""
@@ -39,18 +42,19 @@ class ModelOptions:
     """Who answers, and the settings of the run, from which each backend takes its own."""
 
     model: str
-    """`demo`, a folder, a hub id, `openai:URL#NAME`, `python:FILE`, `oracle`, `random` or `replay:FILE`."""
+    """`demo`, a folder, a hub id, `vllm:` before one of these, `openai:URL#NAME`, `python:FILE`, `oracle`, `random` or
+    `replay:FILE`."""
     settings: RunSettings = field(default_factory=RunSettings)
     """`tokenizer` is the demo's for `oracle`, `random` and `replay` where it is not given."""
 
     def __post_init__(self) -> None:
-        """Refuse names that would be taken for folders, and a server without a mask tokenizer.
+        """Refuse a server without a mask tokenizer, and GPUs that nothing would use.
 
         Raises:
-            UsageError: such a name.
+            UsageError: such a name or number.
         """
-        if self.model.startswith("vllm:"):
-            raise UsageError(f"--model {self.model}: start a server, `vllm serve`, and give openai:URL#NAME")
+        if self.settings.tensor_parallel > 1 and not is_vllm(self.model):
+            raise UsageError(f"--tensor-parallel: --model {self.model} is not computed by vLLM; give vllm:PATH")
         if is_served(self.model):
             Address.of(self.model)
             if self.settings.tokenizer is None:
@@ -116,7 +120,13 @@ def mask_tokenizer_place(options: ModelOptions) -> str | Path:
     named = options.settings.tokenizer
     if named:
         return _tokenizer_place(named)
-    return DEMO_CHECKPOINT if is_fixed(options.model) or options.model == "demo" else options.model
+    return DEMO_CHECKPOINT if is_fixed(options.model) else checkpoint_place(options.model)
+
+
+def checkpoint_place(model: str) -> str | Path:
+    """Folder or hub id of a checkpoint that this process loads, with or without vLLM."""
+    place = model.removeprefix(VLLM)
+    return DEMO_CHECKPOINT if place == DEMO else place
 
 
 def named_layout(tokenizer: str) -> Layout:
@@ -134,7 +144,7 @@ def named_layout(tokenizer: str) -> Layout:
 
 
 def _tokenizer_place(name: str) -> str | Path:
-    return DEMO_CHECKPOINT if name == "demo" else name
+    return DEMO_CHECKPOINT if name == DEMO else name
 
 
 def load_backend(
@@ -166,16 +176,27 @@ def load_backend(
         return Replay(Path(rest), tokenizer.config.layout)
     if is_served(options.model):
         return _served(options, tokenizer.config.layout, expects_masks=not task.answered_in_words)
-    from samtok_eval.models.transformers_backend import TransformersBackend
-
-    return TransformersBackend(
-        str(DEMO_CHECKPOINT) if options.model == "demo" else options.model,
+    if is_vllm(options.model):
+        refuse_idle(options.settings, f"--model {options.model}: vLLM chooses its own kernels and places")
+    return _checkpoint_backend(options.model)(
+        str(checkpoint_place(options.model)),
         name=options.model,
         device=options.device_name(),
         dtype=options.torch_dtype(),
         settings=options.settings,
         layout=tokenizer.config.layout,
     )
+
+
+def _checkpoint_backend(model: str) -> type[TransformersBackend | VllmBackend]:
+    # Either takes seconds to import.
+    if is_vllm(model):
+        from samtok_eval.models.vllm_backend import VllmBackend
+
+        return VllmBackend
+    from samtok_eval.models.transformers_backend import TransformersBackend
+
+    return TransformersBackend
 
 
 def parameter_count(tokenizer: MaskTokenizer | None, backend: Backend) -> int:
@@ -214,6 +235,11 @@ def is_fixed(model: str) -> bool:
 def is_served(model: str) -> bool:
     """Whether the name stands for a model behind a server."""
     return model.startswith(SERVED)
+
+
+def is_vllm(model: str) -> bool:
+    """Whether the name stands for a checkpoint that vLLM computes in this process."""
+    return model.startswith(VLLM)
 
 
 def is_python(model: str) -> bool:

@@ -25,7 +25,7 @@ from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Backend, Picture, Request
-from samtok_eval.models.checkpoint import bound_pixels, compile_language_model, load_vision_language
+from samtok_eval.models.checkpoint import bound_pixels, compile_language_model, load_vision_language, pixel_bounds
 from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
@@ -89,7 +89,7 @@ class LoadedBackend(Backend):
             "model": self.name,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.partition(":")[0],
-            "image_size": _plain(self.processor.image_processor.size),
+            "image_size": pixel_bounds(self.processor),
             "constrained": self.constrained,
             "share_pictures": self.share_pictures,
             # Keys of runs without it are those from before it existed.
@@ -157,9 +157,7 @@ class LoadedBackend(Backend):
         merge = self.processor.image_processor.merge_size**2
         texts, waiting, image_token = [], iter(rows), self.processor.image_token
         for request in requests:
-            chat = _messages(request, image_token)
-            text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            first, *rest = text.split(image_token)
+            first, *rest = chat_text(request, self.processor).split(image_token)
             texts.append(
                 first + "".join(image_token * int(grid[next(waiting)].prod() // merge) + after for after in rest)
             )
@@ -245,6 +243,28 @@ def _check_attention(attn: str | None, device: str, dtype: torch.dtype) -> None:
             f"--attn {attn} computes in bfloat16 or float16 on CUDA, and this run in {computed}; "
             "give --dtype bf16 or another --attn"
         )
+
+
+def chat_text(request: Request, processor: Any) -> str:
+    """The conversation in the words of the checkpoint's chat template, the start of the answer at its end.
+
+    Args:
+        request: to be answered.
+        processor: of the checkpoint.
+
+    Returns:
+        A text with one image token for each picture, in the order of `request.images`.
+    """
+    # Where a benchmark's text holds the word for a picture, it must not be taken for one.
+    plain = processor.image_token.replace("|", "")
+
+    def content(part: str | Picture) -> dict[str, str]:
+        if isinstance(part, str):
+            return {"type": "text", "text": part.replace(processor.image_token, plain)}
+        return {"type": "image"}
+
+    chat = [{"role": message.role, "content": list(map(content, message.parts))} for message in request.messages]
+    return str(processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
 
 def stop_ids(generation: GenerationConfig) -> set[int | None]:
@@ -346,24 +366,5 @@ def pinned_generation(published: GenerationConfig) -> tuple[GenerationConfig, di
     return GenerationConfig(**settings, **stops), overridden
 
 
-def _messages(request: Request, image_token: str) -> list[dict[str, str | list[dict[str, str]]]]:
-    """Chat messages with a mark where each picture stands."""
-    # Where a benchmark's text holds the word for a picture, it must not be taken for one.
-    plain = image_token.replace("|", "")
-
-    def content(part: str | Picture) -> dict[str, str]:
-        return (
-            {"type": "text", "text": part.replace(image_token, plain)} if isinstance(part, str) else {"type": "image"}
-        )
-
-    return [
-        {"role": message.role, "content": [content(part) for part in message.parts]} for message in request.messages
-    ]
-
-
 def _as_list(value: Any) -> list[int]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _plain(value: Any) -> dict[str, int]:
-    return {key: int(side) for key, side in dict(value).items() if side is not None}

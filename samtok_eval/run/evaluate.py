@@ -6,6 +6,7 @@ never reads what another model, split or setting wrote.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -47,7 +48,7 @@ from samtok_eval.run.manifest import (
 )
 from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
 from samtok_eval.run.profile import Work
-from samtok_eval.run.ranks import Ranks, Shard, ranks_here, shard_of, together
+from samtok_eval.run.ranks import Ranks, Shard, launched, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
 from samtok_eval.run.score import score
@@ -131,8 +132,21 @@ def run_all(
 
 
 def _ranks(several: Sequence[RunOptions]) -> Ranks | None:
-    """The processes that share the runs; a shard talks to none."""
-    return None if any(options.shard for options in several) else ranks_here()
+    """The processes that share the runs; a shard talks to none.
+
+    Raises:
+        UsageError: each of them would start an engine of vLLM's, all on the same GPU.
+    """
+    from samtok_eval.models.select import is_vllm
+
+    if any(options.shard for options in several):
+        return None
+    if launched(os.environ) and any(is_vllm(options.model) for options in several):
+        raise UsageError(
+            "--model vllm:... takes several GPUs in one process: give --tensor-parallel N instead of starting ranks, "
+            "or --shard I/N with one of CUDA_VISIBLE_DEVICES each"
+        )
+    return ranks_here()
 
 
 def _by_model(several: Sequence[RunOptions]) -> list[list[int]]:
@@ -328,15 +342,15 @@ def _references(manifest: Manifest) -> dict[str, str] | None:
 
 def _model_options(task: Task, options: RunOptions) -> ModelOptions:
     """What the model side needs to know; tasks of the tokenizer alone are answered with the true codes."""
-    from samtok_eval.models.select import ModelOptions, is_fixed, is_python
+    from samtok_eval.models.select import ModelOptions, is_python, mask_tokenizer_place
 
     chosen = ModelOptions(options.model, options)
     if task.needs_language_model:
         return chosen
     if is_python(options.model) and options.tokenizer is None:
         raise UsageError(f"{task.metadata.name} asks a mask tokenizer alone; name one with --tokenizer")
-    tokenizer = options.tokenizer or (DEMO if is_fixed(options.model) else options.model)
-    return ModelOptions("oracle", options.model_copy(update={"tokenizer": tokenizer}))
+    update = {"tokenizer": str(mask_tokenizer_place(chosen)), "tensor_parallel": 1}
+    return ModelOptions("oracle", options.model_copy(update=update))
 
 
 def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 DEMO = "demo"
-MODEL_HELP = "demo, a folder, a hub id, openai:URL#NAME, python:FILE, oracle, random or replay:FILE."
+MODEL_HELP = "demo, a folder, a hub id, vllm:PATH, openai:URL#NAME, python:FILE, oracle, random or replay:FILE."
 Role = Literal["answers", "scoring", "where"]
 
 
@@ -50,6 +50,9 @@ class RunSettings(BaseModel):
     batch_size: Annotated[int, Option("answers")] = Field(default=32, gt=0, description="Questions per batch.")
     concurrency: Annotated[int, Option("answers", keyed=False)] = Field(
         default=16, gt=0, description="Questions in flight at once to a server."
+    )
+    tensor_parallel: Annotated[int, Option("answers")] = Field(
+        default=1, gt=0, description="GPUs over which vllm:PATH spreads the model."
     )
     max_new_tokens: Annotated[int | None, Option("answers")] = Field(
         default=None, gt=0, description="Length of an answer; the task's own by default."

@@ -31,6 +31,8 @@ HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
         (["run", "--task", "gres", "--limit", "0"], 1, "--limit"),
         (["run", "--task", "gres", "--limit", "many"], 1, "limit"),
         (["run", "--task", "gres", "--model", "openai:http://x#y"], 1, "brings no mask tokenizer"),
+        (["run", "--task", "gres", "--model", "vllm:demo"], 1, "needs the package vllm; install samtok-eval[vllm]"),
+        (["run", "--task", "gres", "--tensor-parallel", "2"], 1, "--model demo is not computed by vLLM"),
         (["run", "--task", "gres", "--dtype", "fp8", "--model", "random"], 1, "--dtype must be"),
         (["run", "--task", "gres", "--bogus"], 1, "bogus"),
         (["run", "--task", "gres", "--tasks-dir", "/nowhere"], 1, "is not a folder"),

@@ -14,8 +14,9 @@ from samtok_eval.models.backend import Answer, Backend, Request
 from samtok_eval.models.openai.address import SERVED, Address
 from samtok_eval.models.openai.chat import DataUrls, chat_messages
 from samtok_eval.models.openai.client import Server
-from samtok_eval.models.openai.dialects import GREEDY, VLLM, Dialect, budget_of, fields_of, find_dialect
+from samtok_eval.models.openai.dialects import VLLM, Dialect, budget_of, fields_of, find_dialect
 from samtok_eval.models.openai.retry import FAILURES, Patience, reason
+from samtok_eval.models.sampling import GREEDY
 from samtok_eval.run.settings import RunSettings
 
 logger = logging.getLogger(__name__)

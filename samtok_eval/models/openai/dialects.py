@@ -18,10 +18,9 @@ from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import Layout
 from samtok_eval.models.openai.client import Completion, Server
 from samtok_eval.models.openai.retry import FAILURES, reason
+from samtok_eval.models.sampling import GREEDY, VLLM_SAMPLING, span_grammar
 from samtok_eval.run.settings import RunSettings
 
-GREEDY = {"temperature": 0.0, "top_p": 1.0}
-"""In every dialect."""
 Fields = Mapping[str, Any]
 SAY = "samtok"
 """What the probe of a grammar lets out."""
@@ -40,14 +39,7 @@ class Dialect:
     """Constrains an answer to a grammar; None where the server cannot."""
 
 
-VLLM_FIELDS = {
-    "top_k": -1,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "skip_special_tokens": False,
-    "spaces_between_special_tokens": False,
-    "return_token_ids": True,
-}
+VLLM_FIELDS = {**VLLM_SAMPLING, "return_token_ids": True}
 VLLM = Dialect(
     "vllm",
     VLLM_FIELDS,
@@ -133,22 +125,6 @@ def budget_of(settings: RunSettings) -> dict[str, int]:
     if len(size) == 1:
         raise UsageError("--min-pixels and --max-pixels: a server needs both; give them, or set them on the server")
     return size
-
-
-def span_grammar(layout: Layout) -> str:
-    """Text with well-formed spans alone: start, a word of each book in order, end; in the EBNF of xgrammar."""
-    start, *numbered, end = (json.dumps(word) for word in layout.words)
-    books = [numbered[first : first + layout.size] for first in range(0, layout.count, layout.size)]
-    names = [f"book{depth}" for depth in range(layout.depth)]
-    return "\n".join(
-        [
-            "root ::= text (span text)*",
-            # Phrase marks such as <p> are text; what begins like a control word is not.
-            'text ::= ([^<] | "<" [^|])*',
-            f"span ::= {start} {' '.join(names)} {end}",
-            *(f"{name} ::= {' | '.join(words)}" for name, words in zip(names, books, strict=True)),
-        ]
-    )
 
 
 async def _budget(server: Server, dialect: Dialect, size: Mapping[str, int]) -> Fields:

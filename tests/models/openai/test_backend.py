@@ -22,8 +22,8 @@ from samtok_eval.messages import Message
 from samtok_eval.models.backend import request_of
 from samtok_eval.models.openai.address import Address
 from samtok_eval.models.openai.backend import WITHOUT_MASKS, OpenAIBackend
-from samtok_eval.models.openai.dialects import span_grammar
 from samtok_eval.models.openai.retry import Patience, asked_wait
+from samtok_eval.models.sampling import span_grammar
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.progress import Progress
 from samtok_eval.registry import load_tasks
@@ -255,16 +255,6 @@ def test_a_grammar_is_sent_only_to_a_server_that_obeys_one(server):
     server.behave = lambda body: Reply("No.", further={"token_ids": [1]})
     with pytest.raises(UsageError, match=r"--constrained: .* ignores grammars"):
         backend(server, constrained=True)
-
-
-def test_the_grammar_has_a_rule_for_each_book():
-    assert span_grammar(Layout(2, 2)).splitlines() == [
-        "root ::= text (span text)*",
-        'text ::= ([^<] | "<" [^|])*',
-        'span ::= "<|mt_start|>" book0 book1 "<|mt_end|>"',
-        'book0 ::= "<|mt_0000|>" | "<|mt_0001|>"',
-        'book1 ::= "<|mt_0002|>" | "<|mt_0003|>"',
-    ]
 
 
 def test_the_same_server_elsewhere_has_the_same_identity_and_another_model_another(server):
