@@ -15,10 +15,12 @@ from samtok_eval.errors import SamtokError
 from samtok_eval.metrics.captions import CaptionToolsError, probe
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.fingerprints import PACKAGES
-from samtok_eval.run.samples import data_root, missing_pictures
-from samtok_eval.run.settings import RunSettings
+from samtok_eval.run.samples import data_root, missing_pictures, read_samples
+from samtok_eval.run.settings import DEMO, RunSettings
 from samtok_eval.task import Task
 
+AUDITED = 32
+"""Questions that are asked both ways."""
 LEAST_IOU = 0.5
 """A round trip below this means that the weights were not loaded, or not for this code."""
 
@@ -68,6 +70,33 @@ def verify_data(root: str, tasks_dirs: Sequence[Path]) -> Iterator[Check]:
     for name, task in load_tasks(tasks_dirs).items():
         for split in task.metadata.splits:
             yield _split(task, name, split, folder)
+
+
+def check_precision(model: str, settings: RunSettings) -> Iterator[Check]:
+    """Compare an asked way to compute with float32, on a few questions of the demo.
+
+    Args:
+        model: checkpoint.
+        settings: the asked way.
+    """
+    from samtok_eval.run.precision import LEAST_EQUAL, LEAST_IOU, LEAST_MEAN_IOU, audit
+
+    task = load_tasks()["gres"]
+    found = audit(model, settings, task, read_samples(task, task.metadata.default_split, DEMO, AUDITED))
+    codes = found.equal_codes >= LEAST_EQUAL
+    decoding = found.mean_iou >= LEAST_MEAN_IOU and found.least_iou >= LEAST_IOU
+    texts = found.equal_texts >= LEAST_EQUAL
+    ious = f"mean {found.mean_iou:.4f}, least {found.least_iou:.4f}"
+    yield Check("codes", codes, f"{found.equal_codes:.1%} of {found.masks} equal those of fp32")
+    yield Check("masks", decoding, f"IoU with those that fp32 decodes from the same codes: {ious}")
+    yield Check("texts", texts, f"{found.equal_texts:.1%} of {found.texts} equal those of fp32")
+    if found.is_close:
+        verdict = "a benchmark says the same, up to near ties"
+    elif codes and decoding:
+        verdict = "masks may be decoded this way; texts change, so compare a run each way with `gate`"
+    else:
+        verdict = "masks change; keep --mask-dtype fp32, without --tf32 and --compile"
+    yield Check("verdict", found.is_close, verdict)
 
 
 def _split(task: Task, name: str, split: str, folder: Path) -> Check:

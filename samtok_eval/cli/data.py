@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from samtok_eval.cli.options import console
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.run.settings import RunOptions
+from samtok_eval.run.settings import RunOptions, RunSettings
 
 DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="With --precision: as for `run`.")]
+MaskDtypeOption = Annotated[
+    Literal["fp32", "bf16", "fp16"] | None, typer.Option("--mask-dtype", help="With --precision: as for `run`.")
+]
+AttnOption = Annotated[
+    Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] | None,
+    typer.Option("--attn", help="With --precision: as for `run`."),
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
@@ -59,12 +67,27 @@ def doctor_command(
     data_root: DataOption = "demo",
     tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        bool, typer.Option("--precision", help="Only compare the asked way to compute with fp32, on demo questions.")
+    ] = False,
+    dtype: DtypeOption = "auto",
+    mask_dtype: MaskDtypeOption = None,
+    attn: AttnOption = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="With --precision: as for `run`.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="With --precision: as for `run`.")] = False,
 ) -> None:
     """Check versions, device, weights, mask words, one round trip, and which benchmarks are present."""
-    from samtok_eval.doctor import examine
+    from samtok_eval.doctor import check_precision, examine
 
+    asked: dict[str, Any] = {"dtype": dtype, "mask_dtype": mask_dtype, "attn": attn, "tf32": tf32, "compile": compiled}
+    if precision:
+        checks = check_precision(model, RunSettings(tokenizer=tokenizer, device=device, **asked))
+    elif asked == {name: RunSettings.model_fields[name].default for name in asked}:
+        checks = examine(model, data_root, tokenizer, device)
+    else:
+        raise UsageError("how to compute is looked at with --precision; give it, too")
     healthy = True
-    for check in examine(model, data_root, tokenizer, device):
+    for check in checks:
         typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.required else 'none'} {check.name}: {check.found}")
         healthy = healthy and (check.ok or not check.required)
     if not healthy:
