@@ -5,7 +5,7 @@ STAMP := $(VENV)/.samtok-eval-$(shell sha256sum pyproject.toml | cut -c1-12)
 # torchvision is built against one torch release; these two are tested together. Ranges stay open in pyproject.toml.
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help setup demo test test-full check bench clean
+.PHONY: help setup demo test test-full check bench gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: setup ## Lint, type-check, spell-check
 
 bench: setup ## Time and size measurements
 	$(BIN)/python -m pytest benchmarks -m '' --benchmark-columns=min,median,rounds
+
+gpu: ## Measure on the GPU with PYTHON, which has torch and transformers, and write docs/performance/CARD.md
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
 clean: ## Remove .venv
 	rm -rf $(VENV)

@@ -48,13 +48,15 @@ class ModelOptions:
     """`tokenizer` is the demo's for `oracle`, `random` and `replay` where it is not given."""
 
     def __post_init__(self) -> None:
-        """Refuse a server without a mask tokenizer, and GPUs that nothing would use.
+        """Refuse a server without a mask tokenizer, and settings that this model would not follow.
 
         Raises:
-            UsageError: such a name or number.
+            UsageError: such a name or setting.
         """
         if self.settings.tensor_parallel > 1 and not is_vllm(self.model):
             raise UsageError(f"--tensor-parallel: --model {self.model} is not computed by vLLM; give vllm:PATH")
+        if is_vllm(self.model):
+            refuse_idle(self.settings, f"--model {self.model}: vLLM chooses its own kernels and places")
         if is_served(self.model):
             Address.of(self.model)
             if self.settings.tokenizer is None:
@@ -176,8 +178,6 @@ def load_backend(
         return Replay(Path(rest), tokenizer.config.layout)
     if is_served(options.model):
         return _served(options, tokenizer.config.layout, expects_masks=not task.answered_in_words)
-    if is_vllm(options.model):
-        refuse_idle(options.settings, f"--model {options.model}: vLLM chooses its own kernels and places")
     return _checkpoint_backend(options.model)(
         str(checkpoint_place(options.model)),
         name=options.model,

@@ -76,8 +76,8 @@ def audit(model: str, settings: RunSettings, task: Task, samples: Sequence[Sampl
             f"--precision loads a checkpoint twice, --model {model} is none; give a folder, a hub id or demo"
         )
     plain = RunSettings(device=settings.device, tokenizer=settings.tokenizer, dtype="fp32", mask_dtype="fp32")
-    exact = _computed(ModelOptions(model, plain), task, samples, None)
-    asked = _computed(ModelOptions(model, settings), task, samples, exact.codes)
+    exact = compute(ModelOptions(model, plain), task, samples, None)
+    asked = compute(ModelOptions(model, settings), task, samples, exact.codes)
     return agreement(exact, asked)
 
 
@@ -96,7 +96,7 @@ def _ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(np.where(union > 0, inter / np.maximum(union, 1), 1.0))
 
 
-def _computed(
+def compute(
     options: ModelOptions, task: Task, samples: Sequence[Sample], codes: list[NDArray[np.int64]] | None
 ) -> Computed:
     """Codes of the true masks, masks of given codes (its own by default), and texts."""

@@ -213,7 +213,8 @@ class _Asking:
         yield from failed
         longest = self.settings.max_new_tokens or self.task.max_new_tokens
         if requests and self.settings.history == "pred":
-            requests, failures = with_own_history(requests, self.backend, longest, self.task.layout)
+            with stage(self.profiler, "generate"):
+                requests, failures = with_own_history(requests, self.backend, longest, self.task.layout)
             yield from (_failed(name, reason) for name, reason in failures.items())
         if not requests:
             return
