@@ -145,6 +145,13 @@ def test_processes_that_do_not_come_are_an_error(monkeypatch):
         ranks.joined.__wrapped__(Launch(0, 2, 0))
 
 
+def test_ranks_are_refused_where_one_process_takes_several_gpus_by_itself(monkeypatch, tmp_path):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="give --tensor-parallel N instead of starting ranks, or --shard I/N"):
+        evaluate("gres", model="vllm:demo", out=tmp_path)
+
+
 def test_a_repair_cuts_off_torn_lines_of_every_part_and_nothing_else(tmp_path):
     folder = RunFolder(tmp_path)
     folder.part(0).parent.mkdir()
