@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samtok_eval.files import read_json_lines
 from samtok_eval.reports.leaderboard.published_file import PublishedValue
 from samtok_eval.reports.result_file import ResultFile
 from samtok_eval.run.folder import Run
@@ -80,3 +81,10 @@ def printed(*rows: tuple[str, str], trust: str = "primary", source: str = "a pap
 def two_and_a_third() -> list[PublishedValue]:
     """Best, worst and a secondary one between them."""
     return printed(("low", "60.0"), ("high", "80.0")) + printed(("mid", "70.0"), trust="secondary", source="a digest")
+
+
+def written(run: Run) -> tuple[list[Any], bytes, bytes]:
+    """What a run of one process wrote: predictions without their times, records, metrics."""
+    lines = read_json_lines(run.path / "predictions" / "part-0.jsonl")
+    plain = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return plain, (run.path / "records.jsonl").read_bytes(), (run.path / "metrics.json").read_bytes()

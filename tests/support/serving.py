@@ -1,9 +1,10 @@
-"""Servers for tests: `transformers serve` on a checkpoint, and a small one that does what a test wants."""
+"""Servers for tests: programs that serve a checkpoint, and a small one that does what a test wants."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from samtok_eval.run.folder import Run
 
 
 def free_port() -> int:
@@ -25,24 +29,64 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of `transformers serve` on a checkpoint, as soon as it says that it is well."""
-    port = free_port()
-    line = ["transformers", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu",
-            "--dtype", "float32"]  # fmt: skip
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen([Path(sys.executable).with_name(line[0]), *line[1:]], env=environment)
-    try:
+class ModelServer:
+    """A program that serves a checkpoint, and can be killed and started again on its port."""
+
+    def __init__(self, *words: str | Path, **variables: str) -> None:
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}/v1"
+        self._words = [*words, "--host", "127.0.0.1", "--port", str(self._port)]
+        self._variables = {**os.environ, "HF_HUB_OFFLINE": "1", **variables}
+
+    def start(self) -> None:
+        """Return as soon as it says that it is well."""
+        # A session of its own, so that all its processes can be killed at once.
+        self._process = subprocess.Popen(self._words, env=self._variables, start_new_session=True)
         while True:
-            assert server.poll() is None, "transformers serve ended"
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                break
+            assert self._process.poll() is None, f"{self._words} ended"
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5):
+                return
             time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def started(server: ModelServer) -> Iterator[ModelServer]:
+    """A server that answers."""
+    try:
+        server.start()
+        yield server
     finally:
-        server.terminate()
-        server.wait()
+        server.kill()
+
+
+def transformers_serve(folder: Path) -> ModelServer:
+    """`transformers serve` on a checkpoint."""
+    program = Path(sys.executable).with_name("transformers")
+    return ModelServer(program, "serve", folder, "--device", "cpu", "--dtype", "float32")
+
+
+def with_killed_server(server: ModelServer, out: Path, ask: Callable[[], Run]) -> Run:
+    """A run whose server is killed after the first batch, and started again.
+
+    Args:
+        server: that the run asks.
+        out: where the run writes.
+        ask: carries the run out.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(ask)
+        while not any(path.stat().st_size for path in out.rglob("part-0.jsonl")):
+            assert not run.done(), run.exception()
+            time.sleep(0.02)
+        server.kill()
+        assert not run.done()
+        server.start()
+        return run.result()
 
 
 @dataclass

@@ -28,7 +28,7 @@ from samtok_eval.training.sft.recipe import FinetuneJob, FinetuneRecipe
 from samtok_eval.training.sft.trainer import finetune
 from samtok_eval.training.sft.vocabulary import load_checkpoint
 from tests.cli.test_train_sft import command
-from tests.support.serving import served
+from tests.support.serving import started, transformers_serve
 from tests.support.tiny_checkpoints import qwen2_5
 from tests.training.sft.test_data import sample, written
 
@@ -232,8 +232,8 @@ def test_the_folder_is_served_without_edits_and_says_there_what_it_says_here(ful
     question = row["conversations"][0]["value"].removeprefix("<image>\n")
     asked = [request_of("1", picture, (Message("user", (picture, question)),))]
     (here,) = TransformersBackend(str(full), "tuned", "cpu", torch.float32).generate(asked, 40)
-    with served(full) as address:
-        (there,) = OpenAIBackend(Address(address, str(full))).generate(asked, 40)
+    with started(transformers_serve(full)) as server:
+        (there,) = OpenAIBackend(Address(server.url, str(full))).generate(asked, 40)
     assert there.text == here.text
     assert "<|mt_start|>" in here.text
 
