@@ -61,8 +61,6 @@ VLLMS_OWN = {
 class VllmBackend(Backend):
     """One checkpoint in a vLLM engine of this process."""
 
-    batch_size: int | None
-
     def __init__(
         self,
         path_or_hub_id: str,
@@ -135,27 +133,24 @@ class VllmBackend(Backend):
         started = time.perf_counter()
         sampling = self._sampling(max_new_tokens)
         digest = _Digests()
-        names, refused = list[str](), dict[int, Answer]()
-        for place, request in enumerate(requests):
-            try:
-                names += self._engine.enqueue([self._prompt(request, digest)], sampling, use_tqdm=False)
-            except self._vllm.exceptions.VLLMValidationError as error:
-                refused[place] = Answer("", error=f"{type(error).__name__}: {shortened(error)}")
-        outputs = iter(self._finished(names))
-        seconds = {"generate": (time.perf_counter() - started) / len(requests)}
-        return [
-            refused.get(place) or self._answer(next(outputs).outputs[0], max_new_tokens, seconds)
-            for place in range(len(requests))
-        ]
-
-    def _finished(self, names: Sequence[str]) -> list[Any]:
-        """Outputs of all requests, in the order in which they were put in."""
+        names, places, answers = list[str](), list[int](), dict[int, Answer]()
         try:
-            return list(self._engine.wait_for_completion(use_tqdm=False))
+            for place, request in enumerate(requests):
+                try:
+                    names += self._engine.enqueue([self._prompt(request, digest)], sampling, use_tqdm=False)
+                    places.append(place)
+                except self._vllm.exceptions.VLLMValidationError as error:
+                    answers[place] = Answer("", error=f"{type(error).__name__}: {shortened(error)}")
+            # In the order in which they were put in.
+            outputs = self._engine.wait_for_completion(use_tqdm=False)
         except BaseException:
             # What is left of a batch would come back with the next one.
-            self._engine.llm_engine.abort_request(list(names), internal=True)
+            self._engine.llm_engine.abort_request(names, internal=True)
             raise
+        seconds = {"generate": (time.perf_counter() - started) / len(requests)}
+        for place, output in zip(places, outputs, strict=True):
+            answers[place] = self._answer(output.outputs[0], max_new_tokens, seconds)
+        return [answers[place] for place in range(len(requests))]
 
     def _engine_settings(self, settings: RunSettings) -> dict[str, Any]:
         bounded = settings.min_pixels is not None or settings.max_pixels is not None
