@@ -141,7 +141,7 @@ class Codes(tuple[int, ...]):
     @property
     def key(self) -> str:
         """`"44,186"`, or `"44,-"` without a second code: the key of decoded masks in prediction files."""
-        return ",".join("-" if entry == MISSING else str(entry) for entry in self)
+        return _key_of(self)
 
     @classmethod
     def from_key(cls, key: str, layout: Layout | None = DEFAULT_LAYOUT) -> Codes:
@@ -154,9 +154,7 @@ class Codes(tuple[int, ...]):
         Raises:
             ValueError: not of the form `c1,c2` or `c1,-`, or codes of another layout.
         """
-        codes = None
-        if _KEY.fullmatch(key):
-            codes = cls(*(MISSING if entry == "-" else int(entry) for entry in key.split(",")))
+        codes = _codes_of(key)
         if codes is None or (layout is not None and not codes.fit(layout)):
             wanted = "" if layout is None else f" with {layout.depth} codes 0..{layout.size - 1} (layout {layout})"
             raise ValueError(f"a code key must look like '44,186' or '44,-'{wanted}, got {key!r}")
@@ -173,6 +171,18 @@ class Codes(tuple[int, ...]):
     def filled(self, entry: int = 0) -> Codes:
         """The same with an entry in place of every absent one."""
         return Codes(*(entry if own == MISSING else own for own in self))
+
+
+# Asked for under every protocol, and when an answer is read and checked.
+@lru_cache(maxsize=1 << 11)
+def _key_of(codes: Codes) -> str:
+    return ",".join("-" if entry == MISSING else str(entry) for entry in codes)
+
+
+@lru_cache(maxsize=1 << 11)
+def _codes_of(key: str) -> Codes | None:
+    """Codes of a key; None where it is not of that form."""
+    return Codes(*(MISSING if e == "-" else int(e) for e in key.split(","))) if _KEY.fullmatch(key) else None
 
 
 @dataclass(frozen=True)

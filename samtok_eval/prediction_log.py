@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import ValidationError
+
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
-from samtok_eval.files import MEND_THE_LINE, MISFITS, numbered_lines, placed_lines, reading
+from samtok_eval.files import MEND_THE_LINE, MISFITS, first_problem, numbered_lines, placed_lines
 from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Prediction
 
@@ -141,8 +143,11 @@ def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
 
 
 def _prediction(line: str | bytes, where: str) -> Prediction:
-    with reading(where, MEND_THE_LINE):
+    # Told apart here, since `reading` takes as long as an answer.
+    try:
         return Prediction.model_validate_json(line)
+    except ValidationError as error:
+        raise DataError(f"{where}: {first_problem(error)}; {MEND_THE_LINE}") from error
 
 
 def read_own_predictions(parts: Iterable[Path]) -> StoredPredictions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, overload
 
 import numpy as np
@@ -101,6 +101,11 @@ class Records(Sequence[Record]):
         # A part shares its own; few differ over all of them.
         return cls(**found | {"slices": _shared(found["slices"])}, values=values)
 
+    def sharing(self, other: Records) -> Records:
+        """The same, with the other's texts and slices where they are equal: protocols of a run hold them once."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in SHARED)
+        return replace(self, **{name: theirs for name, mine, theirs in pairs if np.array_equal(mine, theirs)})
+
     def take(self, rows: Rows) -> Records:
         """The records of some rows, in their order."""
         plain: dict[str, Any] = {name: getattr(self, name)[rows] for name in PLAIN}
@@ -148,6 +153,7 @@ class Records(Sequence[Record]):
 FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
+SHARED = ("id", "image_id", "status", "phrase", "series", "slices")
 TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
     ("no_target", "failed", "crashed"), np.bool_
 )

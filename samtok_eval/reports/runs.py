@@ -108,37 +108,43 @@ def _task_of(run: Run, tasks_dirs: Sequence[Path]) -> Task:
     return tasks[name].with_layout(run.manifest.code_layout)
 
 
-def check_comparable(first: ScoredRun, second: ScoredRun) -> None:
+def check_comparable(baseline: ScoredRun, candidate: ScoredRun) -> None:
     """Refuse two runs that did not answer the same questions.
 
     Raises:
         UsageError: other tasks, splits or data.
         IncompleteRunError: samples of one run are missing in the other.
     """
+    runs, paths = (baseline, candidate), f"{baseline.run.path} and {candidate.run.path}"
     for what in ("task", "split"):
-        one, other = getattr(first.run.manifest, what), getattr(second.run.manifest, what)
-        if one != other:
+        of_baseline, of_candidate = (getattr(run.run.manifest, what) for run in runs)
+        if of_baseline != of_candidate:
             raise UsageError(
-                f"{first.run.path} is of {what} {one}, {second.run.path} of {other}; compare like with like"
+                f"{baseline.run.path} is of {what} {of_baseline}, {candidate.run.path} of {of_candidate}; "
+                "compare like with like"
             )
-    for protocol in [name for name in first.protocols if name in second.protocols]:
-        in_order, others_in_order = (run.records[protocol].id.tolist() for run in (first, second))
-        ids, others = set(in_order), set(others_in_order)
-        lacking = sorted(ids ^ others)
-        if ids < others or others < ids:
-            raise IncompleteRunError(
-                f"{len(lacking)} samples are in only one of {first.run.path} and {second.run.path}, "
-                f"{lacking[0]} first; run both on the same samples"
-            )
-        if lacking:
-            raise UsageError(f"{first.run.path} and {second.run.path} answer different samples; use the same data")
-        if in_order != others_in_order:
-            raise UsageError(f"{first.run.path} and {second.run.path} hold their samples in another order; score again")
-    one, other = (run.run.manifest.dataset.sha256 for run in (first, second))
-    if one != other:
+    common = [name for name in baseline.protocols if name in candidate.protocols]
+    for protocol in common:
+        _check_same_samples(paths, *(run.records[protocol].id.tolist() for run in runs))
+    before, after = (run.run.manifest.dataset.sha256 for run in runs)
+    if before != after:
         raise UsageError(
-            f"{first.run.path} and {second.run.path} saw different data ({one[:8]} and {other[:8]}): same ids, other "
-            "questions or masks; use the same files"
+            f"{paths} saw different data ({before[:8]} and {after[:8]}): same ids, other questions or masks; "
+            "use the same files"
         )
-    if not set(first.protocols) & set(second.protocols):
-        raise UsageError(f"{first.run.path} and {second.run.path} share no protocol; run `score` with the same ones")
+    if not common:
+        raise UsageError(f"{paths} share no protocol; run `score` with the same ones")
+
+
+def _check_same_samples(paths: str, of_baseline: list[str], of_candidate: list[str]) -> None:
+    """Refuse samples that differ, or stand in another order."""
+    if of_baseline == of_candidate:
+        return
+    lacking = sorted(set(of_baseline) ^ set(of_candidate))
+    if not lacking:
+        raise UsageError(f"{paths} hold their samples in another order; score again")
+    if set(of_baseline) <= set(of_candidate) or set(of_candidate) <= set(of_baseline):
+        raise IncompleteRunError(
+            f"{len(lacking)} samples are in only one of {paths}, {lacking[0]} first; run both on the same samples"
+        )
+    raise UsageError(f"{paths} answer different samples; use the same data")

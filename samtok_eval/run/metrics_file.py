@@ -8,6 +8,7 @@ know are kept inside a part; what an older version did not write yet stays unwri
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +86,24 @@ class Metrics(_Part):
         parts = self.model_dump(exclude_unset=True)
         return {**parts.pop("protocols", {}), **parts}
 
+    @cached_property
+    def _parts(self) -> dict[str, Any]:
+        """What is looked up, made once."""
+        return self.to_json()
+
     def __getitem__(self, name: str) -> Any:
-        return self.to_json()[name]
+        return self._parts[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.to_json()
+        return name in self._parts
 
     def keys(self) -> Iterable[str]:
         """Names of the protocols, then of the other parts."""
-        return self.to_json().keys()
+        return self._parts.keys()
 
     def get(self, name: str, default: Any = None) -> Any:
         """A part as plain JSON, or the default."""
-        return self.to_json().get(name, default)
+        return self._parts.get(name, default)
 
 
 PARTS = tuple(name for name in Metrics.model_fields if name != "protocols")

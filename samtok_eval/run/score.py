@@ -22,9 +22,9 @@ from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
 from samtok_eval.prediction_log import unknown_prediction
-from samtok_eval.records import Records
+from samtok_eval.records import Records, Rows
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
-from samtok_eval.run.slices import sliced
+from samtok_eval.run.slices import rows_of_slices
 from samtok_eval.sample import Sample
 from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
 from samtok_eval.task import Task
@@ -98,8 +98,9 @@ def score(
                     records = with_token_match(records, given, references, task.layout)
                 if sink is not None:
                     sink(protocol.name, records)
-                parts[protocol.name].append(Records.of(records))
-    by_protocol = {name: Records.joined(parts.pop(name)) for name in list(parts)}
+                part = Records.of(records)
+                parts[protocol.name].append(part.sharing(parts[chosen[0].name][-1]) if parts[chosen[0].name] else part)
+    by_protocol = _joined(parts)
     method = percentile(seed)
     counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
@@ -134,6 +135,15 @@ def _batches(
         given = {name: answer for name, answer in found if answer is not None}
         check_codes(given.values(), task.layout)
         yield batch, given
+
+
+def _joined(parts: dict[str, list[Records]]) -> dict[str, Records]:
+    """Records by protocol; the parts are given up one protocol after another, since both are large."""
+    found: dict[str, Records] = {}
+    for name in list(parts):
+        whole = Records.joined(parts.pop(name))
+        found[name] = whole.sharing(next(iter(found.values()), whole))
+    return found
 
 
 def percentile(seed: int) -> IntervalMethod:
@@ -215,7 +225,9 @@ def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: in
 
 def slice_entries(task: Task, records: Records, protocol: str) -> dict[str, dict[str, dict[str, Entry]]]:
     """Slices of one protocol: name -> value -> metrics, without intervals."""
-    return {
-        name: {value: entries(task.measured(members, protocol), None) for value, members in sorted(values.items())}
-        for name, values in sorted(sliced(records).items())
-    }
+
+    def measured(rows: Rows) -> dict[str, Entry]:
+        return entries(task.measured(records.take(rows), protocol), None)
+
+    slices = sorted(rows_of_slices(records).items())
+    return {name: {value: measured(rows) for value, rows in sorted(values.items())} for name, values in slices}
