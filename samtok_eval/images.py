@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from samtok_eval.errors import DataError
+from samtok_eval.files import shortened
+from samtok_eval.masks import picture_size
 from samtok_eval.sample import ImageRef
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -41,6 +43,19 @@ def open_image(path: Path | str | BytesIO) -> Image.Image:
         OSError: missing, or not in one of `FORMATS`. Reading its pixels may raise anything in `UNREADABLE`.
     """
     return Image.open(path, formats=FORMATS)
+
+
+def declared_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as its header says, for annotations that do not.
+
+    Raises:
+        DataError: it is missing, no picture, or of no possible size.
+    """
+    try:
+        with open_image(path) as file:
+            return picture_size(file.height, file.width)
+    except UNREADABLE as error:
+        raise DataError(f"{path} cannot be read for its size ({shortened(error)}); download it again") from error
 
 
 def read_image(image: ImageRef) -> NDArray[np.uint8]:

@@ -120,3 +120,13 @@ FIND_DESCRIBED = Prompt(
     "Please carefully check the image and detect the object this sentence describes: {caption}",
     "SAMTok evaluation of GroundingSuite, projects/samtok/evaluation/qwen3vl/qwen3vl_groundingsuite_infer.py:173",
 )
+SEGMENT_IMPLIED = Prompt(
+    "segment-implied",
+    "{question} Please output segmentation mask.",
+    "SAMTok evaluation of ReasonSeg and MMR, projects/vlm/tokenmask/evaluation/qwen25vl_reasonseg_eval.py of CycleGRPO",
+)
+SEGMENT_NAMED = Prompt(
+    "segment-named",
+    "Can you segment the {name} in this image?",
+    "SAMTok evaluation of ReasonSeg, where the query is a name and no sentence",
+)

@@ -1,7 +1,8 @@
 """Reconstruction: the mask tokenizer alone. Every mask is encoded to codes and decoded again.
 
 No language model takes part, so this is the ceiling of every other task, on the same masks. Boundary IoU follows arXiv
-2103.16562 (band of 2 % of the diagonal). Protocol `first_code` decodes the first code alone.
+2103.16562 (band of 2 % of the diagonal). Protocol `first_code` decodes the first code alone. On EntitySeg gIoU is what
+`ablation/eval_samtok_*_mask_reconstruction.py` of CycleGRPO's `projects/vlm/tokenmask/evaluation` calls rMaskIoU.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from samtok_eval import masks
+from samtok_eval.datasets.entityseg import read_entityseg
 from samtok_eval.datasets.gar import read_gar
 from samtok_eval.datasets.refer import read_expressions
 from samtok_eval.errors import DataError
@@ -46,16 +48,23 @@ class Reconstruction(Task):
         title="Mask reconstruction (tokenizer alone)",
         version=1,
         paper="arXiv 2601.16093 (tokenizer), 2103.16562 (boundary IoU)",
-        data="masks of RefCOCO val, of GAR-Bench, or of any folder",
+        data="masks of RefCOCO val, of GAR-Bench, of EntitySeg val, or of any folder",
         licence="that of the masks",
-        splits=("refcoco-val", "gar", "folder"),
+        splits=("refcoco-val", "gar", "entityseg", "folder"),
         default_split="refcoco-val",
         sizes={
             "refcoco-val": "distinct objects of RefCOCO val",
             "gar": "regions of the GAR-Bench pictures that are on disk",
+            "entityseg": "every annotation of EntitySeg val in low resolution",
             "folder": f"every mask of {MASKS_FILE}",
         },
-        files=("refcoco/refs(unc).p", "gar_bench/GAR-Bench-VQA.json", MASKS_FILE),
+        files=(
+            "refcoco/refs(unc).p",
+            "gar_bench/GAR-Bench-VQA.json",
+            "entityseg/entitysef_val_lr.json",
+            "entityseg/entity_lr",
+            MASKS_FILE,
+        ),
         main_metric="giou",
         metrics=(
             "giou",
@@ -93,6 +102,8 @@ class Reconstruction(Task):
             if not present:
                 raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
             return _from_rows(present, folder)
+        if split == "entityseg":
+            return [_sample(found.id, found.image, found.mask) for found in read_entityseg(data_root / "entityseg")]
         path = data_root / MASKS_FILE
         with reading(f"{path}: every line must be {{'image': path, 'masks': [RLE]}}"):
             rows = [(text(row["image"]), list(row["masks"])) for row in read_json_lines(path)]

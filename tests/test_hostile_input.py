@@ -341,6 +341,8 @@ FILES = {
     "scene_graph:val": ("psg/psg_val.json",),
     "interactive": ("segllm/mr_refcoco_val_sampled.json",),
     "grounding_suite": ("grounding_suite/GroundingSuite-Eval.jsonl",),
+    "mmr": ("mmr/MMR_val.json",),
+    "reconstruction:entityseg": ("entityseg/entitysef_val_lr.json",),
 }
 SPLITS = {"gcg": "test", "region_caption": "dlc", "interactive": "refcoco"}
 

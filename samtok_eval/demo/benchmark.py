@@ -24,7 +24,7 @@ from samtok_eval.demo import formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
@@ -114,6 +114,9 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_gar(part, scenes["val"])
     formats.write_dlc(part, scenes["val"])
     formats.write_grounding_suite(part, scenes["val"])
+    formats.write_reasonseg(part, {name: scenes[name] for name in ("val", "test", "train")})
+    formats.write_mmr(part, scenes["val"])
+    formats.write_entityseg(part, scenes["test"])
     if out.exists():
         out.rmdir()
     out.parent.mkdir(parents=True, exist_ok=True)

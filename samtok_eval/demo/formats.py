@@ -1,8 +1,8 @@
 """Writes the demo scenes in the file formats of the benchmarks beyond referring expressions.
 
 Out, under a data root: `gcg/` (GLaMM), `psg/` with panoptic PNGs (OpenPSG), `segllm/` (multi-round), `gar_bench/`,
-`dlc_bench/` and `grounding_suite/`. File names, keys and ids are those of the benchmarks; every writer is a function of
-the scenes alone.
+`dlc_bench/`, `grounding_suite/`, `reasonseg/` (LISA), `mmr/` and `entityseg/`. File names, keys and ids are those of
+the benchmarks; every writer is a function of the scenes alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.demo.world import language
 from samtok_eval.demo.world.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
-from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene
+from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene, expressions
 from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
@@ -256,6 +256,72 @@ def write_grounding_suite(root: Path, scenes: Sequence[Scene]) -> None:
             )
     path = root / "grounding_suite" / "GroundingSuite-Eval.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_reasonseg(root: Path, splits: dict[str, Sequence[Scene]]) -> None:
+    """What a name or a question implies, one object per scene; every second scene has an object to be ignored."""
+    for split, scenes in splits.items():
+        folder = root / "reasonseg" / split
+        folder.mkdir(parents=True)
+        for number, scene in enumerate(scenes):
+            rng = np.random.default_rng([scene.seed, 6])
+            several = [e for e in expressions(scene) if len(e.targets) == 1]
+            chosen = several[int(rng.integers(len(several)))]
+            is_name = chosen.kind == "attribute"
+            shapes = [_shape("target", row) for row in _rows(scene.objects[chosen.targets[0]].mask)]
+            others = [i for i in range(len(scene.objects)) if i not in chosen.targets]
+            if number % 2:
+                shapes += [_shape("ignore", row) for row in _rows(scene.objects[others[0]].mask)]
+            name = chosen.text.removeprefix("the ") if is_name else f"What is {chosen.text}?"
+            Image.fromarray(scene.image).save(folder / f"{scene.seed}.jpg", quality=95)
+            _write(folder / f"{scene.seed}.json", {"shapes": shapes, "text": [name], "is_sentence": not is_name})
+
+
+def write_mmr(root: Path, scenes: Sequence[Scene]) -> None:
+    """Questions about one object and about several of a scene, each object with a mask of its own."""
+    entries = []
+    for scene in scenes:
+        rng = np.random.default_rng([scene.seed, 7])
+        asked = []
+        for kinds in (("relation", "superlative"), ("multi",)):
+            several = [expression for expression in expressions(scene) if expression.kind in kinds]
+            asked += [several[i] for i in rng.permutation(len(several))[:1]]
+        answers = [[{"segmentation": _rle(scene, i).to_coco()} for i in expression.targets] for expression in asked]
+        entries.append(
+            {
+                "file_name": f"val2017/{_picture(root / 'coco' / 'val2017', f'{scene.seed:012d}', scene)}",
+                "annotations": [annotation for answer in answers for annotation in answer],
+                "questions": [f"Which objects are meant by {expression.text}?" for expression in asked],
+                "answers": answers,
+                "text_answers": [" and ".join(["{seg}"] * len(answer)) for answer in answers],
+            }
+        )
+    _write(root / "mmr" / "MMR_val.json", entries)
+
+
+def write_entityseg(root: Path, scenes: Sequence[Scene]) -> None:
+    """Every object of a scene as a mask alone."""
+    images: list[Any] = []
+    regions: list[Any] = []
+    for scene in scenes:
+        name = _picture(root / "entityseg" / "entity_lr", f"{scene.seed:012d}", scene)
+        images.append({"id": scene.seed, "file_name": name, "height": SIDE, "width": SIDE})
+        for i in range(len(scene.objects)):
+            regions.append({"id": len(regions), "image_id": scene.seed, "segmentation": _rle(scene, i).to_coco()})
+    _write(root / "entityseg" / "entitysef_val_lr.json", {"images": images, "annotations": regions})
+
+
+def _rows(mask: Any) -> list[list[list[int]]]:
+    """A mask as lines from pixel to pixel, one per row run; drawn with their outlines they are the mask again."""
+    lines = []
+    for y, row in enumerate(np.asarray(mask)):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.view(np.int8), [0]]))).tolist()
+        lines += [[[start, y], [stop - 1, y]] for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    return lines
+
+
+def _shape(label: str, points: list[list[int]]) -> dict[str, Any]:
+    return {"label": label, "shape_type": "polygon", "points": points}
 
 
 @cache

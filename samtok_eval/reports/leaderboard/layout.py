@@ -179,7 +179,7 @@ LAYOUTS = (
         ("The published scorer skips pictures without a predicted relation.",),
     ),
     Layout("PSG (open-ended, text)", (grid(("test",), ("Recall", "mRecall", "#tuples", "Recall@50", "Recall@100")),)),
-    Layout("ReasonSeg", (grid(("val", "test"), ("gIoU", "cIoU")),)),
+    Layout("ReasonSeg", (grid(("val", "test"), ("gIoU", "cIoU")),), "reasonseg", ("val", "test"), ("giou", "ciou")),
     Layout(
         "Mask reconstruction (tokenizer alone)",
         task="reconstruction",
