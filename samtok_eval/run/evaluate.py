@@ -42,6 +42,7 @@ from samtok_eval.run.manifest import (
     Dataset,
     Manifest,
     Model,
+    Profile,
     Scoring,
     Settings,
     Times,
@@ -49,7 +50,7 @@ from samtok_eval.run.manifest import (
 )
 from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
 from samtok_eval.run.profile import Work
-from samtok_eval.run.ranks import Ranks, Shard, launched, ranks_here, shard_of, together
+from samtok_eval.run.ranks import Ranks, Shard, Share, launched, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
 from samtok_eval.run.score import score
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from samtok_eval.models.backend import Backend
     from samtok_eval.models.loaded import LoadedModels
     from samtok_eval.models.select import ModelOptions
+    from samtok_eval.run.predict import PredictCounts
+    from samtok_eval.tokenizer.model import MaskTokenizer
 
 RUN_ID_LENGTH = 12
 
@@ -180,78 +183,112 @@ class _Answered:
         return replace(run, manifest=_saved(folder, run.manifest.replace(profile=profile)))
 
 
-def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
-    """Ask this process's share of a run's questions; the first process returns when all are answered."""
-    from samtok_eval.models.select import parameter_count
-    from samtok_eval.run.predict import predict
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything that asking needs, loaded and checked."""
 
-    share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
+    options: RunOptions
+    task: Task
+    """For the layout of the mask tokenizer."""
+    split: str
+    samples: Sequence[Sample]
+    chosen: ModelOptions
+    tokenizer: MaskTokenizer | None
+    tokenizer_sha256: str | None
+    backend: Backend
+    name: str
+    """Of the model, for tables and folders."""
+    threads: int
+
+
+def _prepared(options: RunOptions, models: LoadedModels) -> _Prepared:
+    """Read the questions and load who answers; what is wrong with either is said before the model is loaded."""
+    from samtok_eval.models.select import parameter_count
+
     task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
     split = task.check_split(options.split)
     task.check_judge(options.judge)
-    for name in options.protocols or ():
-        task.protocol(name)
+    _check_protocols(task, options)
     samples = read_samples(task, split, options.data_root, options.limit)
     check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
-    tokenizer, tokenizer_hash = models.tokenizer(chosen)
-    task = task.with_layout(tokenizer.config.layout) if tokenizer else task
-    # A layout may leave a protocol out that the task has otherwise.
-    for name in options.protocols or ():
-        task.protocol(name)
+    tokenizer, tokenizer_sha256 = models.tokenizer(chosen)
+    if tokenizer:
+        task = task.with_layout(tokenizer.config.layout)
+        # A layout may leave a protocol out that the task has otherwise.
+        _check_protocols(task, options)
     check_replayed(chosen.model, task.layout)
     backend = models.backend(chosen, tokenizer, task, samples)
     threads = thread_count(parameter_count(tokenizer, backend), options.threads)
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
+    return _Prepared(
+        options, task, split, samples, chosen, tokenizer, tokenizer_sha256, backend, name, threads
+    )  # fmt: skip
+
+
+def _check_protocols(task: Task, options: RunOptions) -> None:
+    for name in options.protocols or ():
+        task.protocol(name)
+
+
+def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
+    """Ask this process's share of a run's questions; the first process returns when all are answered."""
+    share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
+    ready = _prepared(options, models)
     with ExitStack() as held:
-        if share.first:
-            manifest = _manifest(
-                task, split, samples, options, chosen, Model(name=name, identity=backend.identity()),
-                tokenizer_hash, threads,
-            )  # fmt: skip
-            # Refused before hours of answering, not after.
-            _references(manifest)
-            if options.reuse_decoded:
-                check_reusable(options.reuse_decoded, manifest)
-            folder = _folder(options, task, split, manifest)
-            manifest = _begun(folder, manifest.replace(run_id=folder.path.name), options.shard, held)
-        folder = RunFolder(Path(share.same(str(folder.path) if share.first else None)))
-        known = KnownMasks(options.reuse_decoded) if options.reuse_decoded else None
+        begun = _begun(ready, held) if share.first else None
+        folder = RunFolder(Path(share.same(str(begun.path) if begun else None)))
         started = time.perf_counter()
-        title = f"{task.metadata.name}:{split} {name}"
-        told = console if share.first else Console(quiet=True)
-        with Progress(title, told) as progress, computing_threads(threads), float32_products(options.tf32):
-            profiler = Profiler(chosen.device_name()) if options.profile else None
-            before = work_of(backend)
-            counts = predict(task, samples, backend, tokenizer, folder, options, progress, share, known, profiler)
-        if not share.first or options.shard:
-            return _Answered(task, samples, Run(folder.path, read_manifest(folder.manifest)))
+        counts, profile = _asked(ready, folder, share, console if share.first else Console(quiet=True))
+        if begun is None or options.shard:
+            return _Answered(ready.task, ready.samples, Run(folder.path, read_manifest(folder.manifest)))
         seconds = round(time.perf_counter() - started, 3)
-        times = Times(started=manifest.times.started, predict_seconds=seconds, finished=now())
-        if profiler:
-            work = Work(**(work_of(backend) - before))
-            rates = device_rates(chosen.device_name(), chosen.torch_dtype())
-            profile = profiler.profile(counts.predicted, work, sizes_of(backend, tokenizer), rates)
-            manifest = manifest.replace(profile=profile)
-        manifest = _saved(folder, manifest.replace(state="predicted", counters=asdict(counts), times=times))
-    return _Answered(task, samples, Run(folder.path, manifest))
+        times = Times(started=begun.manifest.times.started, predict_seconds=seconds, finished=now())
+        measured = {"profile": profile} if profile else {}
+        changes = {"state": "predicted", "counters": asdict(counts), "times": times, **measured}
+        manifest = _saved(folder, begun.manifest.replace(**changes))
+    return _Answered(ready.task, ready.samples, Run(folder.path, manifest))
 
 
-def _begun(folder: RunFolder, manifest: Manifest, shard: str | None, held: ExitStack) -> Manifest:
-    """Take hold of a run folder and mend it, so that questions can be asked.
+def _begun(ready: _Prepared, held: ExitStack) -> Run:
+    """Take hold of a run's folder and mend it, so that questions can be asked.
 
     Args:
-        folder: of the run.
-        manifest: of the run.
-        shard: as typed; shards share the folder, and the first of them describes the run.
+        ready: what is asked.
         held: keeps the folder until the questions are asked.
     """
-    held.enter_context(folder.held(shared=shard is not None))
-    if shard is None:
+    options, manifest = ready.options, _manifest(ready)
+    # Refused before hours of answering, not after.
+    _references(manifest)
+    if options.reuse_decoded:
+        check_reusable(options.reuse_decoded, manifest)
+    folder = _folder(options, ready.task, ready.split, manifest)
+    held.enter_context(folder.held(shared=options.shard is not None))
+    if options.shard is None:
         folder.repair()
     elif folder.manifest.exists():
-        return read_manifest(folder.manifest)
-    return _saved(folder, manifest)
+        # Shards share the folder, and the first of them describes the run.
+        return Run(folder.path, read_manifest(folder.manifest))
+    return Run(folder.path, _saved(folder, manifest.replace(run_id=folder.path.name)))
+
+
+def _asked(ready: _Prepared, folder: RunFolder, share: Share, console: Console) -> tuple[PredictCounts, Profile | None]:
+    """Ask a share of the questions; what happened, and how fast where that was to be measured."""
+    from samtok_eval.run.predict import predict
+
+    options, backend, device = ready.options, ready.backend, ready.chosen.device_name()
+    known = KnownMasks(options.reuse_decoded) if options.reuse_decoded else None
+    profiler = Profiler(device) if options.profile else None
+    before = work_of(backend)
+    title = f"{ready.task.metadata.name}:{ready.split} {ready.name}"
+    with Progress(title, console) as progress, computing_threads(ready.threads), float32_products(options.tf32):
+        counts = predict(
+            ready.task, ready.samples, backend, ready.tokenizer, folder, options, progress, share, known, profiler
+        )  # fmt: skip
+    if profiler is None:
+        return counts, None
+    work, sizes = Work(**(work_of(backend) - before)), sizes_of(backend, ready.tokenizer)
+    return counts, profiler.profile(counts.predicted, work, sizes, device_rates(device, ready.chosen.torch_dtype()))
 
 
 @contextmanager
@@ -377,16 +414,8 @@ def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> 
     return RunFolder(base / run_id)
 
 
-def _manifest(
-    task: Task,
-    split: str,
-    samples: Sequence[Sample],
-    options: RunOptions,
-    chosen: ModelOptions,
-    model: Model,
-    tokenizer_hash: str | None,
-    threads: int,
-) -> Manifest:
+def _manifest(ready: _Prepared) -> Manifest:
+    options, task, samples, chosen = ready.options, ready.task, ready.samples, ready.chosen
     dataset = Dataset(
         root=options.data_root,
         samples=len(samples),
@@ -406,9 +435,9 @@ def _manifest(
         state="predicting",
         task=task.metadata.name,
         task_version=task.metadata.version,
-        split=split,
-        model=model,
-        tokenizer_sha256=tokenizer_hash,
+        split=ready.split,
+        model=Model(name=ready.name, identity=ready.backend.identity()),
+        tokenizer_sha256=ready.tokenizer_sha256,
         prompt=task.prompt.id if task.prompt else "none",
         template=task.prompt.template if task.prompt else "",
         dataset=dataset,
@@ -417,7 +446,7 @@ def _manifest(
         packages=versions(),
         samtok_eval=samtok_eval.__version__,
         git_commit=git_commit(),
-        hardware=hardware(chosen.device_name(), threads),
+        hardware=hardware(chosen.device_name(), ready.threads),
         times=Times(started=now()),
         counters={},
     )
