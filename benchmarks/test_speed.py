@@ -23,6 +23,7 @@ from samtok_eval import evaluate, masks
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.gcg import pairs, recalled
 from samtok_eval.metrics.judges import Judges
+from samtok_eval.metrics.scoring import region_counts
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.evaluate import score_file
@@ -152,6 +153,54 @@ def test_scoring_files_against_parsing_them_and_one_area_a_line(benchmark, tmp_p
     loop = time.process_time() - started
     benchmark.extra_info["times_the_loop"] = round(scoring / loop, 1)
     benchmark.pedantic(lambda: None, rounds=1)
+
+
+@pytest.mark.parametrize(("height", "width", "least"), [(256, 256, 1), (480, 640, 3)])
+def test_reading_and_scoring_run_lengths_against_dense_arrays(benchmark, height, width, least):
+    """The same lines, each with an answer and a reference that differ: the same integers; processor time.
+
+    The larger size is that of COCO's pictures. In the smaller one checking what the lines hold, which dense arrays go
+    without, takes most of the time.
+    """
+    lines = _mask_lines(height, width)
+    seconds, counted = {}, {}
+    for name, count in (("run lengths", _counted_in_runs), ("dense", _counted_in_pixels)):
+        count(lines[0])
+        started = time.process_time()
+        counted[name] = [count(line) for line in lines]
+        seconds[name] = time.process_time() - started
+    assert counted["run lengths"] == counted["dense"]
+    benchmark.extra_info["times_as_fast"] = round(seconds["dense"] / seconds["run lengths"], 1)
+    benchmark.pedantic(_counted_in_runs, args=(lines[0],), rounds=1)
+    assert seconds["dense"] >= least * seconds["run lengths"]
+
+
+def _mask_lines(height: int, width: int, count: int = 500) -> list[str]:
+    """JSON of an answer and a reference, discs with wavy edges."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:height, :width]
+
+    def shape() -> dict:
+        y, x = rng.uniform(0.2, 0.8, 2) * (height, width)
+        a, b = rng.uniform(0.05, 0.3, 2) * (height, width)
+        wave = 1 + 0.1 * np.sin(columns / 9) * np.cos(rows / 7)
+        return masks.encode(((rows - y) / a) ** 2 + ((columns - x) / b) ** 2 < wave).to_coco()
+
+    return [json.dumps({"answer": shape(), "reference": shape()}) for _ in range(count)]
+
+
+def _counted_in_runs(line: str) -> tuple[int, ...]:
+    """Intersection, union and the two areas, with all checks of what a file holds."""
+    answer, reference = (CocoRle.model_validate(value).rle() for value in json.loads(line).values())
+    counts = region_counts([answer], [reference], answer.height, answer.width)
+    return counts.inter, counts.union, counts.pred_area, counts.gt_area
+
+
+def _counted_in_pixels(line: str) -> tuple[int, ...]:
+    """The same as evaluation scripts do it: decoded masks, and sums over their pixels."""
+    answer, reference = (coco.decode(value).astype(bool) for value in json.loads(line).values())
+    both, either = np.logical_and(answer, reference), np.logical_or(answer, reference)
+    return int(both.sum()), int(either.sum()), int(answer.sum()), int(reference.sum())
 
 
 def test_help_is_quick_and_light(benchmark):

@@ -36,7 +36,7 @@ CORRECT_IT = "correct it"
 MEND_THE_LINE = "correct or remove the line"
 WHERE_TO_WRITE = "free space, or choose a folder that may be written"
 WINDOW = 2**20
-"""Characters of a long JSON list that are looked at together, at least."""
+"""Bytes of a long file that are looked at together, at least."""
 _BLANKS, _AFTER_VALUE = re.compile(r"[ \t\n\r]+"), re.compile(r"[ \t\n\r]*[,\]]")
 _DECODER = json.JSONDecoder()
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -56,6 +56,17 @@ def read_bytes(path: Path, most: int = MAX_BYTES, remedy: str = PUT_IT_THERE) ->
     """
     with _opened(path, most, remedy) as file:
         return file.read()
+
+
+def read_chunks(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[bytes]:
+    """The file's bytes, a few at a time.
+
+    Raises:
+        DataError: as `read_bytes`.
+    """
+    with _opened(path, MAX_BYTES, remedy) as file:
+        while chunk := file.read(WINDOW):
+            yield chunk
 
 
 def read_text(path: Path, most: int = MAX_BYTES, remedy: str = PUT_IT_THERE) -> str:

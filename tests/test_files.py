@@ -17,6 +17,7 @@ from samtok_eval.files import (
     json_items,
     numbered_lines,
     read_bytes,
+    read_chunks,
     read_json,
     read_json_lines,
     read_object,
@@ -34,7 +35,11 @@ def all_items(path: Path, **options: str) -> list[object]:
     return list(json_items(path, **options))
 
 
-READERS = (all_items, read_bytes, read_text, read_json, read_object, read_json_lines, read_toml, read_yaml)
+def all_chunks(path: Path, **options: str) -> list[bytes]:
+    return list(read_chunks(path, **options))
+
+
+READERS = (all_chunks, all_items, read_bytes, read_text, read_json, read_object, read_json_lines, read_toml, read_yaml)
 PARSERS = (all_items, read_json, read_json_lines, read_toml, read_yaml)
 
 

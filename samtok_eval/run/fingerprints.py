@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import samtok_eval
-from samtok_eval.files import read_bytes
+from samtok_eval.files import read_bytes, read_chunks
 from samtok_eval.sample import Sample
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -60,7 +60,8 @@ def files_sha256(paths: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(read_bytes(path, remedy="give files that can be read"))
+        for chunk in read_chunks(path, remedy="give files that can be read"):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
