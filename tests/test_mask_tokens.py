@@ -189,6 +189,15 @@ def test_the_final_policy_reads_the_final_answer_alone():
     assert masks_of(spell("S b B E S a A E"), "final") == masks_of(spell("S b B E S a A E"))
 
 
+def test_nodes_are_texts_between_quotes_read_each_by_itself():
+    one, other = render([(1, 2)]), render([(3, 4)])
+    first_alone = "<|mt_start|><|mt_0005|><|mt_end|>"
+    assert masks_of(f'"{one}", "{first_alone}", "{one}{other}", "{one}"', "ref_nodes") == [(1, 2), (5, -1), (3, 4)]
+    assert masks_of(f'"{one}", "<|mt_0512|>"', "ref_nodes") == [(1, 2)]
+    with pytest.raises(PolicyCrashError):
+        masks_of("<|mt_0512|>", "ref_nodes")
+
+
 def test_number_above_511_stops_the_last_policy():
     with pytest.raises(PolicyCrashError):
         masks_of(spell("S x E"), "ref_last")
