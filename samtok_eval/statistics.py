@@ -8,6 +8,7 @@ Everything is seeded, and nothing but numpy and scipy is used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,8 @@ DRAWS = 1000
 """Of the bootstrap."""
 PERMUTATIONS = 5000
 CONFIDENCE = 0.95
+ALPHA = 0.05
+"""Level of a one-sided test."""
 CHUNK_NUMBERS = 4_000_000
 """Weights in memory at once, 32 MB."""
 TIE = 1e-12
@@ -47,6 +50,15 @@ class Difference:
     """Samples on which the second is better; None where the metric has no value per sample."""
     ties: int | None
     losses: int | None
+    margin: float | None
+    """Change for the better that chance alone exceeds with less than alpha; None where the draws are too few to say.
+
+    Of the same draws as `p_worse`: the run is better than a loss of t, at level alpha, when its gain + t is larger.
+    """
+    error: float
+    """Standard error under the same."""
+    pictures: int
+    """That count in either run."""
 
 
 def intervals(
@@ -74,7 +86,7 @@ def intervals(
         for name, draw in drawn.items():
             values[name].append(draw(weights))
     for name, parts in values.items():
-        if _counting(estimates[name]) > 1:
+        if len(counting_pictures(estimates[name])) > 1:
             found[name] = _interval(np.concatenate(parts), confidence)
     return found
 
@@ -86,6 +98,7 @@ def compare_metrics(
     draws: int = DRAWS,
     permutations: int = PERMUTATIONS,
     lower_is_better: Collection[str] = (),
+    alpha: float = ALPHA,
 ) -> dict[str, Difference]:
     """Paired comparison of two runs on the same pictures, for every metric that both have.
 
@@ -96,6 +109,7 @@ def compare_metrics(
         draws: of the bootstrap.
         permutations: of the sign-flip test; p is never below 1 / (permutations + 1).
         lower_is_better: names of metrics that count failures.
+        alpha: level of the margin, one-sided.
 
     Returns:
         By name; metrics that are absent from one run, or have no value there, are left out.
@@ -128,7 +142,9 @@ def compare_metrics(
         p, p_worse = _share(np.abs(null), abs(step)), _share(-sign * null, -sign * step)
         if wins is not None and losses is not None and _is_independent_accuracy(one, other):
             test, p, p_worse = "mcnemar", mcnemar(wins, losses), mcnemar(wins, losses, "less")
-        found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses)
+        margin, error = _margin(sign * null, alpha), float(np.nanstd(null))
+        counted = len(counting_pictures(one) | counting_pictures(other))
+        found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses, margin, error, counted)
     return found
 
 
@@ -233,11 +249,17 @@ def _share(draws: Array, observed: float) -> float:
     return float((1 + np.sum(draws >= observed - TIE)) / (1 + len(draws)))
 
 
-def _counting(metric: Estimate) -> int:
+def _margin(draws: Array, alpha: float) -> float | None:
+    """The least value above which `_share` is below alpha; None where no share of so few draws is."""
+    exceeding = math.ceil(alpha * (1 + len(draws))) - 1
+    return float(np.sort(draws[~np.isnan(draws)])[-exceeding]) if exceeding else None
+
+
+def counting_pictures(metric: Estimate) -> set[str]:
     """Pictures that a metric looks at."""
     if not isinstance(metric, Ratio):
-        return len(set(metric.clusters))
-    return len({name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below})
+        return set(metric.clusters)
+    return {name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below}
 
 
 def _wins(first: Estimate, second: Estimate, sign: int) -> tuple[int, int, int] | tuple[None, None, None]:

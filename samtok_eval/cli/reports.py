@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,7 +53,11 @@ def gate_command(
     tolerances: Annotated[
         Path | None, typer.Option(help="TOML file with the points that each metric may lose.")
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Significance level of the tests; 0.05 by default.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
+    on_undecided: Annotated[
+        Literal["pass", "fail", "warn"] | None,
+        typer.Option(help="What undecided metrics do: warn by default, fail with exit code 6, or pass."),
+    ] = None,
     protocol: ProtocolOption = None,
     seed: SeedOption = 0,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
@@ -61,18 +65,22 @@ def gate_command(
     summary: Annotated[Path | None, typer.Option(help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".')] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete."""
+    """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete.
+
+    Each metric passes (a loss of the tolerance is ruled out), regressed (worse, by more than the tolerance) or is
+    undecided.
+    """
     from samtok_eval.files import write_json, write_text
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.gate.gate import gate
-    from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary
+    from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary, undecided_line
     from samtok_eval.reports.gate.tolerances import read_tolerances
-    from samtok_eval.reports.gate.verdict import RegressionError
+    from samtok_eval.reports.gate.verdict import RegressionError, UndecidedError
 
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
     dirs = tasks_dir or ()
-    allowed = read_tolerances(tolerances, alpha, load_tasks(dirs))
+    allowed = read_tolerances(tolerances, alpha, load_tasks(dirs), on_undecided)
     results = gate(baseline, candidate, allowed, protocol, seed, dirs)
     typer.echo(gate_table(results))
     if junit_file:
@@ -84,6 +92,11 @@ def gate_command(
             file.write(step_summary(results))
     if any(result.regressed for result in results):
         raise RegressionError(f"worse than the baseline: {failure_line(results)}")
+    undecided = undecided_line(results)
+    if undecided and allowed.on_undecided == "fail":
+        raise UndecidedError(f"undecided: {undecided}; the table says how many pictures would decide")
+    if undecided:
+        typer.echo(f"WARNING: undecided: {undecided}; the table says how many pictures would decide")
 
 
 def report_command(

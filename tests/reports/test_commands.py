@@ -60,6 +60,11 @@ def test_compare_writes_table_and_json(pair, tmp_path):
         (["gate", "--baseline", "{before}"], 1, "candidate"),
         (["gate", "--baseline", "{before}", "--candidate", "{after}", "--alpha", "7"], 1, "between 0 and 1"),
         (["gate", "--baseline", "{before}", "--candidate", "{after}"], 4, "worse than the baseline: gres:val cIoU -"),
+        (
+            ["gate", "--baseline", "{before}", "--candidate", "{before}", "--on-undecided", "fail"],
+            6,
+            "undecided: gres:val",
+        ),
         (["gate", "--baseline", "{before}", "--candidate", "/nowhere"], 2, "does not exist"),
         (["report", "{before}", "--data-root", "/nowhere"], 2, "is not a folder"),
         (["leaderboard", "build", "--folder", "/nowhere"], 2, "neither published.csv nor results"),

@@ -10,7 +10,18 @@ from samtok_eval.reports import format as written
 from samtok_eval.statistics import Difference
 
 DIFFERENCE = Difference(
-    value=-0.0234, low=-0.04, high=0.001, p=0.02, p_worse=0.01, test="sign-flip", wins=3, ties=4, losses=5
+    value=-0.0234,
+    low=-0.04,
+    high=0.001,
+    p=0.02,
+    p_worse=0.01,
+    test="sign-flip",
+    wins=3,
+    ties=4,
+    losses=5,
+    margin=0.02,
+    error=0.011,
+    pictures=12,
 )
 
 

@@ -10,6 +10,7 @@ from samtok_eval.reports.compare.comparison import sample_metric, sample_values
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import (
     Changed,
+    Evidence,
     Fall,
     GateResult,
     check_measured,
@@ -46,14 +47,16 @@ def gate_runs(
     name = choose_protocol(shared, protocol, str(baseline.run.path))
     before, after = baseline.metrics(name), candidate.metrics(name)
     check_measured(before, after, candidate.name)
-    differences = compare_metrics(before, after, seed, lower_is_better=task.metadata.lower_is_better)
+    lower = task.metadata.lower_is_better
+    differences = compare_metrics(before, after, seed, lower_is_better=lower, alpha=tolerances.alpha)
     order = metric_order(task, differences)
     corrected = holm({metric: differences[metric].p_worse for metric in order})
     verdicts = []
     for metric in order:
         values = (before[metric].value or 0.0, after[metric].value or 0.0)
-        interval = (differences[metric].low, differences[metric].high)
-        verdicts.append(judge(task, metric, values, interval, corrected[metric], tolerances))
+        d = differences[metric]
+        evidence = Evidence(*values, d.low, d.high, corrected[metric], d.margin, d.error, d.pictures)
+        verdicts.append(judge(task, metric, evidence, tolerances, len(order)))
     metric_of_samples = sample_metric(baseline, name)
     signatures = [run.run.manifest.signature[name] for run in (baseline, candidate)]
     return GateResult(
@@ -61,6 +64,7 @@ def gate_runs(
         split=baseline.split,
         protocol=name,
         alpha=tolerances.alpha,
+        on_undecided=tolerances.on_undecided,
         names=(baseline.name, candidate.name),
         paired=True,
         verdicts=verdicts,

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
 from samtok_eval.reports.gate.tolerances import Tolerances
-from samtok_eval.reports.gate.verdict import GateResult, check_measured, choose_protocol, disagreements, judge
+from samtok_eval.reports.gate.verdict import Evidence, GateResult, check_measured, choose_protocol, disagreements, judge
 from samtok_eval.reports.result_file import MetricValue, ResultFile
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.signature import HASH_SHOWN
@@ -28,6 +28,8 @@ class Step:
     candidate: float
     error: float | None
     """Standard error of the difference; None where one side has no interval."""
+    samples: int
+    """That count on the side with fewer."""
 
     @property
     def difference(self) -> float:
@@ -50,6 +52,12 @@ class Step:
         if self.error == 0:
             return 1.0 if gain >= 0 else 0.0
         return float(ndtr(gain / self.error))
+
+    def evidence(self, p: float | None, alpha: float) -> Evidence:
+        """What a verdict rests on, with the corrected p."""
+        margin = None if self.error is None else float(ndtri(1 - alpha)) * self.error
+        values = (self.baseline, self.candidate, *self.interval)
+        return Evidence(*values, p, margin, self.error, self.samples, counted_in="samples")
 
 
 def gate_results(
@@ -88,10 +96,13 @@ def gate_results(
         split=baseline.split,
         protocol=name,
         alpha=tolerances.alpha,
+        on_undecided=tolerances.on_undecided,
         names=names,
         paired=False,
         verdicts=[
-            judge(task, metric, (step.baseline, step.candidate), step.interval, corrected.get(metric), tolerances)
+            judge(
+                task, metric, step.evidence(corrected.get(metric), tolerances.alpha), tolerances, max(1, len(corrected))
+            )
             for metric, step in steps.items()
         ],
         changed=None,
@@ -121,7 +132,8 @@ def _steps(task: Task, baseline: ResultFile, candidate: ResultFile, protocol: st
             errors = (_standard_error(baseline, before[metric]), _standard_error(candidate, after[metric]))
             known = errors[0] is not None and errors[1] is not None
             error = sum(error**2 for error in errors if error is not None) ** 0.5 if known else None
-            steps[metric] = Step(values[0], values[1], error)
+            samples = min(before[metric].n, after[metric].n)
+            steps[metric] = Step(values[0], values[1], error, samples)
     return steps
 
 

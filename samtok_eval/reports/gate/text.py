@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
 from samtok_eval.metrics.cards import card
 from samtok_eval.reports.format import ABSENT, interval, p_value, points, signed_points
-from samtok_eval.reports.gate.verdict import GateResult, Verdict
+from samtok_eval.reports.gate.tolerances import DEFAULT_POINTS
+from samtok_eval.reports.gate.verdict import GateResult, Verdict, Word
 from samtok_eval.reports.table import Table, Writer, aligned_text, left, markdown, right
 from samtok_eval.text import visible
 
-REGRESSED = "REGRESSED"
+WORDS: Mapping[Word, str] = {"pass": "pass", "regression": "REGRESSED", "undecided": "UNDECIDED"}
+MARKS: Mapping[Word, str] = {"pass": "✅", "regression": "❌", "undecided": "⚠️"}
 
 
 def gate_table(results: Sequence[GateResult], write: Writer = aligned_text) -> str:
@@ -21,29 +23,35 @@ def gate_table(results: Sequence[GateResult], write: Writer = aligned_text) -> s
 
 def step_summary(results: Sequence[GateResult]) -> str:
     """Markdown for a CI job's summary."""
-    failed = sum(bool(result.regressed) for result in results)
-    title = f"## {'❌' if failed else '✅'} Checkpoint gate: {failed} of {len(results)} tasks regressed"
+    words = [result.verdict for result in results]
+    failed, undecided = words.count("regression"), words.count("undecided")
+    worst: Word = "regression" if failed else "undecided" if undecided else "pass"
+    title = f"## {MARKS[worst]} Checkpoint gate: {failed} of {len(results)} tasks regressed"
+    if undecided:
+        title += f", {undecided} undecided"
     return f"{title}\n\n{gate_table(results, markdown)}\n"
 
 
 def junit(results: Sequence[GateResult]) -> str:
-    """JUnit XML: a suite per task and split, a case per metric, a failure per regression.
+    """JUnit XML: a suite per task and split, a case per metric, whose `system-out` says why.
 
-    What XML cannot hold has no shape, so it is spelt out before.
+    A regression is a failure; an undecided metric is one, skipped or a pass, as `on_undecided` says. What XML cannot
+    hold has no shape, so it is spelt out before.
     """
     root = ElementTree.Element("testsuites", name="samtok-eval gate")
     for result in results:
         name = f"{result.task}:{result.split}"
-        attributes = {"name": name, "tests": str(len(result.verdicts)), "failures": str(len(result.regressed))}
-        suite = ElementTree.SubElement(root, "testsuite", attributes)
-        for verdict in result.verdicts:
+        tags = [_junit_tag(result, verdict) for verdict in result.verdicts]
+        counts = {"tests": len(tags), "failures": tags.count("failure"), "skipped": tags.count("skipped")}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name} | {k: str(n) for k, n in counts.items()})
+        for tag, verdict in zip(tags, result.verdicts, strict=True):
             title = visible(f"{result.protocol} {verdict.metric}")
             case = ElementTree.SubElement(suite, "testcase", classname=name, name=title)
-            if verdict.regressed:
-                failure = ElementTree.SubElement(case, "failure", message=visible(_sentence(verdict)))
-                failure.text = gate_table([result])
-            elif verdict.p is None:
-                ElementTree.SubElement(case, "skipped", message="a stored result has no interval")
+            sentence = visible(_sentence(verdict))
+            if tag:
+                found = ElementTree.SubElement(case, tag, message=sentence)
+                found.text = gate_table([result]) if tag == "failure" else None
+            ElementTree.SubElement(case, "system-out").text = sentence
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -57,10 +65,23 @@ def failure_line(results: Sequence[GateResult]) -> str:
     )
 
 
+def undecided_line(results: Sequence[GateResult]) -> str:
+    """All undecided metrics in one line, unless they count as passed."""
+    counted = [r for r in results if r.undecided and r.on_undecided != "pass"]
+    return "; ".join(f"{r.task}:{r.split} " + ", ".join(card(v.metric).title for v in r.undecided) for r in counted)
+
+
+def _junit_tag(result: GateResult, verdict: Verdict) -> str | None:
+    if verdict.regressed or (verdict.verdict == "undecided" and result.on_undecided == "fail"):
+        return "failure"
+    return "skipped" if verdict.verdict == "undecided" and result.on_undecided == "warn" else None
+
+
 def _sentence(verdict: Verdict) -> str:
     return (
         f"{card(verdict.metric).title} {points(verdict.baseline)} -> {points(verdict.candidate)} "
-        f"({signed_points(verdict.difference)}, tolerance {points(verdict.tolerance)}, p {p_value(verdict.p)})"
+        f"({signed_points(verdict.difference)}, tolerance {points(verdict.tolerance)}, p {p_value(verdict.p)}): "
+        f"{WORDS[verdict.verdict]}, {verdict.reason}"
     )
 
 
@@ -76,8 +97,8 @@ def _tables(result: GateResult) -> list[Table]:
 
 def _metrics_table(result: GateResult) -> Table:
     heading = (
-        f"{REGRESSED if result.regressed else 'ok'}: {result.task}:{result.split}, {result.names[1]} against "
-        f"{result.names[0]}, protocol {result.protocol}, alpha {result.alpha:g}. Values x 100."
+        f"{WORDS[result.verdict]}: {result.task}:{result.split}, {result.names[1]} against "
+        f"{result.names[0]}, protocol {result.protocol}, one-sided alpha {result.alpha:g}. Values x 100."
     )
     changed = "The answers themselves are not at hand, so how many changed is not known."
     if result.changed is not None:
@@ -87,12 +108,21 @@ def _metrics_table(result: GateResult) -> Table:
         [
             *left("metric"),
             *right("baseline", "candidate", "difference", "95 % interval", "tolerance", "p"),
-            *left("verdict"),
+            *left("verdict", "why"),
         ],
         [_row(verdict) for verdict in result.verdicts],
         [heading, *(f"WARNING: {warning}" for warning in result.warnings)],
-        [changed],
+        [*_default_tolerance(result), changed],
     )
+
+
+def _default_tolerance(result: GateResult) -> list[str]:
+    """Says where the default holds, which nobody chose."""
+    by_default = [card(verdict.metric).title for verdict in result.verdicts if verdict.tolerance_is_default]
+    if not by_default:
+        return []
+    which = "any metric" if len(by_default) == len(result.verdicts) else ", ".join(by_default)
+    return [f"No tolerance was given for {which}: {DEFAULT_POINTS:.1f} point of the 0..100 scale holds."]
 
 
 def _row(verdict: Verdict) -> list[str]:
@@ -104,5 +134,6 @@ def _row(verdict: Verdict) -> list[str]:
         interval(verdict.low, verdict.high, signed_points),
         points(verdict.tolerance),
         p_value(verdict.p),
-        REGRESSED if verdict.regressed else "ok" if verdict.p is not None else "not tested",
+        WORDS[verdict.verdict],
+        verdict.reason,
     ]

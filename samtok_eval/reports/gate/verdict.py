@@ -1,18 +1,26 @@
 """What a gate says: a verdict per metric, and what stands beside it.
 
-A metric has regressed when it is worse by more than its tolerance and the one-sided p, Holm-corrected over the metrics
-of the gate, is below alpha.
+Two one-sided tests at level alpha, of the same draws. A metric passes when a loss of its tolerance is ruled out. It has
+regressed when it lost more than its tolerance and p, Holm-corrected over the metrics of the gate, is below alpha.
+Otherwise it is undecided, and the pictures that would decide are named. A loss that is shown but lies within the
+tolerance passes, with its size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from typing import Literal, TypeAlias
 
 from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
-from samtok_eval.reports.gate.tolerances import Tolerances
+from samtok_eval.metrics.cards import card
+from samtok_eval.reports.format import p_value
+from samtok_eval.reports.gate.power import pictures_to_find, pictures_to_pass, unseen_rate
+from samtok_eval.reports.gate.tolerances import OnUndecided, Tolerances
 from samtok_eval.run.signature import differences
 from samtok_eval.task import Task
+
+Word: TypeAlias = Literal["pass", "regression", "undecided"]
 
 
 class RegressionError(SamtokError):
@@ -21,25 +29,84 @@ class RegressionError(SamtokError):
     exit_code = 4
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One metric; shares 0..1."""
+class UndecidedError(SamtokError):
+    """The candidate is neither shown to be worse nor shown to be as good, and the caller wants to know it."""
 
-    metric: str
+    exit_code = 6
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What two sides have in one metric, and how far chance reaches; shares 0..1."""
+
     baseline: float
     candidate: float
     low: float | None
     high: float | None
     """95 % interval of the difference."""
-    tolerance: float
     p: float | None
     """One-sided, corrected; None where a stored result has no interval, so that nothing can be said."""
-    regressed: bool
+    margin: float | None
+    """Loss beyond the one seen that chance may hide, one-sided at alpha."""
+    error: float | None
+    """Standard error of the difference."""
+    pictures: int
+    """That count for the metric."""
+    counted_in: Literal["pictures", "samples"] = "pictures"
+    """What `pictures` are: a stored result knows its samples only."""
 
     @property
     def difference(self) -> float:
         """Candidate minus baseline."""
         return self.candidate - self.baseline
+
+
+@dataclass(frozen=True)
+class Verdict(Evidence):
+    """The verdict on one metric; shares 0..1."""
+
+    # Fields after a default are keywords.
+    _: KW_ONLY
+    metric: str
+    tolerance: float
+    tolerance_is_default: bool
+    """Whether none was given."""
+    verdict: Word
+    loss: float
+    """Of the candidate, below 0 where it is better."""
+    largest_loss: float | None
+    """The loss that is not ruled out, one-sided at alpha; below 0 where the candidate is shown to be better."""
+    shown_worse: bool
+    """Whether chance alone does not explain the loss, however small."""
+    pictures_needed: int | None
+    """Of an undecided metric: with which this difference and spread would decide; None where no number would."""
+
+    @property
+    def regressed(self) -> bool:
+        """Whether the metric is worse."""
+        return self.verdict == "regression"
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words; numbers in points."""
+        if self.regressed:
+            return f"lost {_points(self.loss)}, p {p_value(self.p)}"
+        if self.largest_loss is None:
+            return "nothing is known of chance here"
+        if self.verdict == "pass":
+            small = f"; lost {_points(self.loss)}, p {p_value(self.p)}" if self.shown_worse else ""
+            return f"{_bound(self.largest_loss)}{small}"
+        if self.loss > self.tolerance:
+            return f"lost {_points(self.loss)}, which may be chance; {self._needed}"
+        return f"{_bound(self.largest_loss)}; {self._needed}"
+
+    @property
+    def _needed(self) -> str:
+        if self.pictures_needed is None:
+            return f"no number of {self.counted_in} would decide"
+        # A spread is an estimate: its further digits would say nothing.
+        needed = float(f"{self.pictures_needed:.2g}")
+        return f"about {needed:,.0f} {self.counted_in} would decide, here {self.pictures:,}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +136,7 @@ class GateResult:
     split: str
     protocol: str
     alpha: float
+    on_undecided: OnUndecided
     names: tuple[str, str]
     """Models of baseline and candidate."""
     paired: bool
@@ -86,35 +154,95 @@ class GateResult:
         """Metrics that are worse."""
         return [verdict for verdict in self.verdicts if verdict.regressed]
 
+    @property
+    def undecided(self) -> list[Verdict]:
+        """Metrics of which neither was shown."""
+        return [verdict for verdict in self.verdicts if verdict.verdict == "undecided"]
+
+    @property
+    def verdict(self) -> Word:
+        """The worst of the metrics'; undecided ones count as passed where the caller says so."""
+        if self.regressed:
+            return "regression"
+        return "undecided" if self.undecided and self.on_undecided != "pass" else "pass"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the command ends well."""
+        return not self.regressed and not (self.undecided and self.on_undecided == "fail")
+
     def to_json(self) -> dict[str, object]:
         """Everything, as plain values."""
-        rows = [asdict(verdict) | {"difference": verdict.difference} for verdict in self.verdicts]
-        return asdict(self) | {"verdicts": rows, "passed": not self.regressed}
+        rows = [
+            asdict(v) | {"difference": v.difference, "regressed": v.regressed, "reason": v.reason}
+            for v in self.verdicts
+        ]
+        return asdict(self) | {"verdicts": rows, "verdict": self.verdict, "passed": self.passed}
 
 
-def judge(
-    task: Task,
-    metric: str,
-    values: tuple[float, float],
-    interval: tuple[float | None, float | None],
-    p: float | None,
-    tolerances: Tolerances,
-) -> Verdict:
+def judge(task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, tests: int) -> Verdict:
     """The verdict on one metric.
 
     Args:
         task: says whether less of the metric is better.
         metric: its name.
-        values: of baseline and candidate, shares 0..1.
-        interval: of the difference; None where it is not known.
-        p: one-sided and corrected; None where it is not known.
-        tolerances: what may be lost.
+        evidence: what was measured of it.
+        tolerances: what may be lost, and the level of the tests.
+        tests: metrics of the gate, over which p was corrected.
     """
-    tolerance = tolerances.of(task.metadata.name, metric)
-    baseline, candidate = values
-    loss = candidate - baseline if metric in task.metadata.lower_is_better else baseline - candidate
-    regressed = p is not None and loss > tolerance and p < tolerances.alpha
-    return Verdict(metric, baseline, candidate, *interval, tolerance, p, regressed)
+    name, alpha = task.metadata.name, tolerances.alpha
+    tolerance = tolerances.of(name, metric)
+    loss = evidence.difference if metric in task.metadata.lower_is_better else -evidence.difference
+    shown_worse = evidence.p is not None and loss > 0 and evidence.p < alpha
+    largest = None
+    if evidence.margin is not None:
+        # Too few pictures may hide a rare total loss, of which the spread of the others knows nothing.
+        largest = loss + max(evidence.margin, _highest(metric) * unseen_rate(evidence.pictures, alpha))
+    word: Word = "undecided"
+    if largest is not None and largest < tolerance:
+        word = "pass"
+    elif shown_worse and loss > tolerance:
+        word = "regression"
+    return Verdict(
+        **vars(evidence),
+        metric=metric,
+        tolerance=tolerance,
+        tolerance_is_default=tolerances.given(name, metric) is None,
+        verdict=word,
+        loss=loss,
+        largest_loss=largest,
+        shown_worse=shown_worse,
+        pictures_needed=_pictures_needed(metric, evidence, loss, tolerance, alpha, tests)
+        if word == "undecided"
+        else None,
+    )
+
+
+def _pictures_needed(
+    metric: str, evidence: Evidence, loss: float, tolerance: float, alpha: float, tests: int
+) -> int | None:
+    """With which the difference and spread seen would most probably decide."""
+    if evidence.error is None or loss == tolerance:
+        return None
+    spread = evidence.error * evidence.pictures**0.5
+    if loss > tolerance:
+        found = pictures_to_find(spread, loss, alpha / tests)
+    else:
+        found = pictures_to_pass(spread, tolerance - loss, alpha, _highest(metric))
+    return max(found, evidence.pictures + 1)
+
+
+def _highest(metric: str) -> float:
+    return card(metric).highest or 1.0
+
+
+def _bound(largest_loss: float) -> str:
+    return f"loss below {_points(largest_loss)}" if largest_loss > 0 else f"better by over {_points(-largest_loss)}"
+
+
+def _points(share: float) -> str:
+    # Two digits: a bound is compared with a tolerance of one.
+    return f"{100 * share:.2f}"
 
 
 def choose_protocol(shared: Sequence[str], asked: str | None, where: str) -> str:
