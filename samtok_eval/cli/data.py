@@ -125,12 +125,50 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
         raise DataError(f"{broken} of the benchmarks under {data_root} are broken; see the lines marked FAIL")
 
 
+def overlap_command(
+    train: Annotated[
+        list[Path],
+        typer.Option(help="Training file: conversations, COCO-like annotations, or a list of names; may be repeated."),
+    ],
+    task: Annotated[str, typer.Option(help="NAME[:SPLIT], see `samtok-eval tasks`.")],
+    data_root: DataOption = "demo",
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Folder of the training files' pictures; may be repeated.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write which file holds which picture.")] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Say which pictures of a split occur in a training mix; `report --overlap` shows scores without them."""
+    from samtok_eval.datasets.overlap import find_overlap
+    from samtok_eval.files import write_json
+    from samtok_eval.registry import find_task, load_tasks
+    from samtok_eval.run.samples import read_samples
+
+    name, _, asked = task.partition(":")
+    found = find_task(load_tasks(tasks_dir or ()), name)
+    split = found.check_split(asked or None)
+    samples = read_samples(found, split, data_root, None)
+    overlap = find_overlap(name, split, (sample.image for sample in samples), train, images or ())
+    typer.echo(overlap.summary)
+    for by in ("COCO id", "bytes", "file name"):
+        typer.echo(f"  by {by}: {overlap.recognised(by)}")
+    for file in overlap.train:
+        typer.echo(f"{file.path}: {file.names} names of pictures, {file.shared} pictures of the split")
+    if overlap.absent:
+        typer.echo(f"{overlap.absent} pictures of the split are not on disk; their bytes were not compared")
+    if json_file:
+        write_json(json_file, overlap.model_dump(mode="json"))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("tasks")(tasks_command)
     app.command("demo")(demo_command)
     app.command("doctor")(doctor_command)
-    data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: verify it, or build the demo benchmark.")
+    data_app = typer.Typer(
+        no_args_is_help=True, help="Benchmark data: verify it, find it in training data, or build the demo benchmark."
+    )
     data_app.command("build-demo")(build_demo_command)
     data_app.command("verify")(verify_command)
+    data_app.command("overlap")(overlap_command)
     app.add_typer(data_app, name="data")

@@ -116,9 +116,13 @@ def report_command(
         str | None, typer.Option(help="Data root, if the benchmark is no longer where the run read it.")
     ] = None,
     seed: SeedOption = 0,
+    overlap: Annotated[
+        Path | None, typer.Option(help="File of `data overlap --json`: also show scores without these pictures.")
+    ] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Write an HTML report of a run, or of a run against earlier ones: one file that opens anywhere."""
+    from samtok_eval.datasets.overlap import read_overlap
     from samtok_eval.reports.page.bounds import bounds_of
     from samtok_eval.reports.page.content import gather
     from samtok_eval.reports.page.page import write_report
@@ -127,7 +131,11 @@ def report_command(
     dirs = tasks_dir or ()
     read = [read_scored(path, dirs) for path in runs]
     highest, lowest = bounds_of(read[-1], ceiling, floor, dirs)
-    page = write_report(gather(read, highest, lowest, data_root, seed), out or runs[-1] / "report")
+    ledger = read_overlap(overlap) if overlap else None
+    report = gather(read, highest, lowest, data_root, seed, ledger)
+    page = write_report(report, out or runs[-1] / "report")
+    if report.leaks:
+        typer.echo(report.leaks.sentence)
     typer.echo(f"report {page}")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samtok_eval.datasets.overlap import Overlap
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import MISSING
 from samtok_eval.metrics.cards import card
@@ -20,6 +21,7 @@ from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.page.galleries import Answered, Gallery, galleries
+from samtok_eval.reports.page.leaks import Leaks, leaks
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.fingerprints import samples_sha256
@@ -130,6 +132,8 @@ class Report:
     rows: Sequence[tuple[Record, float | None]]
     samples: int
     command: str
+    leaks: Leaks | None = None
+    """Scores without the pictures of a training mix, where one was named."""
 
     @property
     def baseline(self) -> ScoredRun | None:
@@ -143,6 +147,7 @@ def gather(
     floor: ScoredRun | None = None,
     data_root: str | None = None,
     seed: int = 0,
+    overlap: Overlap | None = None,
 ) -> Report:
     """Read everything that a report of the last run needs.
 
@@ -152,9 +157,11 @@ def gather(
         floor: the random model's.
         data_root: where the benchmark lies, as in the run by default.
         seed: of draws and permutations.
+        overlap: the pictures that a training mix shares with the split.
 
     Raises:
         DataError: the data are not those of the run.
+        UsageError: the overlap is of another split, or of other data.
         SamtokError: the runs cannot be compared.
     """
     run = runs[-1]
@@ -192,6 +199,7 @@ def gather(
         rows=_rows(records, scores),
         samples=len(records),
         command=reproduce(run),
+        leaks=leaks(run, overlap, seed) if overlap else None,
     )
 
 

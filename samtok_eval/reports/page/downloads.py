@@ -34,6 +34,7 @@ def downloads(report: Report) -> list[Download]:
         "metrics": report.run.run.metrics.to_json(),
         "signature": report.run.run.manifest.signature,
         "comparison": report.comparison.to_json() if report.baseline else None,
+        "training_mix": report.leaks.to_json() if report.leaks else None,
     }
     scores = {record.id: score for record, score in report.rows}
     records = report.run.records[report.protocol][:ROWS]

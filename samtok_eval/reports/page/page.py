@@ -80,6 +80,8 @@ def page(report: Report) -> str:
         scores=tables.scores_table(report),
         comparison=comparison_tables.metrics_table(comparison),
         comparison_by_slice=comparison_tables.slices_table(comparison),
+        leaks=tables.leaks_table(report),
+        leaks_sentence=shown(report.leaks.sentence, TEXT_SHOWN) if report.leaks else None,
         losses=tables.losses_table(report),
         histogram=figures.histogram(report.histogram, report.ceiling_histogram, highest_of(metric)),
         ticks=[f"{100 * highest_of(metric) * share:g}" for share in (0, 0.25, 0.5, 0.75, 1)],

@@ -21,6 +21,29 @@ def scores_table(report: Report) -> Table:
     return Table(columns, [_score_row(score) for score in report.scores])
 
 
+def leaks_table(report: Report) -> Table:
+    """The main metric under every protocol with and without the pictures of a training mix; empty without one."""
+    rows: list[Row] = [
+        [
+            card(score.metric).title,
+            score.protocol,
+            score.kind,
+            Cell(metric_value(score.metric, score.entry.value), score.entry.value),
+            interval(score.entry.low, score.entry.high),
+            str(score.entry.n),
+            str(score.pictures),
+        ]
+        for score in (report.leaks.scores if report.leaks else ())
+    ]
+    columns = [
+        *left("metric"),
+        PROTOCOL,
+        *left("pictures"),
+        *right("value", "95 % interval", "n", "number of pictures"),
+    ]
+    return Table(columns, rows)
+
+
 def losses_table(report: Report) -> Table:
     """Who lost what, of the metrics of the page's protocol that divide into losses."""
     rows: list[Row] = [
