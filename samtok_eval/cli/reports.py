@@ -99,6 +99,39 @@ def gate_command(
         typer.echo(f"WARNING: undecided: {undecided}; the table says how many pictures would decide")
 
 
+def plan_command(
+    baseline: Annotated[Path, typer.Option(help="Finished run folder of the task and split to gate.")],
+    tolerance: Annotated[
+        list[str] | None, typer.Option(help="METRIC=POINTS that may be lost, e.g. giou=0.5; may be repeated.")
+    ] = None,
+    candidate: Annotated[
+        Path | None, typer.Option(help="Run whose difference to the baseline is like that of candidates to come.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Probability with which a verdict shall be reached.")] = 0.9,
+    alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
+    protocol: ProtocolOption = None,
+    seed: SeedOption = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.")] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Say how many pictures a gate needs for a verdict on each metric, before the candidate is run."""
+    from samtok_eval.files import write_json
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.gate.plan import plan, plan_table
+    from samtok_eval.reports.gate.tolerances import parse_tolerances
+    from samtok_eval.reports.runs import read_scored
+
+    if not 0.5 < power < 1:
+        raise UsageError(f"--power {power}: expected a number between 0.5 and 1, such as 0.9")
+    dirs = tasks_dir or ()
+    allowed = parse_tolerances(tolerance or (), alpha, load_tasks(dirs))
+    other = None if candidate is None else read_scored(candidate, dirs)
+    found = plan(read_scored(baseline, dirs), other, allowed, power, protocol, seed)
+    typer.echo(plan_table(found))
+    if json_file:
+        write_json(json_file, found.to_json())
+
+
 def report_command(
     runs: Annotated[
         list[Path],
@@ -230,5 +263,6 @@ def register(app: typer.Typer) -> None:
     app.command("curves")(curves_command)
     app.command("compare")(compare_command)
     app.command("gate")(gate_command)
+    app.command("plan")(plan_command)
     app.command("report")(report_command)
     app.add_typer(leaderboard_app, name="leaderboard")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,7 +75,51 @@ def read_tolerances(
             tolerances = Tolerances.model_validate(content | {k: v for k, v in options.items() if v is not None})
     except DataError as error:
         raise UsageError(f"--tolerances {error}") from error
-    known_tasks = dict(load_tasks() if tasks is None else tasks)
+    check_names(tolerances, load_tasks() if tasks is None else tasks, f"--tolerances {path}")
+    return tolerances
+
+
+def parse_tolerances(
+    words: Sequence[str], alpha: float | None = None, tasks: Mapping[str, Task] | None = None
+) -> Tolerances:
+    """Tolerances of a command line.
+
+    Args:
+        words: METRIC=POINTS each; the metric may be `default`.
+        alpha: level of the tests; the usual one by default.
+        tasks: tasks by name; the bundled ones by default.
+
+    Raises:
+        UsageError: something else than a known metric and a number of 0 or more.
+    """
+    table = {}
+    for word in words:
+        metric, _, points = word.rpartition("=")
+        try:
+            table[metric] = float(points)
+        except ValueError as error:
+            raise UsageError(f"--tolerance {word}: expected METRIC=POINTS, e.g. giou=0.5") from error
+    try:
+        with reading("--tolerance", CORRECT_IT):
+            tolerances = Tolerances.model_validate({"tolerance": table} | ({} if alpha is None else {"alpha": alpha}))
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    check_names(tolerances, load_tasks() if tasks is None else tasks, "--tolerance")
+    return tolerances
+
+
+def check_names(tolerances: Tolerances, tasks: Mapping[str, Task], where: str) -> None:
+    """Refuse tolerances of tasks and metrics that there are not.
+
+    Args:
+        tolerances: what was given.
+        tasks: tasks by name.
+        where: what the error names.
+
+    Raises:
+        UsageError: an unknown name, with near ones.
+    """
+    known_tasks = dict(tasks)
     tables = [(None, tolerances.tolerance), *tolerances.tasks.items()]
     for task, table in tables:
         about = [find_task(known_tasks, task)] if task else list(known_tasks.values())
@@ -83,5 +127,4 @@ def read_tolerances(
         for name in table:
             if MetricKey.of(name).metric not in known:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
-                raise UsageError(f"--tolerances {path}: no metric {name!r}; did you mean {near}?")
-    return tolerances
+                raise UsageError(f"{where}: no metric {name!r}; did you mean {near}?")
