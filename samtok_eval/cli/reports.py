@@ -186,6 +186,19 @@ def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksD
     typer.echo(f"{len(written)} files in {folder}, {written[0].name} and {written[1].name} first")
 
 
+@leaderboard_app.command("check")
+def check_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksDirOption = None) -> None:
+    """Say what computes every published number, or why nothing does; exit code 2 when one has neither."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.build import PUBLISHED_FILE
+    from samtok_eval.reports.leaderboard.computed import COMPUTED_BY_FILE, check_published, check_table
+    from samtok_eval.reports.leaderboard.published_file import read_published
+    from samtok_eval.reports.table import aligned_text
+
+    published, tasks = read_published(folder / PUBLISHED_FILE), load_tasks(tasks_dir or ())
+    typer.echo(aligned_text(check_table(check_published(published, folder / COMPUTED_BY_FILE, tasks))))
+
+
 @leaderboard_app.command("submit")
 def submit_command(
     run: Annotated[Path, typer.Argument(help="Finished run folder of a whole split.")],

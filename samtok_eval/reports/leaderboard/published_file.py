@@ -45,14 +45,7 @@ def read_published(path: Path) -> list[PublishedValue]:
     Raises:
         DataError: the columns are others, or a line is malformed or repeats another; the message names the line.
     """
-    reader = csv.reader(io.StringIO(read_text(path, remedy="restore it"), newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise DataError(f"{path} is not a readable CSV file ({error}); restore it") from error
-    if tuple(header) != COLUMNS:
-        raise DataError(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)}")
+    lines = csv_lines(path, COLUMNS)
     rows = [_row(f"{path}:{number}", line) for number, line in lines]
     seen: dict[tuple[str, ...], int] = {}
     for (number, _), row in zip(lines, rows, strict=True):
@@ -63,9 +56,28 @@ def read_published(path: Path) -> list[PublishedValue]:
     return rows
 
 
+def csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """The fields of a CSV file below its head, each line with its number.
+
+    Raises:
+        DataError: missing, not CSV, the columns are others, or a line has more or fewer fields.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, remedy="restore it"), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        lines = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise DataError(f"{path} is not a readable CSV file ({error}); restore it") from error
+    if tuple(header) != tuple(columns):
+        raise DataError(f"{path}: expected the columns {','.join(columns)}, got {','.join(header)}")
+    for number, line in lines:
+        if len(line) != len(columns):
+            wanted = f"expected {len(columns)} fields, got {len(line)}"
+            raise DataError(f"{path}:{number}: {wanted}; quote a field that holds a comma")
+    return lines
+
+
 def _row(where: str, line: Sequence[str]) -> PublishedValue:
-    if len(line) != len(COLUMNS):
-        raise DataError(f"{where}: expected {len(COLUMNS)} fields, got {len(line)}; quote a field that holds a comma")
     row = PublishedValue(*line)
     empty = [name for name in COLUMNS if not getattr(row, name).strip() and name != MAY_BE_EMPTY]
     if empty:
