@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from transformers import DynamicCache
 
 from benchmarks.random_models import MIDDLE, Family, asked, picture, qwen2_5, qwen3
 from samtok_eval import masks
@@ -24,7 +25,7 @@ from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import Codes, render
 from samtok_eval.messages import messages
 from samtok_eval.models.backend import Answer, Backend, Request, request_of
-from samtok_eval.models.shared_prefix import shared_inputs
+from samtok_eval.models.shared_prefix import cache_name, shared_inputs
 from samtok_eval.models.transformers_backend import LoadedBackend, TransformersBackend
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.progress import Progress
@@ -170,7 +171,7 @@ def least_seconds(model: Any, backend: LoadedBackend, tokenizer: MaskTokenizer, 
     image = requests[0].images[0]
     pixels = backend.processor.image_processor(images=[image], return_tensors="pt")
     inputs = shared_inputs(model, backend.inputs(requests), [0] * len(requests))
-    prefix = inputs["past_key_values"].get_seq_length()
+    prefix = inputs[cache_name(model)].get_seq_length()
     suffix = inputs["input_ids"].shape[1] - prefix
     language_model, width = model.model.language_model, model.config.text_config.hidden_size
     one, some, word = (torch.randn(shape) for shape in ((1, prefix, width), (8, suffix, width), (8, 1, width)))
@@ -178,11 +179,13 @@ def least_seconds(model: Any, backend: LoadedBackend, tokenizer: MaskTokenizer, 
 
     def compute() -> None:
         model.model.get_image_features(pixels["pixel_values"], pixels["image_grid_thw"], return_dict=True)
-        cache = language_model(inputs_embeds=one, use_cache=True).past_key_values
+        cache = DynamicCache(config=model.config.text_config)
+        read = partial(language_model, use_cache=True, **{cache_name(model): cache})
+        read(inputs_embeds=one)
         cache.batch_repeat_interleave(len(requests))
         # The last step of the prompt gives the first word.
         for step in (some, *[word] * (NEW_TOKENS - 1)):
-            model.lm_head(language_model(inputs_embeds=step, past_key_values=cache).last_hidden_state[:, -1])
+            model.lm_head(read(inputs_embeds=step).last_hidden_state[:, -1])
         tokenizer.decode_logits(image, codes)
 
     return cpu_seconds(compute)[0]

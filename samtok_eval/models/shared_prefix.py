@@ -7,6 +7,7 @@ cache of the common beginnings, expanded to the questions, and only the tokens b
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -54,7 +55,7 @@ def shared_inputs(model: Any, inputs: dict[str, Any], pictures: Sequence[int]) -
     pad, device = model.generation_config.pad_token_id or 0, inputs["input_ids"].device
     prefix, prefix_mask = padded([prompts[i][: ends[i]] for i in first], pad, device)
     suffix, suffix_mask = padded([prompt[end:] for prompt, end in zip(prompts, ends, strict=True)], pad, device)
-    cache = DynamicCache(config=model.config.text_config)
+    cache, name = DynamicCache(config=model.config.text_config), cache_name(model)
     model.model.rope_deltas = None
     model(
         input_ids=prefix,
@@ -62,9 +63,9 @@ def shared_inputs(model: Any, inputs: dict[str, Any], pictures: Sequence[int]) -
         mm_token_type_ids=(prefix == image_token).int(),
         image_grid_thw=inputs["image_grid_thw"][first],
         mm_encoder_outputs={"image": repeat_pictures(inputs["mm_encoder_outputs"]["image"], first)},
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{name: cache},
     )
     # On the CPU, since the cache of each layer lies where the layer is.
     expanded = torch.tensor([rows.index(row) for row in pictures])
@@ -73,8 +74,13 @@ def shared_inputs(model: Any, inputs: dict[str, Any], pictures: Sequence[int]) -
     return {
         "input_ids": torch.cat([prefix[expanded], suffix], dim=1),
         "attention_mask": torch.cat([prefix_mask[expanded], suffix_mask], dim=1),
-        "past_key_values": cache,
+        name: cache,
     }
+
+
+def cache_name(model: Any) -> str:
+    """What a model calls the cache of what it has read: `cache` since transformers 5.24, `past_key_values` before."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def prefix_ends(prompts: Sequence[Sequence[int]], pictures: Sequence[int], image_token: int) -> list[int]:

@@ -27,7 +27,7 @@ from samtok_eval.mask_tokens import DEFAULT_LAYOUT, NUMBERED_WORD, Layout
 from samtok_eval.models.backend import Answer, Backend, Picture, Request
 from samtok_eval.models.checkpoint import bound_pixels, compile_language_model, load_vision_language, pixel_bounds
 from samtok_eval.models.fingerprint import folder_sha256
-from samtok_eval.models.shared_prefix import repeat_pictures, shared_inputs
+from samtok_eval.models.shared_prefix import cache_name, repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
 
 PINNED = {
@@ -140,7 +140,7 @@ class LoadedBackend(Backend):
     def _count_prompt(self, inputs: dict[str, Any], requests: Sequence[Request]) -> None:
         if self.work is None:
             return
-        cache = inputs.get("past_key_values")
+        cache = inputs.get(cache_name(self.model))
         shared = cache.get_seq_length() if cache else 0
         prefixes = len(self._pictures(requests)[0]) * shared
         self.work.update(read=prefixes + inputs["input_ids"][:, shared:].numel())

@@ -10,7 +10,7 @@ from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.images import read_image
 from samtok_eval.messages import Message
 from samtok_eval.models.backend import request_of
-from samtok_eval.models.shared_prefix import padded, prefix_ends, shared_inputs
+from samtok_eval.models.shared_prefix import cache_name, padded, prefix_ends, shared_inputs
 from samtok_eval.models.transformers_backend import TransformersBackend
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.settings import RunSettings
@@ -91,7 +91,7 @@ def test_every_picture_is_read_once_and_its_questions_hold_what_was_read(demo, p
     hook.remove()
     (prefixes,) = read
     assert len(prefixes) == len(pictures)
-    assert shared["past_key_values"].get_seq_length() == prefixes.shape[1]
+    assert shared[cache_name(demo.model)].get_seq_length() == prefixes.shape[1]
     for before, own, after, kept in zip(
         inputs["input_ids"], inputs["attention_mask"], shared["input_ids"], shared["attention_mask"], strict=True
     ):
