@@ -92,7 +92,9 @@ def footer(runs: Sequence[Run]) -> list[str]:
             + (f", targets answered without a mask {c['empty_on_target']}/{c['targets']}" if c["targets"] else "")
         )
         for protocol, crashes in c["reference_crashes"].items():
-            lines.append(f"  under {protocol} the reference script would have stopped on {crashes} answers")
+            lines.append(
+                f"  under {protocol} the reference script would have stopped on {crashes} answer{'s' * (crashes != 1)}"
+            )
         lines += [f"  {line}" for line in limits(run)]
         lines += [f"  {line}" for line in speed(run)]
         first = next(iter(run.manifest.signature.values()))
