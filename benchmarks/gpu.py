@@ -10,8 +10,8 @@ import argparse
 import re
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def speed(device: str) -> str:
 
     from benchmarks.random_models import QWEN3_VL_4B, TINY, asked, picture, qwen3
     from samtok_eval.models.transformers_backend import LoadedBackend
-    from samtok_eval.run.measure import device_rates, sizes_of, work_of
+    from samtok_eval.run.measure import best_seconds, device_rates, sizes_of, work_of
     from samtok_eval.run.profile import Work, least_seconds
     from samtok_eval.run.settings import RunSettings
     from samtok_eval.tokenizer import MaskTokenizer, MaskTokenizerConfig
@@ -96,12 +96,13 @@ def speed(device: str) -> str:
     side, dtype = (640, torch.bfloat16) if full else (64, torch.float32)
     tokenizer = MaskTokenizer(MaskTokenizerConfig() if full else small_tokenizer()).to(device)
     image, codes = picture(side), torch.zeros(8, tokenizer.config.codebook_depth, dtype=torch.int64)
+    timed = partial(best_seconds, device, rounds=ROUNDS)
     rows = []
     for name in ("float32", "bfloat16"):
         tokenizer.autocast_dtype = getattr(torch, name)
         rows += [
             (f"mask tokenizer, {name}: {count} masks on a new picture",
-             f"{1000 * seconds(device, lambda count=count: tokenizer.decode(image, codes[:count])):.1f} ms")
+             f"{1000 * timed(lambda count=count: tokenizer.decode(image, codes[:count])):.1f} ms")
             for count in (1, 8)
         ]  # fmt: skip
     model, processor = qwen3(QWEN3_VL_4B if full else TINY, side, dtype, device)
@@ -110,10 +111,10 @@ def speed(device: str) -> str:
         for settings in (RunSettings(group_pictures=False), RunSettings(share_prefix=True, profile=True))
     )
     requests = [request for seed in range(8 if full else 1) for request in asked(picture(side, seed))]
-    alone = len(requests) * seconds(device, lambda: naive.generate(requests[:1], NEW_TOKENS))
+    alone = len(requests) * timed(lambda: naive.generate(requests[:1], NEW_TOKENS))
     shared.generate(requests, NEW_TOKENS)
     before = work_of(shared)
-    together = seconds(device, lambda: shared.generate(requests, NEW_TOKENS), rounds=1)
+    together = best_seconds(device, lambda: shared.generate(requests, NEW_TOKENS), rounds=1)
     work = Work(**(work_of(shared) - before))
     rates = device_rates(device, dtype)
     least = sum(least_seconds(sizes_of(shared, None), work, rates).values())
@@ -136,20 +137,6 @@ def small_tokenizer() -> object:
     from samtok_eval.tokenizer.checkpoint import find_tokenizer, read_config
 
     return read_config(find_tokenizer(DEMO_CHECKPOINT))
-
-
-def seconds(device: str, compute: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The least of a few rounds."""
-    from samtok_eval.run.measure import synchronized
-
-    found = []
-    for _ in range(rounds):
-        synchronized(device)
-        started = time.perf_counter()
-        compute()
-        synchronized(device)
-        found.append(time.perf_counter() - started)
-    return min(found)
 
 
 def table(title: str, rows: Sequence[tuple[str, str]]) -> str:

@@ -52,7 +52,7 @@ class Size:
 TINY = Size(64, 2, 128, 2, 1, 32, 64, 2, 128, (1,))
 MIDDLE = Size(1024, 12, 3072, 16, 8, 64, 512, 6, 1536, (1, 3, 5))
 QWEN3_VL_4B = Size(2560, 36, 9728, 32, 8, 128, 1024, 24, 4096, (5, 11, 17), 151936)
-"""As the published configuration of Qwen3-VL-4B-Instruct has it."""
+"""The shape of Qwen3-VL-4B-Instruct as it is known; its configuration file was not at hand to check it against."""
 
 
 def qwen3(size: Size, side: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -165,14 +165,15 @@ def device_rates(device: str, dtype: torch.dtype) -> Rates:
     factor = torch.ones(side, side, device=device, dtype=dtype)
     block = torch.zeros(COPIED[kind], dtype=torch.uint8, device=device)
     other = torch.empty_like(block)
-    products = _best_seconds(device, lambda: factor @ factor)
-    copies = _best_seconds(device, lambda: other.copy_(block))
+    products = best_seconds(device, lambda: factor @ factor)
+    copies = best_seconds(device, lambda: other.copy_(block))
     return Rates(flops=2 * side**3 / products, copied_bytes=2 * len(block) / copies)
 
 
-def _best_seconds(device: str, compute: Any) -> float:
+def best_seconds(device: str, compute: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """The least time of a few rounds, up to the last kernel that each started."""
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         synchronized(device)
         started = time.perf_counter()
         compute()

@@ -18,7 +18,15 @@ from samtok_eval.errors import UsageError
 from samtok_eval.images import read_image
 from samtok_eval.messages import messages
 from samtok_eval.models.backend import Picture, request_of
-from samtok_eval.models.select import ModelOptions, is_fixed, is_python, is_served, load_backend, load_mask_tokenizer
+from samtok_eval.models.select import (
+    ModelOptions,
+    is_fixed,
+    is_python,
+    is_served,
+    is_vllm,
+    load_backend,
+    load_mask_tokenizer,
+)
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import ImageRef, Sample
 from samtok_eval.task import Task
@@ -71,7 +79,7 @@ def audit(model: str, settings: RunSettings, task: Task, samples: Sequence[Sampl
     Raises:
         UsageError: the model is no checkpoint that is loaded here.
     """
-    if is_fixed(model) or is_served(model) or is_python(model):
+    if any(kind(model) for kind in (is_fixed, is_served, is_python, is_vllm)):
         raise UsageError(
             f"--precision loads a checkpoint twice, --model {model} is none; give a folder, a hub id or demo"
         )
