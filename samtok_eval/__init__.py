@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from samtok_eval.registry import load_tasks as tasks
     from samtok_eval.run.evaluate import evaluate
     from samtok_eval.run.folder import Run, load_run
+    from samtok_eval.run.frames import load_runs
 
 __version__ = "0.1.0"
-__all__ = ["Run", "evaluate", "load_run", "tasks"]
+__all__ = ["Run", "evaluate", "load_run", "load_runs", "tasks"]
 _HOMES = {
     "Run": ("run.folder", "Run"),
     "evaluate": ("run.evaluate", "evaluate"),
     "load_run": ("run.folder", "load_run"),
+    "load_runs": ("run.frames", "load_runs"),
     "tasks": ("registry", "load_tasks"),
 }
 """Where the public names live; they are looked up when first used, so that this package imports nothing."""

@@ -10,7 +10,12 @@ import typer
 from samtok_eval.errors import UsageError
 
 RunsArgument = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Run folders: the baseline, then candidates.")
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        help="Run folders: the baseline, then candidates. The beginning of a name will do, or RUNS/TASK/SPLIT/MODEL, "
+        "which means the newest run in it.",
+    ),
 ]
 ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; the task's first by default.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of bootstrap draws and permutations.", min=0)]
@@ -166,7 +171,7 @@ def report_command(
     highest, lowest = bounds_of(read[-1], ceiling, floor, dirs)
     ledger = read_overlap(overlap) if overlap else None
     report = gather(read, highest, lowest, data_root, seed, ledger)
-    page = write_report(report, out or runs[-1] / "report")
+    page = write_report(report, out or read[-1].run.path / "report")
     if report.leaks:
         typer.echo(report.leaks.sentence)
     typer.echo(f"report {page}")

@@ -70,7 +70,7 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
     """Read a finished run folder and check it.
 
     Args:
-        path: the run folder.
+        path: the run folder, see `run.folder.find_run`.
         tasks_dirs: further folders of task files, as the user named them; those in the run's manifest are not loaded.
 
     Raises:
@@ -82,7 +82,7 @@ def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:
     run = load_run(path)
     task = _task_of(run, tasks_dirs)
     check_version(run, task)
-    records = read_records(RunFolder(path).records)
+    records = read_records(RunFolder(run.path).records)
     check_records(run, task, records)
     unchecked = check_identity(run, task)
     scored = ScoredRun(run, task, records)

@@ -11,12 +11,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from pydantic import TypeAdapter
 
@@ -27,6 +28,9 @@ from samtok_eval.prediction_log import PredictionLog
 from samtok_eval.records import Records
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _RECORD = TypeAdapter(Record)
 _JSON = json.JSONEncoder(ensure_ascii=False)
@@ -213,7 +217,7 @@ def _columns(path: Path, records: Sequence[Record]) -> Records:
         return Records.of(records)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder that has been read."""
 
@@ -226,17 +230,105 @@ class Run:
         """Metrics of one protocol as plain JSON: name -> value, low, high, n."""
         return {name: entry.model_dump() for name, entry in self.metrics.protocols[protocol].items()}
 
+    def samples(self) -> DataFrame:
+        """One row per sample and protocol, see `frames.samples_frame`."""
+        from samtok_eval.run.frames import samples_frame
+
+        return samples_frame(self)
+
+    def metrics_frame(self) -> DataFrame:
+        """One row per protocol and metric, see `frames.metrics_frame`."""
+        from samtok_eval.run.frames import metrics_frame
+
+        return metrics_frame(self)
+
+    def slices(self) -> DataFrame:
+        """One row per protocol, slice, its group and metric, see `frames.slices_frame`."""
+        from samtok_eval.run.frames import slices_frame
+
+        return slices_frame(self)
+
+    def __repr__(self) -> str:
+        about = self.manifest
+        return f"<Run {about.task}:{about.split} {about.model.name}, {about.dataset.samples} samples, {self.path}>"
+
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it: what it is, and its metrics x 100."""
+        from samtok_eval.run.frames import run_html
+
+        return run_html(self)
+
+
+def find_run(path: str | Path) -> Path:
+    """The run folder that a path means.
+
+    Args:
+        path: a run folder; the beginning of its name, if no other beside it begins so; or a folder of runs of one model
+            on one split, of which the newest is meant.
+
+    Returns:
+        The folder, or the path itself where nothing is found, so that whoever reads it says what is missing.
+
+    Raises:
+        UsageError: the path fits several runs.
+    """
+    path = Path(path)
+    if path.is_file() or RunFolder(path).manifest.is_file():
+        return path
+    if path.is_dir():
+        found = newest_runs(runs_in(path))
+        if len(found) > 1:
+            kinds = ", ".join(f"{model} on {task}:{split}" for task, split, model in list(found)[:2])
+            raise UsageError(f"{path}: holds {len(found)} runs, e.g. of {kinds}; give the folder of one of them")
+        return next(iter(found.values()), path)
+    beside = sorted(path.parent.glob(f"{escape(path.name)}*"))
+    begun = [other for other in beside if RunFolder(other).manifest.is_file()]
+    if len(begun) > 1:
+        names = ", ".join(other.name for other in begun)
+        raise UsageError(f"{path}: several runs begin so ({names}); give more of the name")
+    return begun[0] if begun else path
+
+
+def newest_runs(runs: Iterable[tuple[Path, Manifest]]) -> dict[tuple[str, str, str], Path]:
+    """The newest run of each task, split and model; a finished one before unfinished ones."""
+    found: dict[tuple[str, str, str], tuple[bool, str, Path]] = {}
+    for path, manifest in runs:
+        kind = (manifest.task, manifest.split, manifest.model.name)
+        mine = (manifest.state == COMPLETE, manifest.times.finished or manifest.times.started, path)
+        found[kind] = max(mine, found.get(kind, mine))
+    return {kind: path for kind, (*_, path) in found.items()}
+
+
+def runs_in(folder: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Run folders below a folder, finished or not, by path; those of other versions and broken ones are left out."""
+    for path in run_paths(folder):
+        with suppress(DataError):
+            yield path, read_manifest(RunFolder(path).manifest)
+
+
+def run_paths(folder: Path) -> Iterator[Path]:
+    """Folders below a folder that hold a manifest, by path."""
+    for place, names, files in os.walk(folder):
+        names.sort()
+        if RunFolder(Path()).manifest.name in files:
+            names.clear()
+            yield Path(place)
+
 
 def load_run(path: str | Path) -> Run:
     """Read a finished run folder.
 
     The numbers are taken as they stand; `reports.runs.read_scored` also checks that they follow from the records.
 
+    Args:
+        path: a run folder, the beginning of its name, or a folder whose newest run is meant, see `find_run`.
+
     Raises:
         DataError: a file is missing or broken.
         IncompleteRunError: the run was not finished.
+        UsageError: the path is the beginning of several names.
     """
-    folder = RunFolder(Path(path))
+    folder = RunFolder(find_run(path))
     if not folder.manifest.is_file():
         raise DataError(f"{folder.manifest} is missing; {path} is not a finished run folder")
     manifest = read_manifest(folder.manifest)

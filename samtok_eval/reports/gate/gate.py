@@ -17,6 +17,8 @@ from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import GateResult
 from samtok_eval.reports.result_file import ResultFile, read_result, result_of
 from samtok_eval.reports.runs import ScoredRun, read_scored
+from samtok_eval.run.folder import RunFolder, find_run, newest_runs, run_paths
+from samtok_eval.run.manifest import read_manifest
 
 Side: TypeAlias = ScoredRun | ResultFile
 
@@ -83,14 +85,17 @@ def _read_all(path: Path, tasks_dirs: Sequence[Path]) -> dict[tuple[str, str], S
     if path.is_file():
         result = read_result(path)
         return {(result.task, result.split): result}
+    if not path.exists():
+        path = find_run(path)
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a run folder or a result file")
-    manifests = [path / "manifest.json"] if (path / "manifest.json").is_file() else sorted(path.rglob("manifest.json"))
-    if not manifests:
+    # A broken manifest is an error here: a run that is left out would not be judged.
+    folders = newest_runs((folder, read_manifest(RunFolder(folder).manifest)) for folder in run_paths(path)).values()
+    if not folders:
         raise DataError(f"{path} holds no run; give a run folder or a result file")
     found: dict[tuple[str, str], Side] = {}
-    for manifest in manifests:
-        run = read_scored(manifest.parent, tasks_dirs)
+    for folder in folders:
+        run = read_scored(folder, tasks_dirs)
         key = (run.task.metadata.name, run.split)
         if key in found:
             raise UsageError(f"{path} holds several runs of {key[0]}:{key[1]}; give the run folder itself")
