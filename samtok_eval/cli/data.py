@@ -55,7 +55,7 @@ def demo_command(
         run(RunOptions(task="gres", split="val", model=model, out=out, limit=limit, seed=seed), console())
         for model in ("demo", "oracle", "random")
     ]
-    typer.echo(runs_table(task, runs))
+    typer.echo(runs_table(task, runs, only_main=True))
     typer.echo("")
     typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))
     page = write_reports([done.path for done in runs], seed=seed)[0]

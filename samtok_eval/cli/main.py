@@ -5,7 +5,6 @@ Nothing here imports torch; commands that need it import it when they run.
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Annotated, Any
 
@@ -13,20 +12,33 @@ import typer
 from pydantic import ValidationError
 
 import samtok_eval
-from samtok_eval.cli import data, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
+from samtok_eval.cli import data, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
 from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.run.settings import RunOptions, flags_of
 from samtok_eval.text import visible
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-app = typer.Typer(no_args_is_help=True, add_completion=False, context_settings=HELP)
+PANELS = {
+    "Evaluate": ("demo", "run", "predict", "score", "tasks"),
+    "See and judge": ("runs", "report", "compare", "gate", "plan", "leaderboard"),
+    "Data and machine": ("data", "doctor"),
+    "Train": ("tokenize", "train", "curves"),
+}
+"""Commands in the order in which people need them."""
+app = typer.Typer(no_args_is_help=True, context_settings=HELP)
 train_app = typer.Typer(no_args_is_help=True, help="Train the mask tokenizer or fine-tune a model.")
 for family in (run, data, reports, tokenize):
     family.register(app)
 for family in (train_tokenizer, train_sft, train_grpo):
     family.register(train_app)
 app.add_typer(train_app, name="train")
+PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
+for command in app.registered_commands:
+    command.rich_help_panel = PANEL_OF[str(command.name)]
+for group in app.registered_groups:
+    group.rich_help_panel = PANEL_OF[str(group.name)]
+app.registered_commands.sort(key=lambda entry: list(PANEL_OF).index(str(entry.name)))
 
 INTERRUPTED = 130
 GO_ON_WITH_RESUME = (["train", "tokenizer"], ["train", "grpo"])
@@ -71,7 +83,7 @@ def main_run() -> None:
 
 
 def _run(program: typer.Typer) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log.set_up()
     try:
         code = program(standalone_mode=False)
     except SamtokError as error:
@@ -81,7 +93,9 @@ def _run(program: typer.Typer) -> None:
         _fail(first_problem(error, _option))
         sys.exit(UsageError.exit_code)
     except WRONG_USAGE as error:
-        _fail(error.format_message())
+        # Without arguments a command shows its help and has nothing to add.
+        if error.format_message():
+            _fail(error.format_message())
         sys.exit(UsageError.exit_code)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

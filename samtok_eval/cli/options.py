@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -17,8 +18,9 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from rich.console import Console
 
+from samtok_eval.cli import log
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import read_toml, read_yaml
+from samtok_eval.files import read_toml, read_yaml, write_json
 from samtok_eval.run.settings import Role, RunOptions, RunSettings, flags_of, option_of
 from samtok_eval.setting import Described, settings_of
 
@@ -41,7 +43,7 @@ Command = Callable[..., None]
 def takes(
     *roles: Role, also: Collection[str] = (), but: Collection[str] = (), settings: type[RunOptions] = RunOptions
 ) -> Callable[[Command], Command]:
-    """Give a command the options of a run, and `--config`.
+    """Give a command the options of a run, `--config`, and those of the log.
 
     Args:
         *roles: of the fields that become options.
@@ -59,13 +61,15 @@ def takes(
 
     def decorate(command: Command) -> Command:
         def call(context: typer.Context, config: Path | None, **values: Any) -> None:
+            log.choose(values)
             typed = [name for name in names if _was_typed(context, name)]
             given = {name: values.pop(name) for name in names}
             read = {name: value for name, value in (read_config(config) if config else {}).items() if name in fields}
             command(read | {name: given[name] for name in typed}, **values)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        return _presented(call, command, [CONTEXT, *(_parameter(name, settings) for name in names), CONFIG, *own])
+        described = (_parameter(name, settings) for name in names)
+        return _presented(call, command, [CONTEXT, *described, CONFIG, *own, *log.PARAMETERS])
 
     return decorate
 
@@ -194,3 +198,22 @@ def _parameter(name: str, settings: type[RunOptions]) -> inspect.Parameter:
 def console() -> Console:
     """Where progress is shown: beside the output, which stays clean."""
     return Console(stderr=True)
+
+
+STDOUT = Path("-")
+"""As the file of a command's results: standard output, from which words then stay away."""
+
+
+def results(json_file: Path | None, value: Any, words: str) -> None:
+    """Print words, and write the same as JSON where it was asked for.
+
+    Args:
+        json_file: `-` is standard output; the words then go to standard error.
+        value: JSON.
+        words: a table.
+    """
+    typer.echo(words, err=json_file == STDOUT)
+    if json_file == STDOUT:
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif json_file:
+        write_json(json_file, value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from samtok_eval.cli.options import STDOUT, results
 from samtok_eval.errors import UsageError
 
 RunsArgument = Annotated[
@@ -18,6 +20,7 @@ RunsArgument = Annotated[
     ),
 ]
 ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; the task's first by default.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON; - is standard output.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of bootstrap draws and permutations.", min=0)]
 TasksDirOption = Annotated[
     list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files; may be repeated.")
@@ -33,11 +36,10 @@ def compare_command(
         str | None, typer.Option(help='Also show published numbers of methods with this in their names; "" for all.')
     ] = None,
     seed: SeedOption = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.")] = None,
+    json_file: JsonOption = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Compare candidates with a baseline: differences, intervals, p values, slices, and what changed most."""
-    from samtok_eval.files import write_json
     from samtok_eval.reports.compare.comparison import compare
     from samtok_eval.reports.compare.text import comparison_table
     from samtok_eval.reports.runs import read_scored
@@ -47,9 +49,7 @@ def compare_command(
     if protocol is not None:
         protocols = [read[0].task.protocol(name.strip()).name for name in protocol.split(",")]
     comparison = compare(read, seed, protocols, published)
-    typer.echo(comparison_table(comparison))
-    if json_file:
-        write_json(json_file, comparison.to_json())
+    results(json_file, comparison.to_json(), comparison_table(comparison))
 
 
 def gate_command(
@@ -66,7 +66,7 @@ def gate_command(
     protocol: ProtocolOption = None,
     seed: SeedOption = 0,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.")] = None,
+    json_file: JsonOption = None,
     summary: Annotated[Path | None, typer.Option(help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".')] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
@@ -75,7 +75,7 @@ def gate_command(
     Each metric passes (a loss of the tolerance is ruled out), regressed (worse, by more than the tolerance) or is
     undecided.
     """
-    from samtok_eval.files import write_json, write_text
+    from samtok_eval.files import write_text
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.gate.gate import gate
     from samtok_eval.reports.gate.text import failure_line, gate_table, junit, step_summary, undecided_line
@@ -86,22 +86,22 @@ def gate_command(
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
     dirs = tasks_dir or ()
     allowed = read_tolerances(tolerances, alpha, load_tasks(dirs), on_undecided)
-    results = gate(baseline, candidate, allowed, protocol, seed, dirs)
-    typer.echo(gate_table(results))
+    judged = gate(baseline, candidate, allowed, protocol, seed, dirs)
+    results(json_file, [result.to_json() for result in judged], gate_table(judged))
     if junit_file:
-        write_text(junit_file, junit(results))
-    if json_file:
-        write_json(json_file, [result.to_json() for result in results])
+        write_text(junit_file, junit(judged))
     if summary:
         with summary.open("a", encoding="utf-8") as file:
-            file.write(step_summary(results))
-    if any(result.regressed for result in results):
-        raise RegressionError(f"worse than the baseline: {failure_line(results)}")
-    undecided = undecided_line(results)
+            file.write(step_summary(judged))
+    if any(result.regressed for result in judged):
+        raise RegressionError(f"worse than the baseline: {failure_line(judged)}")
+    undecided = undecided_line(judged)
     if undecided and allowed.on_undecided == "fail":
         raise UndecidedError(f"undecided: {undecided}; the table says how many pictures would decide")
     if undecided:
-        typer.echo(f"WARNING: undecided: {undecided}; the table says how many pictures would decide")
+        typer.echo(
+            f"WARNING: undecided: {undecided}; the table says how many pictures would decide", err=json_file == STDOUT
+        )
 
 
 def plan_command(
@@ -116,11 +116,10 @@ def plan_command(
     alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
     protocol: ProtocolOption = None,
     seed: SeedOption = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.")] = None,
+    json_file: JsonOption = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Say how many pictures a gate needs for a verdict on each metric, before the candidate is run."""
-    from samtok_eval.files import write_json
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.gate.plan import plan, plan_table
     from samtok_eval.reports.gate.tolerances import parse_tolerances
@@ -132,9 +131,7 @@ def plan_command(
     allowed = parse_tolerances(tolerance or (), alpha, load_tasks(dirs))
     other = None if candidate is None else read_scored(candidate, dirs)
     found = plan(read_scored(baseline, dirs), other, allowed, power, protocol, seed)
-    typer.echo(plan_table(found))
-    if json_file:
-        write_json(json_file, found.to_json())
+    results(json_file, found.to_json(), plan_table(found))
 
 
 def report_command(
@@ -175,6 +172,22 @@ def report_command(
     if report.leaks:
         typer.echo(report.leaks.sentence)
     typer.echo(f"report {page}")
+
+
+def runs_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("runs"),
+    task: Annotated[str | None, typer.Option(help="Only runs of NAME or NAME:SPLIT.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only runs of models with this in their names.")] = None,
+    json_file: JsonOption = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """List runs: task, model, main metric, when and where."""
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.run_list import list_runs, runs_listed
+    from samtok_eval.reports.table import aligned_text
+
+    listed = list_runs(folder, load_tasks(tasks_dir or ()), task, model)
+    results(json_file, [run.to_json() for run in listed], aligned_text(runs_listed(listed)))
 
 
 leaderboard_app = typer.Typer(no_args_is_help=True, help="Keep results of runs, and build tables of them.")
@@ -276,11 +289,18 @@ def curves_command(
     typer.echo(f"curves {out}")
 
 
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "runs": runs_command,
+    "report": report_command,
+    "compare": compare_command,
+    "gate": gate_command,
+    "plan": plan_command,
+    "curves": curves_command,
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("curves")(curves_command)
-    app.command("compare")(compare_command)
-    app.command("gate")(gate_command)
-    app.command("plan")(plan_command)
-    app.command("report")(report_command)
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
     app.add_typer(leaderboard_app, name="leaderboard")

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samtok_eval.cli.data import tasks_command
-from samtok_eval.cli.options import Given, console, takes
+from samtok_eval.cli.options import STDOUT, Given, console, results, takes
 from samtok_eval.errors import IncompleteRunError, UsageError
-from samtok_eval.run.settings import MODEL_HELP, RunOptions, ScoreOptions
+from samtok_eval.run.settings import ALL, MODEL_HELP, RunOptions, ScoreOptions
 
 if TYPE_CHECKING:
     from samtok_eval.run.folder import Run
-
-ALL = "all"
-"""As `--task`: every task, each on its default split."""
 
 ModelOption = Annotated[
     list[str] | None,
@@ -29,6 +26,10 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
 ]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the metrics of all runs, and where they lie; - is standard output."),
+]
 
 
 @takes("answers", "scoring", "where", but=("model", "split"))
@@ -37,13 +38,14 @@ def run_command(
     model: ModelOption = None,
     report: Annotated[bool, typer.Option(help="Write an HTML report into each run folder.")] = True,
     strict_metrics: StrictOption = False,
+    json_file: JsonOption = None,
     list_tasks: Annotated[bool, typer.Option("--list-tasks", help="List the tasks and exit.")] = False,
 ) -> None:
     """Evaluate models on tasks: predict, score, print one table per task and split."""
     if list_tasks:
         tasks_command(given.get("tasks_dirs"))
         return
-    _evaluate(given, model, report, strict_metrics)
+    _evaluate(given, model, report, strict_metrics, json_file)
 
 
 @takes("answers", "where", but=("split",))
@@ -57,6 +59,7 @@ def score_command(
     given: Given,
     predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],
     strict_metrics: StrictOption = False,
+    json_file: JsonOption = None,
 ) -> None:
     """Score saved predictions without a model and without torch; exit code 5 when some are missing."""
     from samtok_eval.registry import find_task, load_tasks
@@ -68,7 +71,8 @@ def score_command(
         raise UsageError("--task: score one task at a time")
     options = ScoreOptions(**{**given, **named})
     done = score_file(options, predictions)
-    typer.echo(runs_table(find_task(load_tasks(options.tasks_dirs), options.task), [done]))
+    task = find_task(load_tasks(options.tasks_dirs), options.task)
+    results(json_file, [_told(done)], runs_table(task, [done], only_main="protocols" not in given))
     missing = done.metrics.counters.missing
     if missing:
         raise IncompleteRunError(
@@ -79,7 +83,9 @@ def score_command(
         _check_absent([done])
 
 
-def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metrics: bool) -> None:
+def _evaluate(
+    given: Given, models: list[str] | None, report: bool, strict_metrics: bool, json_file: Path | None
+) -> None:
     from samtok_eval.registry import find_task, load_tasks
     from samtok_eval.reports.page.page import write_reports
     from samtok_eval.reports.summary import overview_table, runs_table
@@ -100,16 +106,23 @@ def _evaluate(given: Given, models: list[str] | None, report: bool, strict_metri
         return
     count = len(answering)
     pairs = [(task, done[i * count : (i + 1) * count]) for i, task in enumerate(tasks)]
-    typer.echo("\n\n".join(runs_table(task, runs) for task, runs in pairs))
-    if len(pairs) > 1:
-        typer.echo("\n" + overview_table(pairs))
+    tables = [runs_table(task, runs, only_main="protocols" not in given) for task, runs in pairs]
+    tables += [overview_table(pairs)] if len(pairs) > 1 else []
+    results(json_file, [_told(run) for run in done], "\n\n".join(tables))
     for _, runs in pairs if report else ():
         settings = runs[0].manifest.settings
         for page in write_reports([done.path for done in runs], settings.tasks_dirs, settings.seed_of_statistics):
-            typer.echo(f"report {page}")
+            typer.echo(f"report {page}", err=json_file == STDOUT)
     _check_judged([done for _, runs in pairs for done in runs])
     if strict_metrics:
         _check_absent([done for _, runs in pairs for done in runs])
+
+
+def _told(run: Run) -> dict[str, object]:
+    """A run as JSON."""
+    about = run.manifest
+    named = {"task": about.task, "split": about.split, "model": about.model.name, "run": str(run.path)}
+    return {**named, "signature": about.signature, "metrics": run.metrics.to_json()}
 
 
 def _predict(several: Sequence[RunOptions]) -> None:

@@ -8,6 +8,7 @@ checkpoint's generation config are overridden, and what was overridden is record
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -30,6 +31,7 @@ from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.shared_prefix import cache_name, repeat_pictures, shared_inputs
 from samtok_eval.run.settings import RunSettings
 
+logger = logging.getLogger(__name__)
 PINNED = {
     "do_sample": False,
     "num_beams": 1,
@@ -216,6 +218,7 @@ class TransformersBackend(LoadedBackend):
         transformers_logging.disable_progress_bar()
         asked = {"attn": settings.attn, "device_map": settings.device_map}
         _check_attention(settings.attn, device, dtype)
+        logger.info("loading the model %s", name)
         model, processor = load_vision_language(self.folder, dtype, path_or_hub_id, **asked)
         bound_pixels(processor, settings.min_pixels, settings.max_pixels)
         if settings.device_map is None:

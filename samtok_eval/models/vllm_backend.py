@@ -8,6 +8,7 @@ those of the back end of `transformers`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from samtok_eval.models.transformers_backend import (
 )
 from samtok_eval.run.settings import RunSettings
 
+logger = logging.getLogger(__name__)
 QUESTIONS = 1024
 """At once, at least; their pictures are in memory together."""
 GPU_SHARE = 0.8
@@ -96,6 +98,7 @@ class VllmBackend(Backend):
         self.tokenizer = self.processor.tokenizer
         mask_word_ids(self.tokenizer, name, layout)
         bound_pixels(self.processor, settings.min_pixels, settings.max_pixels)
+        logger.info("loading the model %s", name)
         generation, self.overridden = pinned_generation(_published_generation(self.folder))
         # vLLM ends at the tokenizer's own end word in any case.
         self.stops = {*stop_ids(generation), self.tokenizer.eos_token_id} - {None}

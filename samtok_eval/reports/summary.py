@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import ABSENT, estimate
-from samtok_eval.reports.table import Table, Writer, aligned_text, left, right
+from samtok_eval.reports.table import Column, Table, Writer, aligned_text, left, right
 from samtok_eval.run.folder import Run
 from samtok_eval.run.settings import DEMO
 from samtok_eval.run.signature import short_signature
@@ -25,15 +25,19 @@ def metric_order(task: Task, present: Iterable[str]) -> list[str]:
     return shown + [name for name in names if name not in shown]
 
 
-def runs_table(task: Task, runs: Sequence[Run], write: Writer = aligned_text) -> str:
+def runs_table(task: Task, runs: Sequence[Run], write: Writer = aligned_text, only_main: bool = False) -> str:
     """One row per protocol and run, with half the width of the 95 % interval, and what the numbers rest on.
 
     Args:
         task: gives title and order of columns.
         runs: runs of this task on one split.
         write: how the table is written.
+        only_main: leave all protocols but the task's first out, and name them in a line.
     """
-    protocols = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
+    every = [p.name for p in task.protocols if any(p.name in run.metrics for run in runs)]
+    protocols = every[:1] if only_main else every
+    others = ", ".join(every[len(protocols) :])
+    hidden = [f"numbers by the rules of {others}: metrics.json, or --protocol all"] if others else []
     shown = metric_order(task, {m: None for p in protocols for run in runs for m in run.metrics.get(p, {})})
     rows = []
     for protocol in protocols:
@@ -41,8 +45,9 @@ def runs_table(task: Task, runs: Sequence[Run], write: Writer = aligned_text) ->
             if protocol in run.metrics:
                 n = max((int(value["n"]) for value in run.values(protocol).values()), default=0)
                 rows.append([protocol, run.manifest.model.name, *(_cell(run, protocol, m) for m in shown), str(n)])
-    columns = right("protocol", "model", *(card(metric).title for metric in shown), "n")
-    return write(Table(columns, rows, [f"{subject(task, runs)}. {UNITS}"], footer(runs)))
+    names = [Column(title, names_row=True) for title in ("protocol", "model")]
+    columns = [*names, *right(*(card(metric).title for metric in shown), "n")]
+    return write(Table(columns, rows, [f"{subject(task, runs)}. {UNITS}"], [*hidden, *footer(runs)]))
 
 
 def overview_table(pairs: Sequence[tuple[Task, Sequence[Run]]], write: Writer = aligned_text) -> str:
@@ -73,6 +78,8 @@ def subject(task: Task, runs: Sequence[Run]) -> str:
     """Benchmark, split, and a plain word where defaults stand in for real data or models."""
     manifest = runs[0].manifest
     title = f"{task.metadata.title}, {manifest.split}"
+    if manifest.settings.limit:
+        title += f", a sample of it (the first {manifest.dataset.samples} questions)"
     if manifest.dataset.root == DEMO:
         title += ", on the bundled DEMO benchmark (synthetic scenes, not the real data)"
     if any(run.manifest.model.name in (DEMO, f"tokenizer-of-{DEMO}") for run in runs):

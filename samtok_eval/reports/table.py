@@ -6,17 +6,21 @@ obeyed.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from tabulate import tabulate
+from tabulate import MIN_PADDING, tabulate
 
 from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.markup import markdown_cell, markdown_text
 from samtok_eval.text import visible
 
 BEST, SECOND = "best", "second"
+GAP = 2
+"""Blanks between columns of aligned text."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Column:
     align: Literal["left", "right"] = "right"
     filtered: bool = False
     """Whether a page offers to show the rows of one of its values alone."""
+    names_row: bool = False
+    """Whether it stands again in each part of a table that a narrow terminal breaks."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,51 @@ def right(*titles: str) -> list[Column]:
     return [Column(title) for title in titles]
 
 
-def aligned_text(table: Table) -> str:
-    """The table for a terminal."""
+def aligned_text(table: Table, width: int | None = None) -> str:
+    """The table for a terminal.
+
+    Args:
+        table: what is shown.
+        width: columns of the terminal, that of standard output by default; a file takes lines of any length.
+    """
+    if width is None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
     rows = [[visible(cell.text + cell.note) for cell in row] for row in table.cells]
     titles = [visible(column.title) for column in table.columns]
     aligns = [column.align for column in table.columns]
-    grid = tabulate(rows, titles, tablefmt="simple", disable_numparse=True, colalign=aligns)
+    widths = [max(len(title) + MIN_PADDING, *map(len, column)) for title, *column in zip(titles, *rows, strict=True)]
+    grids = [
+        tabulate(
+            [[row[i] for i in part] for row in rows],
+            [titles[i] for i in part],
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=[aligns[i] for i in part],
+        )
+        for part in _parts(table, widths, width)
+    ]
     lines = ["\n".join(map(visible, lines)) for lines in (table.heading, table.notes)]
-    return "\n\n".join(part for part in (lines[0], grid, lines[1]) if part)
+    return "\n\n".join(part for part in (lines[0], *grids, lines[1]) if part)
+
+
+def _parts(table: Table, widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Columns that stand side by side; those that name the row stand in each part."""
+    every = range(len(table.columns))
+    named = [i for i in every if table.columns[i].names_row] or [0]
+
+    def room(part: Sequence[int]) -> int:
+        return sum(widths[i] + GAP for i in part) - GAP
+
+    if width is None or room(every) <= width:
+        return [list(every)]
+    parts = [list(named)]
+    for i in every:
+        if i in named:
+            continue
+        if len(parts[-1]) > len(named) and room([*parts[-1], i]) > width:
+            parts.append(list(named))
+        parts[-1].append(i)
+    return parts
 
 
 def markdown(table: Table) -> str:

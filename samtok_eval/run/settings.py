@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 DEMO = "demo"
+ALL = "all"
+"""As a task: every task, each on its default split; as a protocol: every one of the task."""
 MODEL_HELP = "demo, a folder, a hub id, vllm:PATH, openai:URL#NAME, python:FILE, oracle, random or replay:FILE."
 Role = Literal["answers", "scoring", "where"]
 
@@ -44,7 +46,8 @@ class RunSettings(BaseModel):
     )
     out: Annotated[Path, Option("where")] = Field(default=Path("runs"), description="Where run folders go.")
     protocols: Annotated[tuple[str, ...] | None, Option("scoring", "--protocol")] = Field(
-        default=None, description="Protocols to score, comma-separated; all of the task's by default."
+        default=None,
+        description="Protocols to score, comma-separated; all by default, and the first is shown. `all` shows all.",
     )
     limit: Annotated[int | None, Option("where")] = Field(default=None, gt=0, description="Only the first N samples.")
     batch_size: Annotated[int, Option("answers")] = Field(default=32, gt=0, description="Questions per batch.")
@@ -134,8 +137,11 @@ class RunSettings(BaseModel):
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(","))
-        return tuple(value) if isinstance(value, list) else value
+            value = [part.strip() for part in value.split(",")]
+        if isinstance(value, list | tuple):
+            # All are scored where none is named.
+            return None if tuple(value) == (ALL,) else tuple(value)
+        return value
 
     @property
     def seed_of_statistics(self) -> int:

@@ -153,7 +153,7 @@ def test_run_eval_is_the_run_command():
 def test_several_models_and_tasks_make_one_table_each(tmp_path, demo_root):
     done = command(
         "run", "--task", "gres:testA,refcoco:testB", "--model", "oracle", "--model", "random", "--limit", 6,
-        "--data-root", demo_root, "--out", tmp_path,
+        "--data-root", demo_root, "--out", tmp_path, "--protocol", "all",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     gres, refcoco = done.stdout.split("\n\n\n") if "\n\n\n" in done.stdout else done.stdout.split("RefCOCO, testB")

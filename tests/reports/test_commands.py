@@ -98,3 +98,40 @@ def test_a_result_goes_from_run_to_tables_and_card(make_run, tmp_path):
     done = command("leaderboard", "publish", "org/model", "--revision", "r1", "--out", "card", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "model-index" in (tmp_path / "card" / "README.md").read_text()
+
+
+# A list of runs, and JSON on standard output
+
+
+def test_runs_are_listed_with_their_main_metric_under_names_that_can_be_typed(make_run, tmp_path):
+    folders = [make_run("gres/val/model/abcdef1", right), make_run("gres/val/model/abcdef2", right)]
+    make_run("refcoco/val/model/1234567", right, task="refcoco")
+    broken = make_run("gres/val/model/zzzz", right)
+    (broken / "manifest.json").write_text("{")
+    done = command("runs", tmp_path / "runs", "--json", "-")
+    listed = json.loads(done.stdout)
+    names = [Path(run["shown"]).name for run in listed]
+    # Two that ended in the same second stand in the order of their names.
+    assert (sorted(names[:2]), names[2:]) == (["abcdef1", "abcdef2"], ["1234", "zzzz"])
+    assert listed[0]["entry"] == json.loads((folders[0] / "metrics.json").read_text())["strict"]["giou"]
+    assert listed[2]["metric"] == "ciou" and listed[3]["state"] == "broken"
+    assert "not read" in done.stderr and "gres:val" in done.stderr
+    shown = command("runs", tmp_path / "runs", "--task", "refcoco:val").stdout
+    assert shown.count("refcoco:val") == 1 and "gres" not in shown
+    assert "100.0 ±0.0" in shown and "first 80" in shown
+    assert command("report", listed[2]["shown"]).returncode == 0
+
+
+def test_runs_of_no_folder_are_an_error_of_one_line(tmp_path):
+    done = command("runs", tmp_path / "none")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_json_on_standard_output_stands_alone(make_run):
+    folders = [make_run("baseline", right), make_run("candidate", shifted(1))]
+    compared = command("compare", *folders, "--json", "-")
+    assert json.loads(compared.stdout) and "differences to" in compared.stderr
+    gated = command("gate", "--baseline", folders[0], "--candidate", folders[1], "--json", "-")
+    assert json.loads(gated.stdout) and gated.returncode in (0, 4)
+    planned = command("plan", "--baseline", folders[0], "--json", "-")
+    assert json.loads(planned.stdout)

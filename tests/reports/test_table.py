@@ -76,3 +76,20 @@ def test_a_column_can_be_left_out():
     assert Table([*left("a"), *right("b", "c")], [["1", "2", "3"]]).without("b") == Table(
         [*left("a"), *right("c")], [["1", "3"]]
     )
+
+
+WIDE = Table([Column("model", names_row=True), *right("first", "second", "third")], [["demo", "1.0", "20.00", "3.0"]])
+
+
+def test_a_narrow_terminal_gets_the_columns_in_parts_each_with_the_name_of_its_rows():
+    assert aligned_text(WIDE, 22).split("\n\n") == [
+        "  model    first\n-------  -------\n   demo      1.0",
+        "  model    second\n-------  --------\n   demo     20.00",
+        "  model    third\n-------  -------\n   demo      3.0",
+    ]
+    assert max(map(len, aligned_text(WIDE, 30).splitlines())) <= 30
+    assert aligned_text(WIDE, 200) == aligned_text(WIDE) and "\n\n" not in aligned_text(WIDE)
+
+
+def test_a_column_that_alone_is_too_wide_still_stands():
+    assert aligned_text(WIDE, 3).count("demo") == 3

@@ -31,7 +31,7 @@ from tests.cli.test_main import ROOT
 from tests.test_interface import frozen, options
 
 SCORING = {"--protocol", "--statistics-seed", "--judge", "--reference-codes"}
-OF_RUN_ALONE = {"--report", "off --no-report", "--strict-metrics", "--list-tasks"}
+OF_RUN_ALONE = {"--report", "off --no-report", "--strict-metrics", "--list-tasks", "--json"}
 
 
 def invoke(*words):
@@ -63,7 +63,7 @@ def test_predict_and_run_differ_by_scoring_and_by_what_belongs_to_the_command():
 def test_score_has_the_options_of_scoring_and_of_where():
     score, predict = set(options()["score"]), set(options()["predict"])
     assert score > SCORING
-    assert score - predict == SCORING | {"--split", "--predictions", "--strict-metrics"}
+    assert score - predict == SCORING | {"--split", "--predictions", "--strict-metrics", "--json"}
 
 
 def test_python_sees_the_fields_as_keywords():
