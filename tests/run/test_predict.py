@@ -56,7 +56,7 @@ def test_load_run_reads_what_was_written(oracle):
     assert again.metrics == oracle.metrics
     assert again.metrics.to_json() == json.loads((oracle.path / "metrics.json").read_text())
     with pytest.raises(DataError, match="not a finished run folder"):
-        load_run(oracle.path.parent)
+        load_run(oracle.path / "predictions")
 
 
 def test_score_of_the_saved_predictions_equals_the_run_and_needs_no_torch(oracle, demo_root, tmp_path):
