@@ -154,24 +154,32 @@ def report_command(
     overlap: Annotated[
         Path | None, typer.Option(help="File of `data overlap --json`: also show scores without these pictures.")
     ] = None,
+    samples: Annotated[
+        bool, typer.Option(help="Also write a page of all samples beside it, with their pictures.")
+    ] = True,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Write an HTML report of a run, or of a run against earlier ones: one file that opens anywhere."""
+    """Write an HTML report of a run, or of a run against earlier ones, and a page of all its samples."""
     from samtok_eval.datasets.overlap import read_overlap
     from samtok_eval.reports.page.bounds import bounds_of
     from samtok_eval.reports.page.content import gather
     from samtok_eval.reports.page.page import write_report
     from samtok_eval.reports.runs import read_scored
+    from samtok_eval.reports.samples.write import write_samples
 
     dirs = tasks_dir or ()
     read = [read_scored(path, dirs) for path in runs]
     highest, lowest = bounds_of(read[-1], ceiling, floor, dirs)
     ledger = read_overlap(overlap) if overlap else None
     report = gather(read, highest, lowest, data_root, seed, ledger)
-    page = write_report(report, out or read[-1].run.path / "report")
+    folder = out or read[-1].run.path / "report"
+    every = write_samples(report, folder) if samples else None
+    page = write_report(report, folder, every)
     if report.leaks:
         typer.echo(report.leaks.sentence)
     typer.echo(f"report {page}")
+    if every:
+        typer.echo(f"samples {every}")
 
 
 def runs_command(

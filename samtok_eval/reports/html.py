@@ -20,18 +20,27 @@ NAME_SHOWN, TEXT_SHOWN = 200, 1500
 """Characters of one name or phrase, and of one text."""
 
 
-def render(template: str, *, style: str | None = None, script: str | None = None, **values: object) -> str:
+BESIDE = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'"
+"""Policy of a page whose style, script, data and pictures are files beside it."""
+
+
+def render(
+    template: str, *, style: str | None = None, script: str | None = None, folder: bool = False, **values: object
+) -> str:
     """A page from a template of `templates/` that extends `base.html.j2`.
 
     Args:
         template: its file name.
         style: file of the page's own rules, after the shared ones.
         script: file of the page's own script, after the shared one.
+        folder: whether the template names style and script as files beside the page, instead of holding them.
         **values: what the template prints.
     """
     environment = _environment()
-    rules = "".join(_asset(name) for name in (STYLE, style) if name)
-    code = "".join(_asset(name) for name in (SCRIPT, script) if name)
+    if folder:
+        return environment.get_template(template).render(page={"policy": BESIDE}, **values)
+    rules = "".join(asset(name) for name in (STYLE, style) if name)
+    code = "".join(asset(name) for name in (SCRIPT, script) if name)
     policy = f"default-src 'none'; img-src data:; style-src {_hash(rules)}; script-src {_hash(code)}"
     # Both are files of this package, so they may stand unescaped.
     page = {"style": Markup(rules), "script": Markup(code), "policy": policy}  # noqa: S704
@@ -58,7 +67,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of `templates/` that no template engine reads: style or script."""
     loader = _environment().loader
     assert loader is not None  # noqa: S101 - for the type checker
     return loader.get_source(_environment(), name)[0]

@@ -79,8 +79,8 @@ def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCar
         height=height,
         width=width,
         panels=_panels(item),
-        facts=[(name, shown(value)) for name, value in _facts(item, metric).items()],
-        prompt=shown(_conversation(sample), TEXT_SHOWN),
+        facts=[(name, shown(value)) for name, value in facts_of(item, metric).items()],
+        prompt=shown(conversation(sample), TEXT_SHOWN),
         reference=shown(_reference_text(sample), TEXT_SHOWN),
         text=None if prediction is None or prediction.text is None else shown(prediction.text, TEXT_SHOWN),
         error=shown(prediction.error, TEXT_SHOWN) if prediction and prediction.error else None,
@@ -104,7 +104,8 @@ def _panels(item: Item) -> list[tuple[str, str | None]]:
     return panels
 
 
-def _facts(item: Item, metric: str | None) -> dict[str, str]:
+def facts_of(item: Item, metric: str | None) -> dict[str, str]:
+    """What is known of a sample in a few words each, its slices at the end."""
     known = [
         ("sample", item.id),
         ("status", item.record.status),
@@ -116,7 +117,7 @@ def _facts(item: Item, metric: str | None) -> dict[str, str]:
     return {name: value for name, value in known if value is not None} | slices_of(item.record)
 
 
-def _conversation(sample: Sample) -> str:
+def conversation(sample: Sample) -> str:
     """The question, with numbers for the regions that stand in it."""
     regions = 0
     lines = []

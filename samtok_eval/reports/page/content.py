@@ -126,6 +126,8 @@ class Report:
     """Samples by score, `BINS` bins from 0 to the highest value that the metric can have."""
     ceiling_histogram: Sequence[int]
     slices: Sequence[SliceRow]
+    answered: Answered
+    """Every sample."""
     galleries: Sequence[Gallery]
     books: Sequence[Book]
     stages: Sequence[Stage]
@@ -181,6 +183,7 @@ def gather(
         baseline=baseline,
         ceiling=top,
         right_codes=ceiling.predictions() if ceiling else {},
+        before=runs[0].predictions() if len(runs) > 1 else {},
     )
     return Report(
         run=run,
@@ -193,6 +196,7 @@ def gather(
         histogram=_histogram(scores.values(), metric),
         ceiling_histogram=_histogram(top.values(), metric),
         slices=_slices(run, protocol, metric),
+        answered=answered,
         galleries=galleries(answered),
         books=_books(run, protocol, predictions),
         stages=_stages(predictions),

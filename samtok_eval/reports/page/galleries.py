@@ -38,6 +38,9 @@ class Item:
     codes: tuple[str, ...]
     reconstructed: tuple[Rle, ...]
     """What the right codes decode to, where the ceiling is known."""
+    before: Prediction | None
+    """The baseline's answer."""
+    answered_before: tuple[Rle, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Answered:
     """Scores of the right codes; empty without a run of the oracle."""
     right_codes: Mapping[str, Prediction]
     """The oracle's answers."""
+    before: Mapping[str, Prediction]
+    """The baseline's answers; empty without one."""
 
 
 def galleries(answered: Answered) -> list[Gallery]:
@@ -90,13 +95,14 @@ def galleries(answered: Answered) -> list[Gallery]:
         ("empty", "Empty answers", "Something is meant, and nothing was marked or said.", silent, silent),
     ]
     return [
-        Gallery(name, title, note, [_item(answered, sample) for sample in names[:GALLERY]], len(fitting))
+        Gallery(name, title, note, [item_of(answered, sample) for sample in names[:GALLERY]], len(fitting))
         for name, title, note, names, fitting in chosen
         if names
     ]
 
 
-def _item(answered: Answered, name: str) -> Item:
+def item_of(answered: Answered, name: str) -> Item:
+    """Everything about one sample, its masks included."""
     sample, prediction = answered.samples[name], answered.predictions.get(name)
     masks, codes = _masks_and_codes(prediction, answered.rules)
     return Item(
@@ -111,6 +117,8 @@ def _item(answered: Answered, name: str) -> Item:
         answered=masks,
         codes=codes,
         reconstructed=_masks_and_codes(answered.right_codes.get(name), answered.rules)[0],
+        before=answered.before.get(name),
+        answered_before=_masks_and_codes(answered.before.get(name), answered.rules)[0],
     )
 
 

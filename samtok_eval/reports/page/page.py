@@ -24,14 +24,19 @@ from samtok_eval.reports.summary import limits, speed, subject
 from samtok_eval.run.signature import short_signature
 
 
-def write_report(report: Report, folder: Path) -> Path:
+def write_report(report: Report, folder: Path, samples: Path | None = None) -> Path:
     """Write `index.html` into a folder, whole or not at all.
+
+    Args:
+        report: what it shows.
+        folder: where.
+        samples: page of all samples inside the folder, to which it then leads.
 
     Returns:
         Its path.
     """
     path = folder / "index.html"
-    write_text(path, page(report))
+    write_text(path, page(report, samples.relative_to(folder).as_posix() if samples else None))
     return path
 
 
@@ -56,8 +61,13 @@ def write_reports(paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: 
     return pages
 
 
-def page(report: Report) -> str:
-    """The report as one HTML document."""
+def page(report: Report, samples: str | None = None) -> str:
+    """The report as one HTML document.
+
+    Args:
+        report: what it shows.
+        samples: address of the page of all samples.
+    """
     run, comparison, metric = report.run, report.comparison, report.metric
     pictures = Pictures()
     cards = [[sample_card(item, metric, pictures) for item in gallery.items] for gallery in report.galleries]
@@ -93,6 +103,7 @@ def page(report: Report) -> str:
         books=[(book, figures.squares(book), figures.side_of(book)) for book in report.books],
         stages=tables.stages_table(report),
         samples=tables.samples_table(report),
+        all_samples=samples,
         samples_note=_samples_note(report),
         command=shown(report.command, TEXT_SHOWN),
         signatures=_signatures(report),
