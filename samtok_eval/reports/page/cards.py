@@ -12,7 +12,7 @@ from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.galleries import Item
 from samtok_eval.reports.page.pictures import difference_layer, fitted, instances_layer, photograph
 from samtok_eval.run.slices import slices_of
-from samtok_eval.sample import ImageRef, Region, Sample
+from samtok_eval.sample import ImageRef, Region, Sample, Target
 
 LABEL_SHOWN = 80
 
@@ -57,6 +57,10 @@ class SampleCard:
     reference: str
     text: str | None
     """The answer."""
+    before: str | None
+    """The baseline's answer."""
+    without: str | None
+    """What cannot be seen, in words."""
     error: str | None
 
 
@@ -83,8 +87,24 @@ def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCar
         prompt=shown(conversation(sample), TEXT_SHOWN),
         reference=shown(_reference_text(sample), TEXT_SHOWN),
         text=None if prediction is None or prediction.text is None else shown(prediction.text, TEXT_SHOWN),
+        before=None if item.before is None or item.before.text is None else shown(item.before.text, TEXT_SHOWN),
+        without=_without(item),
         error=shown(prediction.error, TEXT_SHOWN) if prediction and prediction.error else None,
     )
+
+
+def _without(item: Item) -> str | None:
+    if item.prediction is None:
+        return "There is no answer."
+    if item.sample.target.masks and not item.answered:
+        return "The answer has no mask."
+    if item.sample.target == Target():
+        return (
+            "Nothing is meant, and something was marked."
+            if item.answered
+            else "Nothing is meant, and nothing was marked."
+        )
+    return None
 
 
 def _panels(item: Item) -> list[tuple[str, str | None]]:
@@ -94,6 +114,7 @@ def _panels(item: Item) -> list[tuple[str, str | None]]:
     layers = (
         ("regions in the question", item.asked),
         ("reference", reference),
+        ("baseline", item.answered_before),
         ("prediction", item.answered),
     )
     panels += [(what, instances_layer(rles, *size)) for what, rles in layers if rles]

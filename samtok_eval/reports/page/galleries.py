@@ -1,4 +1,4 @@
-"""Samples that are worth a look: those that lost most, the worst, the median, the best, and two kinds of mistakes.
+"""Samples that are worth a look: those that changed most, the worst, the median, the best, and two kinds of mistakes.
 
 In: everything that is known of a run's samples. Out: galleries of a few samples each; masks are looked up for these
 alone.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from samtok_eval.masks import Rle
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
-from samtok_eval.sample import Region, Sample
+from samtok_eval.sample import Region, Sample, Target
 
 GALLERY = 12
 """Samples of one gallery."""
 REGRESSION = 1e-9
-"""Least loss of a sample that counts as one."""
+"""Least change of a sample that counts as one."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,20 @@ def galleries(answered: Answered) -> list[Gallery]:
     middle = max(0, (len(ordered) - GALLERY) // 2)
     falls = [name for name in ordered if name in before and before[name] - scores[name] > REGRESSION]
     falls.sort(key=lambda name: (scores[name] - before[name], name))
+    gains = [name for name in ordered if name in before and scores[name] - before[name] > REGRESSION]
+    gains.sort(key=lambda name: (before[name] - scores[name], name))
+    # Silence that is right looks like nothing.
+    best = [name for name in ordered[::-1] if answered.samples[name].target != Target()]
     alarms = [name for name, record in answered.records.items() if record.no_target and record.pred_area]
     alarms.sort(key=lambda name: (-answered.records[name].pred_area, name))
     silent = [name for name in answered.records if _is_empty(answered, name)]
     normal = "The middle of the scores: what an ordinary answer looks like."
     chosen = [
         ("regressions", "Regressions", "Samples that lost most against the baseline.", falls, falls),
+        ("improvements", "Improvements", "Samples that gained most against the baseline.", gains, gains),
         ("worst", "Worst", "The lowest scores.", ordered, ordered),
         ("median", "Median", normal, ordered[middle:], ordered),
-        ("best", "Best", "The highest scores.", ordered[::-1], ordered),
+        ("best", "Best", "The highest scores, of samples with something to find.", best, best),
         ("false-alarms", "No-target false alarms", "Nothing is meant, and something was marked.", alarms, alarms),
         ("empty", "Empty answers", "Something is meant, and nothing was marked or said.", silent, silent),
     ]
