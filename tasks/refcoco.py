@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from samtok_eval.datasets.refer import Expression, each_expression, sentence_samples
+from samtok_eval.datasets.refer import Expression, each_expression, each_hub_expression, sentence_samples
+from samtok_eval.datasets.refer_hub import hub_parts
 from samtok_eval.masks import Rle, covered_once
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
@@ -132,8 +133,11 @@ class Referring(Task):
     def read(self, data_root: Path, split: str) -> Sequence[Sample]:
         """One sample per sentence, the sentence as the file has it."""
         file, name = self.sources[split]
-        folder = data_root / self.metadata.name
-        expressions = each_expression(folder / file, folder / "instances.json", data_root / "coco" / "train2014", name)
+        folder, images = data_root / self.metadata.name, data_root / "coco" / "train2014"
+        if parts := hub_parts(folder, file, name):
+            expressions = each_hub_expression(parts, images, name)
+        else:
+            expressions = each_expression(folder / file, folder / "instances.json", images, name)
         return sentence_samples(expressions, self.prompt, _common)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[ReferringRules]) -> Record:

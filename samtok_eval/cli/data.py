@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from samtok_eval.cli.fetch import fetch_command
 from samtok_eval.cli.options import console
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.run.settings import RunOptions, RunSettings
@@ -166,9 +167,11 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo_command)
     app.command("doctor")(doctor_command)
     data_app = typer.Typer(
-        no_args_is_help=True, help="Benchmark data: verify it, find it in training data, or build the demo benchmark."
+        no_args_is_help=True,
+        help="Benchmark data: fetch it, verify it, find it in training data, or build the demo benchmark.",
     )
     data_app.command("build-demo")(build_demo_command)
     data_app.command("verify")(verify_command)
     data_app.command("overlap")(overlap_command)
+    data_app.command("fetch")(fetch_command)
     app.add_typer(data_app, name="data")

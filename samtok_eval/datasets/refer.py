@@ -1,12 +1,13 @@
 """Readers of the refer family: RefCOCO, RefCOCO+, RefCOCOg (`refs(*.p)`) and gRefCOCO (`grefs(unc).json`).
 
 In: `instances.json` and a refs file, in the formats of lichengunc/refer and henghuiding/gRefCOCO. Out: one `Expression`
-per sentence, in file order. A gRefCOCO reference names a list of annotations, `[-1]` when nothing is meant.
+per sentence, in file order. A gRefCOCO reference names a list of annotations, `[-1]` when nothing is meant. RefCOCO,
+RefCOCO+ and RefCOCOg are also read from a Hub data set (`refer_hub`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from samtok_eval import masks
 from samtok_eval.datasets.pickles import read_plain_pickle
+from samtok_eval.datasets.refer_hub import read_parts
 from samtok_eval.errors import DataError
 from samtok_eval.files import inside, json_items, read_json, reading, text, whole_number
 from samtok_eval.masks import Rle
@@ -66,13 +68,34 @@ def each_expression(refs_file: Path, instances_file: Path, images_dir: Path, spl
             has another size than its picture, or the split is empty.
     """
     refs = json_items(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
+    # The refs are opened first, so that an error names them first.
+    return _of_split(refs, refs_file, lambda: _Instances(read_json(instances_file), instances_file, images_dir), split)
+
+
+def each_hub_expression(parts: Sequence[Path], images_dir: Path, split: str) -> Iterator[Expression]:
+    """The same from the files of a Hub data set, see `refer_hub`.
+
+    Args:
+        parts: the files of the split, at least one.
+        images_dir: where the images lie.
+        split: the value of `split` in the references.
+
+    Raises:
+        DataError: as `each_expression`.
+        UsageError: pyarrow is not installed.
+    """
+    refs, instances = read_parts(parts)
+    return _of_split(refs, parts[0], lambda: _Instances(instances, parts[0], images_dir), split)
+
+
+def _of_split(refs: Iterable[Any], refs_file: Path, made: Callable[[], _Instances], split: str) -> Iterator[Expression]:
+    """Sentences of the references of a split; the instances are made when the first reference was read."""
     instances: _Instances | None = None
     splits: set[str] = set()
     found = False
     with reading(f"{refs_file} is not a refs file"):
         for ref in refs:
-            # The refs are opened first, so that an error names them first.
-            instances = instances or _Instances(instances_file, images_dir)
+            instances = instances or made()
             splits.add(text(ref["split"]))
             for expression in _sentences(ref, instances) if ref["split"] == split else ():
                 found = True
@@ -115,9 +138,8 @@ def _turns(prompt: Prompt, phrase: str) -> tuple[Turn, ...]:
 class _Instances:
     """`instances.json` by id; masks are made when first asked for."""
 
-    def __init__(self, path: Path, images_dir: Path) -> None:
+    def __init__(self, content: Any, path: Path, images_dir: Path) -> None:
         self.path = path
-        content = read_json(path)
         with reading(f"{path} is not a COCO instances file"):
             self.images = {
                 (number := whole_number(image["id"])): ImageRef(

@@ -1,0 +1,1 @@
+"""Downloading what benchmarks publish: the table of sources, one file over HTTP, archives, Hub data sets, the plan."""
