@@ -17,6 +17,7 @@ from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, has_policy, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Metric
+from samtok_eval.metrics.separation import Separation
 from samtok_eval.metrics.token_match import token_match_metric
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
@@ -152,6 +153,15 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """The benchmark's metrics, as statistics per sample and a formula of their sums."""
+
+    def separation(self, records: Mapping[str, Sequence[Record]]) -> Separation | None:
+        """What separates the numbers of several protocols for the same answers; None where a task counts no causes.
+
+        Args:
+            records: by protocol, of the same samples in the same order.
+        """
+        del records
+        return None
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
         """Why the scorer that a protocol copies would stop on this set; None where it comes to its end."""

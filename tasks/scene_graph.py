@@ -41,6 +41,8 @@ from samtok_eval.metrics.scene_graph import (
     repaired,
     triplet_scores,
 )
+from samtok_eval.metrics.scene_graph_separation import separation
+from samtok_eval.metrics.separation import Separation
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import SCENE_GRAPH, SCENE_GRAPH_CANDIDATES, Prompt
 from samtok_eval.protocol import Protocol
@@ -190,9 +192,14 @@ class SceneGraph(Task):
             for s, predicate, o in target.triplets
         ]
         try:
-            said, values, crashed = protocol.rules.listed(sample, None if status == "error" else prediction, protocol)
+            listed = protocol.rules.listed(sample, None if status == "error" else prediction, protocol)
+            said, values, crashed = listed.relations, listed.values, listed.crashed
             plain = tuple([normalized(relation) for relation in several] for several in (truth, said))
             hits = match(*(plain if protocol.rules.normalized else (truth, said)), once=protocol.rules.once)
+            earlier = {
+                f"first_hit_{stage}": match(truth, relations, once=protocol.rules.once).first
+                for stage, relations in listed.stages.items()
+            }
         except ValueError as error:
             raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
         labels = match(*plain, once=True, by_mask=False)
@@ -213,6 +220,7 @@ class SceneGraph(Task):
                 "first_hit": hits.first,
                 "label_first_hit": labels.first,
                 "prediction_hit": [int(hit) for hit in hits.predicted],
+                **earlier,
             },
             slices=sample.slices,
         )
@@ -224,6 +232,10 @@ class SceneGraph(Task):
         for rank in RANKS:
             found[f"mean_recall@{rank}"] = mean_recall_at(records, rank, rules.counts, rules.predicates)
         return {**found, **rules.further(records), "parse_failure": parse_failure(records)}
+
+    def separation(self, records: Mapping[str, Sequence[Record]]) -> Separation | None:
+        """What separates the three protocols, counted by the scorer."""
+        return separation(records)
 
 
 TASKS = (SceneGraph(),)

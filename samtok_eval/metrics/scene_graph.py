@@ -120,6 +120,8 @@ class Listed(NamedTuple):
     """What was repaired, dropped or changed, as values of a record."""
     crashed: bool = False
     """Whether the scorer would have stopped."""
+    stages: Mapping[str, Sequence[Relation]] = {}
+    """Triplets before the last of several stages, whose hits a record keeps, too."""
 
 
 class Hits(NamedTuple):

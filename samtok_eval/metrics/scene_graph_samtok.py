@@ -106,7 +106,7 @@ def listed(
         "nodes": 2.0 * len(left),
         "changed": float(merging.changed),
     }
-    return Listed(merging.relations, values)
+    return Listed(merging.relations, values, stages={"known": known, "deduplicated": left})
 
 
 def is_written(record: Record) -> bool:

@@ -121,6 +121,18 @@ def test_no_bar_is_longer_than_its_track(name, shown):
     assert all(sum(losses[i : i + 3]) <= BAR + 0.2 for i in range(0, len(losses), 3))
 
 
+def test_the_steps_between_protocols_add_up_to_the_numbers_above_them(shown):
+    assert [name for name in TASKS if "protocols" in shown(name)[0].rows] == ["scene_graph"]
+    rows = shown("scene_graph")[0].rows["protocols"]
+    begin = next(i for i, row in enumerate(rows) if row[0] == "from → to")
+    recall = {protocol: float(value) for protocol, _, value, *_ in rows[1:begin]}
+    assert list(recall) == ["strict", "official", "samtok"]
+    for step in ("strict → official", "official → samtok"):
+        baseline, candidate = step.split(" → ")
+        added = [float(points) for name, _, _, points in rows[begin + 1 :] if name == step]
+        assert sum(added) == pytest.approx(recall[candidate] - recall[baseline], abs=0.1 * len(added)), step
+
+
 def test_what_is_answered_in_words_has_no_loss_of_a_tokenizer(shown):
     for name in ("region_vqa", "region_caption"):
         assert "loss" not in shown(name)[0].rows, name

@@ -18,6 +18,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import MISSING
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.codebooks import perplexity
+from samtok_eval.metrics.separation import Separation
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.page.galleries import Answered, Gallery, galleries
@@ -136,6 +137,8 @@ class Report:
     command: str
     leaks: Leaks | None = None
     """Scores without the pictures of a training mix, where one was named."""
+    separation: Separation | None = None
+    """What separates the protocols, where the task counts it."""
 
     @property
     def baseline(self) -> ScoredRun | None:
@@ -204,6 +207,7 @@ def gather(
         samples=len(records),
         command=reproduce(run),
         leaks=leaks(run, overlap, seed) if overlap else None,
+        separation=run.task.separation(run.records),
     )
 
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from samtok_eval.prediction import Record
 from samtok_eval.reports.html import NAME_SHOWN
@@ -35,6 +35,7 @@ def downloads(report: Report) -> list[Download]:
         "signature": report.run.run.manifest.signature,
         "comparison": report.comparison.to_json() if report.baseline else None,
         "training_mix": report.leaks.to_json() if report.leaks else None,
+        "separation": asdict(report.separation) if report.separation else None,
     }
     scores = {record.id: score for record, score in report.rows}
     records = report.run.records[report.protocol][:ROWS]

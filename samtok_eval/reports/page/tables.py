@@ -5,7 +5,7 @@ from __future__ import annotations
 from samtok_eval.metrics.cards import card
 from samtok_eval.prediction import Record
 from samtok_eval.reports.compare.text import PROTOCOL
-from samtok_eval.reports.format import interval, metric_value, points
+from samtok_eval.reports.format import interval, metric_value, points, signed_points
 from samtok_eval.reports.page.content import BoundedScore, Report
 from samtok_eval.reports.page.figures import loss_bar, score_bar
 from samtok_eval.reports.table import Cell, Row, Table, left, right
@@ -42,6 +42,33 @@ def leaks_table(report: Report) -> Table:
         *right("value", "95 % interval", "n", "number of pictures"),
     ]
     return Table(columns, rows)
+
+
+def side_by_side_table(report: Report) -> Table:
+    """The same answers under every protocol that the task tells apart; empty where it tells none."""
+    told = report.separation
+    names = told.metrics if told else ()
+    rows: list[Row] = []
+    for protocol, pictures in told.pictures.items() if told else ():
+        entries = report.run.run.metrics[protocol]
+        values = [entries[name]["value"] if name in entries else None for name in names]
+        cells = [Cell(metric_value(name, value), value) for name, value in zip(names, values, strict=True)]
+        rows.append([protocol, str(pictures), *cells])
+    return Table([*left("protocol"), *right("pictures that count", *(card(name).title for name in names))], rows)
+
+
+def separation_table(report: Report) -> Table:
+    """What leads from one protocol's number to the next one's, in points."""
+    rows: list[Row] = [
+        [
+            f"{step.baseline} → {step.candidate}",
+            step.cause,
+            Cell(f"{step.count} of {step.of} {step.unit}", step.count / max(step.of, 1)),
+            Cell(signed_points(step.added), step.added),
+        ]
+        for step in (report.separation.steps if report.separation else ())
+    ]
+    return Table([*left("from → to", "cause"), *right("how often", "points")], rows)
 
 
 def losses_table(report: Report) -> Table:
