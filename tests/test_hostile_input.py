@@ -387,6 +387,140 @@ def test_whatever_stands_at_a_place_of_a_benchmark_file_it_is_read_or_refused(de
     assert refused > 2
 
 
+def reasonseg_folder(demo_root, root, count=2):
+    """The first pictures of ReasonSeg's split val with their files."""
+    folder = root / "reasonseg" / "val"
+    folder.mkdir(parents=True)
+    for picture in sorted((demo_root / "reasonseg" / "val").glob("*.jpg"))[:count]:
+        shutil.copy(picture, folder)
+        shutil.copy(picture.with_suffix(".json"), folder)
+    return folder
+
+
+def read_or_refused(task, root, split):
+    """Whether a split was refused; an error is one line of bounded length."""
+    try:
+        samples = task.read(root, split)
+    except DataError as error:
+        assert len(str(error)) < 1000 and "\n" not in str(error)
+        return True
+    assert all(m.height == s.image.height for s in samples for m in s.target.masks)
+    return False
+
+
+def test_whatever_stands_in_a_file_of_reasonseg_it_is_read_or_refused(demo_root, tmp_path):
+    path = sorted(reasonseg_folder(demo_root, tmp_path).glob("*.json"))[1]
+    task, content = load_tasks()["reasonseg"], json.loads(path.read_text())
+    assert len(task.read(tmp_path, "val")) == 2
+    rng, refused, spots = random.Random(1), 0, [*places([content])]
+    for container, key in [*spots, *rng.choices(spots, k=40)]:
+        before = container[key]
+        container[key] = rng.choice(HOSTILE)
+        path.write_text(json.dumps(spots[0][0][0]))
+        container[key] = before
+        refused += read_or_refused(task, tmp_path, "val")
+    assert refused > 20
+
+
+@pytest.mark.parametrize("ending", ["json", "jpg"])
+def test_every_cut_and_changed_byte_of_reasonseg_s_files_is_read_or_refused(demo_root, tmp_path, ending):
+    path = sorted(reasonseg_folder(demo_root, tmp_path, count=1).glob(f"*.{ending}"))[0]
+    task, whole, rng = load_tasks()["reasonseg"], path.read_bytes(), random.Random(ending)
+    refused = 0
+    for _ in range(60):
+        at = rng.randrange(min(len(whole), 400))
+        path.write_bytes(rng.choice([whole[:at], whole[:at] + bytes([rng.randrange(256)]) + whole[at + 1 :]]))
+        refused += read_or_refused(task, tmp_path, "val")
+    assert refused > 10
+
+
+SHAPE = {"label": "target", "points": [[1, 1], [5, 1], [5, 5]]}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "wordings"),
+    [
+        ([SHAPE | {"points": [[1, 1], [math.nan, 1], [5, 5]]}], ["x"]),
+        ([SHAPE | {"points": [[1, 1], [1e300, 1], [5, 5]]}], ["x"]),
+        ([SHAPE | {"points": [[1, 1, 1], [5, 1, 1], [5, 5, 1]]}], ["x"]),
+        ([SHAPE | {"points": [[[1, 1]], [[5, 1]]]}], ["x"]),
+        ([SHAPE | {"points": {"0": [1, 1]}}], ["x"]),
+        ([SHAPE | {"points": [["1", "1"], ["5", "1"], ["5", "5"]]}], ["x"]),
+        ([SHAPE | {"label": ["target"]}], ["x"]),
+        ([SHAPE], []),
+        ([SHAPE], "a text that is no list"),
+        ([SHAPE], [{"text": "x"}]),
+        ({"0": SHAPE}, ["x"]),
+    ],
+)
+def test_shapes_and_wordings_of_another_form_are_refused(demo_root, tmp_path, shapes, wordings):
+    path = sorted(reasonseg_folder(demo_root, tmp_path, count=1).glob("*.json"))[0]
+    path.write_text(json.dumps({"shapes": shapes, "text": wordings, "is_sentence": True}))
+    assert read_or_refused(load_tasks()["reasonseg"], tmp_path, "val")
+
+
+def test_polygons_without_end_take_no_time_and_no_memory(demo_root, tmp_path):
+    path = sorted(reasonseg_folder(demo_root, tmp_path, count=1).glob("*.json"))[0]
+    far = [[(-1) ** i * 2**40, i] for i in range(20_000)]
+    path.write_text(json.dumps({"shapes": [SHAPE | {"points": far}], "text": ["x"], "is_sentence": True}))
+    code = (
+        "import sys; from pathlib import Path; from samtok_eval.registry import load_tasks\n"
+        "from samtok_eval.errors import DataError\n"
+        "try:\n    load_tasks()['reasonseg'].read(Path(sys.argv[1]), 'val')\n"
+        "except DataError as error:\n    print('refused', error)\n"
+    )
+    done = bounded(code, tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("refused"), done.stderr[-500:]
+
+
+def test_whatever_stands_in_mmr_and_its_pictures_it_is_read_or_refused(demo_root, tmp_path):
+    """Entries without a mask, whose size is the picture's, and pictures that are none."""
+    content = json.loads((demo_root / "mmr" / "MMR_val.json").read_text())[:2]
+    content[0]["answers"] = [[] for _ in content[0]["answers"]]
+    (tmp_path / "mmr").mkdir()
+    path, picture = tmp_path / "mmr" / "MMR_val.json", tmp_path / "coco" / content[0]["file_name"]
+    picture.parent.mkdir(parents=True)
+    shutil.copy(demo_root / "coco" / content[0]["file_name"], picture)
+    task, rng, refused = load_tasks()["mmr"], random.Random(2), 0
+    path.write_text(json.dumps(content))
+    assert not read_or_refused(task, tmp_path, "val")
+    for container, key in rng.choices([*places([content])], k=40):
+        before = container[key]
+        container[key] = rng.choice(HOSTILE)
+        path.write_text(json.dumps(content))
+        container[key] = before
+        refused += read_or_refused(task, tmp_path, "val")
+    assert refused > 10
+    path.write_text(json.dumps(content))
+    whole = picture.read_bytes()
+    for damaged in (b"", whole[:20], b"GIF89a" + b"\xff" * 20, png(2**31 - 1, 2**31 - 1, 1), b"<svg/>"):
+        picture.write_bytes(damaged)
+        assert read_or_refused(task, tmp_path, "val")
+
+
+def test_a_changed_byte_of_a_hub_s_file_is_read_or_refused(tmp_path):
+    """In a process of its own, since parquet is read by a library in another language."""
+    from tests.datasets.test_refer_hub import write_parquet
+
+    path = tmp_path / "refcoco" / "hub" / "refcoco_unc_val-0.parquet"
+    write_parquet(path)
+    code = (
+        "import random, sys; from pathlib import Path; from samtok_eval.registry import load_tasks\n"
+        "from samtok_eval.errors import DataError\n"
+        "path, task, rng, refused = Path(sys.argv[1]), load_tasks()['refcoco'], random.Random(0), 0\n"
+        "whole = path.read_bytes()\n"
+        "for _ in range(300):\n"
+        "    at = rng.randrange(len(whole))\n"
+        "    path.write_bytes(rng.choice([whole[:at], whole[:at] + bytes([rng.randrange(256)]) + whole[at + 1:]]))\n"
+        "    try:\n        task.read(path.parents[2], 'val')\n"
+        "    except DataError as error:\n        refused += 1; assert len(str(error)) < 1000, error\n"
+        "print(refused)\n"
+    )
+    done = bounded(code, path)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert int(done.stdout) > 100
+
+
 def test_references_that_hold_themselves_many_times_over_are_refused(demo_root, tmp_path):
     shutil.copytree(demo_root / "refcoco", tmp_path / "refcoco")
     path = tmp_path / "refcoco" / "refs(unc).p"

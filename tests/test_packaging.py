@@ -72,6 +72,7 @@ def test_the_wheel_holds_tasks_and_checkpoint(wheel):
         "samtok_eval/demo/checkpoint/model.safetensors",
         "samtok_eval/demo/checkpoint/mask_tokenizer/model.safetensors",
         "samtok_eval/bundled_leaderboards/published.csv",
+        "samtok_eval/bundled_leaderboards/computed_by.csv",
         "samtok_eval/fetch/sources.toml",
         "samtok_eval/metrics/modules/gres/gres.py",
         "samtok_eval/reports/templates/report.html.j2",
@@ -96,6 +97,20 @@ def test_the_wheel_runs_a_task_away_from_the_checkout(wheel, tmp_path):
     folder, names = done.stdout.splitlines()
     assert folder == str(tmp_path / "site" / "samtok_eval" / "bundled_tasks")
     assert set(names.split()) == set(load_tasks())
+
+
+def test_the_wheel_checks_published_numbers_away_from_the_checkout(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
+        "import samtok_eval.cli.main as program\n"
+        f"assert program.__file__.startswith({str(tmp_path)!r}), program.__file__\n"
+        "sys.argv = ['samtok-eval', 'leaderboard', 'check']; program.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", "import site; site.main()\n" + code],
+                          capture_output=True, text=True, cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "gres:val official" in done.stdout
 
 
 def test_the_shipped_checkpoint_is_small_and_its_card_names_its_hashes():

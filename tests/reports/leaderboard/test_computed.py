@@ -80,3 +80,10 @@ def test_the_command_shows_benchmarks_and_reasons_or_ends_with_code_2(tmp_path):
     (tmp_path / COMPUTED_BY_FILE).write_text(HEAD + "\n")
     done = command("leaderboard", "check", "--folder", tmp_path)
     assert done.returncode == 2 and "872 published numbers have neither" in done.stderr
+
+
+def test_away_from_a_checkout_the_program_s_own_files_are_checked_and_a_named_folder_never_replaced(tmp_path):
+    done = command("leaderboard", "check", cwd=tmp_path)
+    assert done.returncode == 0 and "gres:val official" in done.stdout
+    done = command("leaderboard", "check", "--folder", "mine", cwd=tmp_path)
+    assert (done.returncode, "published.csv is missing" in done.stderr) == (2, True)
