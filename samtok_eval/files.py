@@ -31,7 +31,7 @@ MAX_NAME, MAX_PARTS = 255, 15
 """Bytes of one part of a path, and parts; file systems end at 4096 bytes."""
 MAX_MESSAGE = 300
 # What a message of an error tells the user to do.
-PUT_IT_THERE = "put the benchmark's own file there or give another --data-root"
+PUT_IT_THERE = "put the benchmark's own file there (see `samtok-eval data fetch`) or give another --data-root"
 CORRECT_IT = "correct it"
 MEND_THE_LINE = "correct or remove the line"
 WHERE_TO_WRITE = "free space, or choose a folder that may be written"

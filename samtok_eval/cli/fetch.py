@@ -86,14 +86,14 @@ def _listed(request: Request, patience: Patience) -> Counter[str]:
         _show(item)
     size = sum(item.content.size or 0 for item in items if item.state == "wanted")
     unknown = sum(item.state == "wanted" and item.content.size is None for item in items)
-    more = f" and {unknown} files of unknown size" if unknown else ""
+    more = f" and {unknown} {'file' if unknown == 1 else 'files'} of unknown size" if unknown else ""
     typer.echo(f"{request.name}: {size} bytes{more} to download")
     if request.pictures == "one":
         try:
             samples = request.task.read(request.root, request.split)[: request.limit]
             named = picture_items(request, samples if names_its_pictures(request) else None)
-        except SamtokError:
-            typer.echo(f"{request.name}: pictures are known once the annotations are there")
+        except SamtokError as error:
+            typer.echo(f"{request.name}: pictures are known once the annotations are there ({error})")
         else:
             wanted = sum(item.state == "wanted" for item in named)
             typer.echo(f"{request.name}: {wanted} of {len(named)} pictures to download, their sizes are not published")

@@ -57,6 +57,6 @@ def check_pictures(samples: Sequence[Sample], root: str) -> None:
     missing = missing_pictures(samples)
     if missing:
         raise DataError(
-            f"{len(missing)} of the pictures under --data-root {root} are missing, {missing[0]} first; put them there, "
-            "then see `samtok-eval data verify`"
+            f"{len(missing)} of the pictures under --data-root {root} are missing, {missing[0]} first; put them there "
+            "(see `samtok-eval data fetch`), then see `samtok-eval data verify`"
         )

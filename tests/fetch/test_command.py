@@ -128,7 +128,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_come(published, tmp_path):
     assert done.returncode == 0, done.stderr
     size = len(server.files["/grefs(unc).json"])
     assert f"wanted   grefcoco/grefs(unc).json: {size} bytes, {server.address}/grefs(unc).json" in done.stdout
-    assert f"gres:val: {size} bytes and 1 files of unknown size to download" in done.stdout
+    assert f"gres:val: {size} bytes and 1 file of unknown size to download" in done.stdout
     assert "gres:val: pictures are known once the annotations are there" in done.stdout
     both = sum(len(body) for path, body in server.files.items() if "/resolve/c0ffee/" in path)
     assert f"gcg:val: {both} bytes to download" in done.stdout
@@ -160,6 +160,27 @@ def test_an_archive_is_unpacked_and_removed(published, tmp_path, demo_root):
     assert fetch(table, root, "--task", "refcoco", "--limit", "3").returncode == 0
     assert server.asked["/refcoco.zip"] == 2
     assert (root / "refcoco" / "instances.json").exists()
+
+
+def test_a_hub_s_data_set_is_the_other_way_to_refcoco(published, tmp_path):
+    from tests.datasets.test_refer_hub import write_parquet
+
+    server, table = published
+    write_parquet(tmp_path / "made.parquet")
+    file = {"data/refcoco_unc_val-00000-of-00001-1a2b.parquet": (tmp_path / "made.parquet").read_bytes()}
+    server.files["/api/datasets/own/refs/revision/v1"] = hub_answer(file, "abcdef", large=tuple(file))
+    server.files |= {f"/datasets/own/refs/resolve/abcdef/{name}": body for name, body in file.items()}
+    table.write_text(
+        table.read_text().replace("kind = 'zip'\n", "kind = 'zip'\nvia = 'original'\n", 1)
+        + row(["refcoco:val"], "hub", f"{server.address}/datasets/own/refs@v1", via="hub", below="data/",
+              pattern="data/refcoco_unc_{split}-*.parquet", path="refcoco/hub")
+    )  # fmt: skip
+    root = tmp_path / "data"
+    done = fetch(table, root, "--task", "refcoco", "--via", "hub", "--pictures", "none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files_below(root) == {"refcoco/hub/refcoco_unc_val-00000-of-00001-1a2b.parquet"}
+    assert len(load_tasks()["refcoco"].read(root, "val")) == 4
+    assert "/refcoco.zip" not in server.asked
 
 
 def test_what_only_a_person_can_get_ends_with_exit_code_2_and_where_to_get_it(published, tmp_path, demo_root):
