@@ -128,9 +128,10 @@ def _fetched(request: Request, jobs: int, patience: Patience) -> Counter[str]:
         if samples is None:
             samples = request.task.read(request.root, request.split)[: request.limit]
     except DataError as error:
-        # What a person has to get is named above; anything else is told as what it is.
-        typer.echo(f"FAIL     {request.name}: {error}")
-        lacking["failed"] += not lacking.total()
+        # What did not come is named above; anything else is told as what it is.
+        if not lacking.total():
+            typer.echo(f"FAIL     {request.name}: {error}")
+            lacking["failed"] += 1
         return +lacking
     missing = missing_pictures(samples) if request.pictures != "none" else []
     if missing:

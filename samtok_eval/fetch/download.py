@@ -176,11 +176,16 @@ def download(
     with writing(part):
         part.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as file:
-            _Transfer(address, file, version, content, patience, progress).run()
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(target)
-            version.unlink(missing_ok=True)
+            try:
+                _Transfer(address, file, version, content, patience, progress).run()
+                os.fsync(file.fileno())
+                part.replace(target)
+            finally:
+                # An unfinished file is kept for the next call, and nothing of it where not one byte came.
+                if part.exists() and not part.stat().st_size:
+                    part.unlink()
+                if not part.exists():
+                    version.unlink(missing_ok=True)
 
 
 @contextmanager
