@@ -108,6 +108,8 @@ WORDS_OF_PAIR = 4
 """Words of a whole span."""
 ALIKE_ON_PAIRS = ("default", "final", "ref_gres", "ref_rl_gres", "ref_gcg")
 """Policies that agree on answers of whole pairs."""
+LAST_ON_PAIRS = "ref_last"
+"""The policy that takes the last pair of such an answer."""
 _KEY = re.compile(r"\d{1,7}(,\d{1,7})*(,-)*")
 
 
@@ -276,16 +278,15 @@ def masks_of(answer: str, policy: str = "default", layout: Layout = DEFAULT_LAYO
 # Protocols read an answer one after another, several of them under one policy.
 @lru_cache(maxsize=1 << 11)
 def _kept_masks(answer: str, policy: str, layout: Layout) -> tuple[Codes, ...]:
-    read = POLICIES[policy]
-    plain = _plain_pairs(answer) if layout == DEFAULT_LAYOUT and policy in ALIKE_ON_PAIRS else None
-    return tuple(read(answer, layout)) if plain is None else plain
+    plain = plain_pairs(answer) if layout == DEFAULT_LAYOUT and policy in ALIKE_ON_PAIRS else None
+    return tuple(POLICIES[policy](answer, layout)) if plain is None else plain
 
 
 @lru_cache(maxsize=1 << 9)
-def _plain_pairs(answer: str) -> tuple[Codes, ...] | None:
+def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     """Codes of an answer whose mask words are whole spans of 256x2 alone, as nearly all are; None for any other.
 
-    A tenth of the time that the policies take, which all agree on such answers.
+    A tenth of the time that the policies take; those of `ALIKE_ON_PAIRS` agree on such answers.
     """
     pairs = _PAIR.findall(answer)
     whole = answer.count("<|mt_") == WORDS_OF_PAIR * len(pairs) and len(pairs) <= _RL_MOST_PAIRS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     return np.asarray(coco.decode(_to_dict(rle))).astype(bool)
 
 
+@lru_cache(maxsize=1 << 8)
 def empty(height: int, width: int) -> Rle:
     """The mask without a foreground pixel."""
     return _from_dict(coco.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width))
@@ -221,10 +223,18 @@ def intersection_and_union(first: Rle, second: Rle) -> tuple[int, int]:
     Raises:
         ValueError: the sizes differ.
     """
-    _same_size([first, second])
-    one, other = _to_dict(first), _to_dict(second)
-    shared = int(coco.area(coco.merge([one, other], intersect=True)))
-    return shared, int(coco.area(one)) + int(coco.area(other)) - shared
+    shared = intersection(first, second)
+    return shared, area(first) + area(second) - shared
+
+
+def intersection(first: Rle, second: Rle) -> int:
+    """Pixels in both.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    _check_sizes([first], second.height, second.width)
+    return int(coco.area(coco.merge([_to_dict(first), _to_dict(second)], intersect=True)))
 
 
 def union(rles: Sequence[Rle], height: int, width: int) -> Rle:
@@ -235,7 +245,7 @@ def union(rles: Sequence[Rle], height: int, width: int) -> Rle:
     """
     if not rles:
         return empty(height, width)
-    _same_size([*rles, Rle(height, width, "")])
+    _check_sizes(rles, height, width)
     return rles[0] if len(rles) == 1 else _from_dict(coco.merge([_to_dict(rle) for rle in rles]))
 
 
@@ -283,8 +293,8 @@ def _from_dict(value: dict[str, Any]) -> Rle:
     return Rle(int(value["size"][0]), int(value["size"][1]), value["counts"].decode("ascii"))
 
 
-def _same_size(rles: Sequence[Rle]) -> None:
-    sizes = {(rle.height, rle.width) for rle in rles}
+def _check_sizes(rles: Sequence[Rle], height: int, width: int) -> None:
+    sizes = {(height, width), *[rle[:2] for rle in rles]}
     if len(sizes) > 1:
         raise ValueError(f"masks of different sizes cannot be combined: {sorted(sizes)}")
 

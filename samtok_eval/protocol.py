@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal
+from functools import cached_property
+from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, PolicyCrashError, masks_of
+from samtok_eval.mask_tokens import (
+    ALIKE_ON_PAIRS,
+    DEFAULT_LAYOUT,
+    LAST_ON_PAIRS,
+    Codes,
+    Layout,
+    PolicyCrashError,
+    masks_of,
+    plain_pairs,
+)
 
 Rules = TypeVar("Rules", covariant=True, default=object)
 """A task's own dataclass of rules; `Protocol` alone is a protocol of any task."""
+ALL = 1 << 30
+"""More masks than any answer has."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +57,23 @@ class Protocol(Generic[Rules]):
             return self.codes(answer)
         except PolicyCrashError:
             return None
+
+    @cached_property
+    def most_of_pairs(self) -> int | None:
+        """How many masks, the last ones, count of an answer of whole pairs; None where that does not say it."""
+        if self.layout != DEFAULT_LAYOUT:
+            return None
+        return ALL if self.policy in ALIKE_ON_PAIRS else 1 if self.policy == LAST_ON_PAIRS else None
+
+
+def codes_under(answer: str, protocols: Sequence[Protocol[Any]]) -> list[Sequence[Codes] | None]:
+    """`codes_or_none` under several protocols; one object for those that read an answer of whole pairs alike."""
+    pairs = plain_pairs(answer)
+    found: list[Sequence[Codes] | None] = []
+    for protocol in protocols:
+        most = protocol.most_of_pairs
+        if pairs is None or most is None:
+            found.append(protocol.codes_or_none(answer))
+        else:
+            found.append(pairs if len(pairs) <= most else pairs[-most:])
+    return found

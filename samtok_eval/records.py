@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
@@ -36,6 +37,11 @@ class Column:
     def take(self, rows: Rows) -> Column:
         """The same of some records."""
         return Column(self.values[rows], self.there[rows])
+
+    @classmethod
+    def nothing(cls, count: int) -> Column:
+        """That of so many records which have none."""
+        return cls(np.zeros(count), np.zeros(count, dtype=np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +90,8 @@ class Records(Sequence[Record]):
         for name in ("image_id", "protocol", "status"):
             found[name] = map(sys.intern, found[name])
         columns: dict[str, Any] = {name: np.array(found[name], dtype=TYPES[name]) for name in TYPES}
-        columns |= {name: _texts(list(found[name])) for name in ("id", "image_id", "protocol", "status", "phrase")}
-        series = _texts([value or NOTHING for value in found["series"]])
+        columns |= {name: texts(list(found[name])) for name in ("id", "image_id", "protocol", "status", "phrase")}
+        series = texts([value or NOTHING for value in found["series"]])
         return cls(**columns, values=_columns(list(found["values"])), series=series, slices=_shared(found["slices"]))
 
     @classmethod
@@ -101,11 +107,6 @@ class Records(Sequence[Record]):
         # A part shares its own; few differ over all of them.
         return cls(**found | {"slices": _shared(found["slices"])}, values=values)
 
-    def sharing(self, other: Records) -> Records:
-        """The same, with the other's texts and slices where they are equal: protocols of a run hold them once."""
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in SHARED)
-        return replace(self, **{name: theirs for name, mine, theirs in pairs if np.array_equal(mine, theirs)})
-
     def take(self, rows: Rows) -> Records:
         """The records of some rows, in their order."""
         plain: dict[str, Any] = {name: getattr(self, name)[rows] for name in PLAIN}
@@ -114,8 +115,7 @@ class Records(Sequence[Record]):
 
     def column(self, name: str) -> Column:
         """One of the further statistics; a column of nothing where no record has it."""
-        found = self.values.get(name)
-        return found or Column(np.zeros(len(self)), np.zeros(len(self), dtype=np.bool_))
+        return self.values.get(name) or Column.nothing(len(self))
 
     def __len__(self) -> int:
         return len(self.id)
@@ -134,37 +134,98 @@ class Records(Sequence[Record]):
         return Record(**plain, values=values)
 
     def __iter__(self) -> Iterator[Record]:
-        return (Record(*row) for row in self.rows())
+        columns = [self.further() if name == "values" else getattr(self, name).tolist() for name in FIELDS]
+        return (Record(*row) for row in zip(*columns, strict=True))
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The fields of each record, in their order."""
-        before, after = PLAIN[: PLAIN.index("series")], PLAIN[PLAIN.index("series") :]
-        columns = [[getattr(self, name).tolist() for name in names] for names in (before, after)]
-        return zip(*columns[0], self._values(), *columns[1], strict=True)
-
-    def _values(self) -> Iterable[Mapping[str, float]]:
-        """The further statistics of each record."""
+    def further(self) -> Texts | list[Mapping[str, float]]:
+        """The field `values` of each record."""
         if not self.values:
-            return [NOTHING] * len(self)
+            return nothing(len(self))
         columns = [(name, column.values.tolist(), column.there.tolist()) for name, column in self.values.items()]
-        return ({name: values[row] for name, values, there in columns if there[row]} for row in range(len(self)))
+        return [{name: values[row] for name, values, there in columns if there[row]} for row in range(len(self))]
 
 
 FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
-SHARED = ("id", "image_id", "status", "phrase", "series", "slices")
 TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
     ("no_target", "failed", "crashed"), np.bool_
 )
 """Of the fields that are numbers."""
 
 
-def _texts(values: list[Any]) -> Texts:
+class Collected:
+    """Columns of a known number of samples under several protocols, filled a batch at a time.
+
+    Protocols share every column in which they are equal, so that most of what they hold is held once.
+    """
+
+    def __init__(self, protocols: Sequence[str], count: int) -> None:
+        """Make room.
+
+        Args:
+            protocols: names.
+            count: samples of each.
+        """
+        self._count, self._filled = count, 0
+        self._first, *self._others = protocols
+        plain: dict[str, Any] = {name: np.empty(count, dtype=TYPES.get(name, np.object_)) for name in PLAIN}
+        self._plain: dict[str, dict[str, Any]] = {name: {} for name in protocols} | {self._first: plain}
+        """By protocol and field; of all but the first protocol those that differ from the first's."""
+        self._values: dict[str, dict[str, Column]] = {name: {} for name in protocols}
+        self._mappings: dict[Any, Mapping[str, str]] = {(): NOTHING}
+
+    def add(self, batch: Mapping[str, Records]) -> None:
+        """Put the records of the next samples behind the others.
+
+        Args:
+            batch: by protocol, the same samples in the same order.
+        """
+        rows = slice(self._filled, self._filled + len(batch[self._first]))
+        self._filled = rows.stop
+        for field in PLAIN:
+            theirs, first = getattr(batch[self._first], field), self._plain[self._first][field]
+            first[rows] = theirs if field != "slices" else _shared(theirs, self._mappings)
+            for name in self._others if field != "protocol" else ():
+                mine, own = getattr(batch[name], field), self._plain[name]
+                if field not in own and not (mine is theirs or np.array_equal(mine, theirs)):
+                    own[field] = first.copy()
+                if field in own:
+                    own[field][rows] = mine if field != "slices" else _shared(mine, self._mappings)
+        for name, records in batch.items():
+            for value, column in records.values.items():
+                whole = self._values[name].setdefault(value, Column.nothing(self._count))
+                whole.values[rows], whole.there[rows] = column.values, column.there
+
+    def records(self) -> dict[str, Records]:
+        """The records by protocol, once all are there."""
+        first = self._plain[self._first]
+        return {
+            name: Records(
+                **first | own | {"protocol": constant(name, self._count)},
+                values=self._values[name],
+            )
+            for name, own in self._plain.items()
+        }
+
+
+def texts(values: Sequence[Any]) -> Texts:
+    """A column of texts, or of mappings."""
     found = np.empty(len(values), dtype=np.object_)
     # Assigned as a list, mappings and texts stay single objects.
     found[:] = values
     return found
+
+
+def constant(value: Any, count: int) -> Texts:
+    """A column of one value, which takes no memory; not to be written."""
+    return np.broadcast_to(texts([value]), count)
+
+
+@lru_cache(maxsize=1 << 4)
+def nothing(count: int) -> Texts:
+    """A column of empty mappings, the same object for the same count."""
+    return constant(NOTHING, count)
 
 
 def _columns(values: Sequence[Mapping[str, float]]) -> dict[str, Column]:
@@ -184,16 +245,21 @@ def _joined(columns: Sequence[Column]) -> Column:
     )
 
 
-def _shared(mappings: Iterable[Mapping[str, str]]) -> Texts:
-    """The same mappings, equal ones as one object."""
-    by_content: dict[Any, Mapping[str, str]] = {(): NOTHING}
+def _shared(mappings: Iterable[Mapping[str, str]], known: dict[Any, Mapping[str, str]] | None = None) -> Texts:
+    """The same mappings, equal ones as one object.
+
+    Args:
+        mappings: in order.
+        known: one for each content, added to here.
+    """
+    by_content: dict[Any, Mapping[str, str]] = {(): NOTHING} if known is None else known
     by_identity: dict[int, Mapping[str, str]] = {}
     found = []
     for mapping in mappings:
         if id(mapping) not in by_identity:
             by_identity[id(mapping)] = by_content.setdefault(tuple(mapping.items()), mapping)
         found.append(by_identity[id(mapping)])
-    return _texts(found)
+    return texts(found)
 
 
 def _plain(value: Any) -> Any:

@@ -130,12 +130,6 @@ class Task(ABC):
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[Any]) -> Record:
         """Statistics of one answer; a missing prediction is None."""
 
-    def score_each(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any]
-    ) -> Sequence[Record]:
-        """`score` of several samples; tasks that have a quicker way than one after another replace it."""
-        return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
-
     def score_all(
         self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any], judges: Judges
     ) -> Sequence[Record]:
@@ -148,7 +142,17 @@ class Task(ABC):
             judges: caption scorers, text similarity and a judge model, each started when first asked.
         """
         del judges
-        return self.score_each(samples, answers, protocol)
+        return [self.score(sample, answers.get(sample.id), protocol) for sample in samples]
+
+    def score_under(
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocols: Sequence[Protocol[Any]],
+        judges: Judges,
+    ) -> Mapping[str, Sequence[Record]]:
+        """`score_all` under several protocols, by name; tasks that read an answer once for all of them replace it."""
+        return {protocol.name: self.score_all(samples, answers, protocol, judges) for protocol in protocols}
 
     @abstractmethod
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:

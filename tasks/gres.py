@@ -15,6 +15,7 @@ import numpy as np
 
 from samtok_eval.datasets.refer import Expression, each_expression, sentence_samples
 from samtok_eval.masks import Rle, usable_polygons
+from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Description, Metric
 from samtok_eval.metrics.referring import (
     OFFICIAL_THRESHOLDS,
@@ -133,11 +134,16 @@ class Gres(Task):
         """Pixels of the united answer against the united target."""
         return score_region(sample, prediction, protocol)
 
-    def score_each(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[GresRules]
-    ) -> Records:
-        """The same of several samples."""
-        return score_regions(samples, answers, protocol)
+    def score_under(
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocols: Sequence[Protocol[GresRules]],
+        judges: Judges,
+    ) -> Mapping[str, Records]:
+        """The same of several samples, each answer read once."""
+        del judges
+        return score_regions(samples, answers, protocols)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """cIoU, gIoU, the two accuracies and Pr@k."""

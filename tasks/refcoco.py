@@ -16,6 +16,7 @@ from typing import ClassVar
 from samtok_eval.datasets.refer import Expression, each_expression, each_hub_expression, sentence_samples
 from samtok_eval.datasets.refer_hub import hub_parts
 from samtok_eval.masks import Rle, covered_once
+from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
 from samtok_eval.metrics.scoring import Combine, score_region, score_regions
@@ -144,11 +145,18 @@ class Referring(Task):
         """Pixels of the answer, and its box where numbers per phrase are given."""
         return score_region(sample, prediction, protocol, protocol.rules.combine, box_iou=protocol.rules.per_phrase)
 
-    def score_each(
-        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[ReferringRules]
-    ) -> Records:
-        """The same of several samples."""
-        return score_regions(samples, answers, protocol, protocol.rules.combine, box_iou=protocol.rules.per_phrase)
+    def score_under(
+        self,
+        samples: Sequence[Sample],
+        answers: Mapping[str, Prediction],
+        protocols: Sequence[Protocol[ReferringRules]],
+        judges: Judges,
+    ) -> Mapping[str, Records]:
+        """The same of several samples, each answer read once."""
+        del judges
+        return score_regions(
+            samples, answers, protocols, lambda each: each.rules.combine, lambda each: each.rules.per_phrase
+        )
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """cIoU, gIoU and Pr@k over sentences, and the released scripts' two numbers over phrases."""

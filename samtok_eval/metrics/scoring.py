@@ -1,24 +1,29 @@
 """From a prediction to the Record of one sample: parse, combine, count pixels.
 
-Shared by every task whose answer is one region of a picture.
+Shared by every task whose answer is one region of a picture. The records of many samples are columns, which protocols
+share where they read the answers alike and compare them with the same targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.protocol import Protocol
-from samtok_eval.records import NOTHING, Records
+from samtok_eval.protocol import Protocol, codes_under
+from samtok_eval.records import Column, Records, constant, nothing, texts
 from samtok_eval.sample import Sample
 
 Combine = Literal["union", "last"]
+FAILURES = ("missing", "error", "invalid")
+"""Statuses of the answers that fail under a protocol of which `errors_fail`."""
 
 
 class Counts(NamedTuple):
@@ -32,8 +37,18 @@ class Counts(NamedTuple):
     truth: Rle
 
 
+class Seen(NamedTuple):
+    """An answer as a protocol sees it."""
+
+    counts: Counts
+    crashed: bool
+    """The script that the protocol copies stops at the answer."""
+    stops: bool
+    """It stops at the annotations of the sample."""
+
+
 def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, width: int) -> Counts:
-    """Compare the unions of two sets of masks; protocols that read an answer alike share the work.
+    """Compare the unions of two sets of masks; what was compared lately is not counted again.
 
     Raises:
         ValueError: the sizes differ.
@@ -43,31 +58,94 @@ def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, widt
 
 @lru_cache(maxsize=1 << 14)
 def _kept_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
-    united, target = masks.union(answer, height, width), masks.union(truth, height, width)
-    inter, union = masks.intersection_and_union(united, target)
-    gt_area = masks.area(target)
-    return Counts(inter, union, gt_area, union + inter - gt_area, united, target)
+    united, (target, gt_area) = masks.union(answer, height, width), _united_target(truth, height, width)
+    inter, pred_area = masks.intersection(united, target), masks.area(united)
+    return Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
+
+
+@lru_cache(maxsize=1 << 12)
+def _united_target(truth: tuple[Rle, ...], height: int, width: int) -> tuple[Rle, int]:
+    """The union of a target's masks and its pixels; expressions of a picture have targets in common."""
+    target = masks.union(truth, height, width)
+    return target, masks.area(target)
 
 
 def score_regions(
     samples: Sequence[Sample],
     answers: Mapping[str, Prediction],
-    protocol: Protocol,
-    combine: Combine = "union",
-    box_iou: bool = False,
-) -> Records:
-    """`score_region` of many samples as columns, at half the cost of as many records.
+    protocols: Sequence[Protocol[Any]],
+    combine: Callable[[Protocol[Any]], Combine] = lambda _: "union",
+    box_iou: Callable[[Protocol[Any]], bool] = lambda _: False,
+) -> dict[str, Records]:
+    """`score_region` of many samples under several protocols, by the protocol's name.
+
+    Args:
+        samples: the questions.
+        answers: predictions by sample id.
+        protocols: how the answers are read.
+        combine: of each protocol, see `score_region`.
+        box_iou: of each protocol, see `score_region`.
 
     Raises:
         DataError: as `score_region`.
     """
-    return Records.of_rows([_row(sample, answers.get(sample.id), protocol, combine, box_iou) for sample in samples])
+    count = len(samples)
+    given = [answers.get(sample.id) for sample in samples]
+    combined = [combine(protocol) for protocol in protocols]
+    rows = [_seen(*pair, protocols, combined) for pair in zip(samples, given, strict=True)]
+    statuses = [_status(prediction) for prediction in given]
+    common: dict[str, Any] = {
+        "id": texts([sample.id for sample in samples]),
+        "image_id": texts([sample.image.id for sample in samples]),
+        "status": texts(statuses),
+        "no_target": np.array([sample.target.no_target for sample in samples], dtype=np.bool_),
+        "phrase": texts([sample.phrase for sample in samples]),
+        "series": nothing(count),
+        "slices": texts([sample.slices for sample in samples]),
+    }
+    failures, none = np.array([status in FAILURES for status in statuses], dtype=np.bool_), np.zeros(count, np.bool_)
+    known: list[tuple[tuple[Seen, ...], dict[str, Any]]] = []
+    found = {}
+    for number, protocol in enumerate(protocols):
+        seen = tuple([row[number] for row in rows])
+        # Tuples of the same objects are compared in no time.
+        counted = next((columns for other, columns in known if other == seen), None)
+        if counted is None:
+            counted = _counted(seen)
+            known.append((seen, counted))
+        found[protocol.name] = Records(
+            **common,
+            **counted,
+            protocol=constant(protocol.name, count),
+            failed=failures if protocol.errors_fail else none,
+            values=_values(seen, box_iou(protocol)),
+        )
+    return found
+
+
+def _counted(seen: Sequence[Seen]) -> dict[str, Any]:
+    """Columns of pixels, and of the answers at which a script stops."""
+    pixels = np.array([each.counts[:4] for each in seen], dtype=np.int64).reshape(-1, 4)
+    columns: dict[str, Any] = {name: pixels[:, i].copy() for i, name in enumerate(Counts._fields[:4])}
+    return columns | {"crashed": np.array([each.crashed for each in seen], dtype=np.bool_)}
+
+
+def _values(seen: Sequence[Seen], box_iou: bool) -> dict[str, Column]:
+    """Further columns, see `score_region`."""
+    found: dict[str, Column] = {}
+    if box_iou and seen:
+        ious = np.array([_mask_box_iou(each.counts.answer, each.counts.truth) for each in seen], dtype=np.float64)
+        found["box_iou"] = Column(ious, np.ones(len(seen), dtype=np.bool_))
+    stops = np.array([each.stops for each in seen], dtype=np.bool_)
+    if stops.any():
+        found["stops"] = Column(stops.astype(np.float64), stops)
+    return found
 
 
 def score_region(
     sample: Sample,
     prediction: Prediction | None,
-    protocol: Protocol,
+    protocol: Protocol[Any],
     combine: Combine = "union",
     box_iou: bool = False,
 ) -> Record:
@@ -86,67 +164,82 @@ def score_region(
         DataError: a mask of the prediction has another size than the picture, or the decoded mask of a code pair that
             this protocol needs is not in the prediction file.
     """
-    return Record(*_row(sample, prediction, protocol, combine, box_iou))
-
-
-def _row(
-    sample: Sample, prediction: Prediction | None, protocol: Protocol, combine: Combine, box_iou: bool
-) -> tuple[Any, ...]:
-    """The fields of a `Record` in their order."""
-    height, width = sample.image.height, sample.image.width
-    crashed = False
-    answered: list[Rle] = []
-    if prediction is not None:
-        found = found_masks(sample, prediction, protocol)
-        crashed, answered = found is None, found or []
-    if combine == "last":
-        answered = answered[-1:]
-    target = sample.target.masks_under(protocol.name)
-    try:
-        counts = region_counts(answered, sample.target.masks if target is None else target, height, width)
-    except ValueError as error:
-        raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
-    status = "missing" if prediction is None else prediction.status
-    values: dict[str, float] = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
-    if target is None:
+    (seen,) = _seen(sample, prediction, [protocol], [combine])
+    counts, status = seen.counts, _status(prediction)
+    values = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
+    if seen.stops:
         values["stops"] = 1.0
-    return (
+    return Record(
         sample.id,
         sample.image.id,
         protocol.name,
         status,
-        counts.inter,
-        counts.union,
-        counts.gt_area,
-        counts.pred_area,
-        sample.target.no_target,
-        protocol.errors_fail and status in ("missing", "error", "invalid"),
-        crashed,
-        sample.phrase,
-        values,
-        NOTHING,
-        sample.slices,
+        *counts[:4],
+        no_target=sample.target.no_target,
+        failed=protocol.errors_fail and status in FAILURES,
+        crashed=seen.crashed,
+        phrase=sample.phrase,
+        values=values,
+        slices=sample.slices,
     )
 
 
-def answered_masks(sample: Sample, prediction: Prediction | None, protocol: Protocol) -> list[Rle]:
+def _seen(
+    sample: Sample, prediction: Prediction | None, protocols: Sequence[Protocol[Any]], combined: Sequence[Combine]
+) -> list[Seen]:
+    """The answer as each protocol sees it, one object for those that see the same."""
+    target, height, width = sample.target, sample.image.height, sample.image.width
+    known: dict[tuple[int, int], Seen] = {}
+    found = []
+    for protocol, combine, masked in zip(protocols, combined, _masks_under(sample, prediction, protocols), strict=True):
+        answered = masked[-1:] if masked and combine == "last" else masked
+        truth = target.masks_under(protocol.name) if target.other_masks else target.masks
+        seen = known.get((id(answered), id(truth)))
+        if seen is None:
+            try:
+                counts = region_counts(answered or (), target.masks if truth is None else truth, height, width)
+            except ValueError as error:
+                raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
+            seen = known[id(answered), id(truth)] = Seen(counts, answered is None, truth is None)
+        found.append(seen)
+    return found
+
+
+def _status(prediction: Prediction | None) -> str:
+    return "missing" if prediction is None else prediction.status
+
+
+def answered_masks(sample: Sample, prediction: Prediction | None, protocol: Protocol[Any]) -> list[Rle]:
     """`found_masks`, none for a missing answer or one on which the reference script would have stopped."""
     return [] if prediction is None else found_masks(sample, prediction, protocol) or []
 
 
-def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> list[Rle] | None:
+def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol[Any]) -> list[Rle] | None:
     """The answer's masks in order of mention; None where the reference script would have stopped.
 
     Raises:
         DataError: a mask is broken, or the decoded mask of a code pair is not in the prediction file.
     """
+    (found,) = _masks_under(sample, prediction, [protocol])
+    return None if found is None else list(found)
+
+
+def _masks_under(
+    sample: Sample, prediction: Prediction | None, protocols: Sequence[Protocol[Any]]
+) -> list[tuple[Rle, ...] | None]:
+    """The answer's masks under each protocol, see `found_masks`; one object where they are read from the same codes."""
+    if prediction is None:
+        return [()] * len(protocols)
     try:
         if prediction.masks is not None:
-            return [mask.rle() for mask in prediction.masks]
-        codes = protocol.codes_or_none(prediction.text or "")
-        if codes is None:
-            return None
-        return [prediction.decoded[pair.key].rle() for pair in codes]
+            return [tuple([mask.rle() for mask in prediction.masks])] * len(protocols)
+        readings = codes_under(prediction.text or "", protocols)
+        known: dict[int, tuple[Rle, ...] | None] = {}
+        for codes in readings:
+            if id(codes) not in known:
+                masked = None if codes is None else tuple([prediction.decoded[pair.key].rle() for pair in codes])
+                known[id(codes)] = masked
+        return [known[id(codes)] for codes in readings]
     except KeyError as error:
         raise DataError(
             f"prediction {sample.id}: no decoded mask for the codes {error}; run `predict` again, or give masks"
@@ -155,6 +248,8 @@ def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol) -> l
         raise DataError(f"prediction {sample.id}: {error}") from error
 
 
+# Protocols compare the same masks.
+@lru_cache(maxsize=1 << 10)
 def _mask_box_iou(first: Rle, second: Rle) -> float:
     """IoU of mask-derived boxes as the released scripts measure it: width = x2 - x1, an empty mask is 0 0 0 0."""
     one, other = (masks.box(rle) or (0, 0, 0, 0) for rle in (first, second))

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -19,13 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import numbered_lines, reading, writing
 from samtok_eval.prediction import Record
 from samtok_eval.prediction_log import PredictionLog
-from samtok_eval.records import Records
+from samtok_eval.records import FIELDS, PLAIN, Records
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
 
@@ -117,18 +118,20 @@ class RecordsWriter:
         self._path = path
         self._parts: dict[str, BinaryIO] = {}
 
-    def add(self, protocol: str, records: Sequence[Record]) -> None:
-        """Write records of one protocol behind its earlier ones.
+    def add(self, batch: Mapping[str, Sequence[Record]]) -> None:
+        """Write records of each protocol behind its earlier ones.
 
         Raises:
             UsageError: the system refuses, e.g. because the disk is full.
         """
-        lines = "".join(record_lines(records))
-        with writing(self._path):
-            if protocol not in self._parts:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._parts[protocol] = self._part(len(self._parts)).open("w+b")
-            self._parts[protocol].write(lines.encode())
+        written: Pieces = {}
+        for protocol, records in batch.items():
+            content = "".join(record_lines(records, written)).encode()
+            with writing(self._path):
+                if protocol not in self._parts:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._parts[protocol] = self._part(len(self._parts)).open("w+b")
+                self._parts[protocol].write(content)
 
     def finish(self) -> None:
         """Make one file of everything.
@@ -162,22 +165,67 @@ class RecordsWriter:
         return self._path.with_name(f".{self._path.name}.{os.getpid()}.{number}.part")
 
 
-def record_lines(records: Sequence[Record]) -> Iterator[str]:
-    """The line of each record, which is JSON of its `to_json`, in a fifth of the time."""
+Pieces = dict[tuple[int, ...], tuple[list[Any], list[str]]]
+"""Parts of lines by the identity of the columns that they are made of, which are kept beside them."""
+
+
+def record_lines(records: Sequence[Record], written: Pieces | None = None) -> Iterator[str]:
+    """The line of each record, which is JSON of its `to_json`, in a fifth of the time.
+
+    Args:
+        records: of one protocol.
+        written: parts of the lines of the same samples under other protocols, added to here; columns that protocols
+            share are written out once.
+    """
+    known: Pieces = {} if written is None else written
+    columns = _fields_of(records)
+
+    def pieces(write: Callable[..., list[str]], names: Sequence[str]) -> list[str]:
+        mine = [columns[name] for name in names]
+        key = tuple(map(id, mine))
+        if key not in known:
+            known[key] = mine, write(*mine)
+        return known[key][1]
+
+    names = pieces(_names, FIELDS[:2])
+    protocols = [f'"protocol": {_quoted(name)}, ' for name in columns["protocol"]]
+    counts, rest = pieces(_counts, FIELDS[3:11]), pieces(_rest, FIELDS[11:])
+    return map("".join, zip(names, protocols, counts, rest, strict=True))
+
+
+def _fields_of(records: Sequence[Record]) -> dict[str, Any]:
+    """Columns by field; numbers as they are, since those of records that are no columns may be whole."""
+    if isinstance(records, Records):
+        return {name: getattr(records, name) for name in PLAIN} | {"values": records.further()}
+    return {name: [getattr(record, name) for record in records] for name in FIELDS}
+
+
+def _names(names: Iterable[str], images: Iterable[str]) -> list[str]:
+    return [f'{{"id": {_quoted(a)}, "image_id": {_quoted(b)}, ' for a, b in zip(names, images, strict=True)]
+
+
+def _counts(*columns: Any) -> list[str]:
+    lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
+    return [
+        f'"status": {_quoted(status)}, "inter": {inter}, "union": {union}, "gt_area": {gt_area}, '
+        f'"pred_area": {pred_area}, "no_target": {_FLAG[empty]}, "failed": {_FLAG[failed]}, '
+        f'"crashed": {_FLAG[crashed]}, '
+        for status, inter, union, gt_area, pred_area, empty, failed, crashed in zip(*lists, strict=True)
+    ]
+
+
+def _rest(*columns: Any) -> list[str]:
     texts: dict[int, str] = {}
-    rows = records.rows() if isinstance(records, Records) else (tuple(record.__dict__.values()) for record in records)
-    for name, image, protocol, status, *areas, empty, failed, crashed, phrase, values, series, slices in rows:
-        inter, union, gt_area, pred_area = areas
+    found = []
+    for phrase, values, series, slices in zip(*columns, strict=True):
         # Many samples share their slices.
         if id(slices) not in texts:
             texts[id(slices)] = _encoded(slices)
-        yield (
-            f'{{"id": {_quoted(name)}, "image_id": {_quoted(image)}, "protocol": {_quoted(protocol)}, '
-            f'"status": {_quoted(status)}, "inter": {inter}, "union": {union}, "gt_area": {gt_area}, '
-            f'"pred_area": {pred_area}, "no_target": {_FLAG[empty]}, "failed": {_FLAG[failed]}, '
-            f'"crashed": {_FLAG[crashed]}, "phrase": {_quoted(phrase)}, "values": {_encoded(values)}, '
-            f'"series": {_encoded(series)}, "slices": {texts[id(slices)]}}}\n'
+        found.append(
+            f'"phrase": {_quoted(phrase)}, "values": {_encoded(values)}, "series": {_encoded(series)}, '
+            f'"slices": {texts[id(slices)]}}}\n'
         )
+    return found
 
 
 def _encoded(mapping: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
 from samtok_eval.prediction_log import unknown_prediction
-from samtok_eval.records import Records, Rows
+from samtok_eval.records import Collected, Records, Rows
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import rows_of_slices
 from samtok_eval.sample import Sample
@@ -33,8 +33,8 @@ PERCENTILE = "percentile bootstrap over pictures"
 """How this version draws intervals; another way gets another name, so that old files are checked by their own."""
 BATCH = 256
 """Samples scored at a time, where a task does not ask for all of them."""
-Sink = Callable[[str, Sequence[Record]], None]
-"""Takes the records of a batch under a protocol."""
+Sink = Callable[[Mapping[str, Sequence[Record]]], None]
+"""Takes the records of a batch, by protocol."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,17 @@ def score(
     chosen = task.protocols if protocols is None else tuple(task.protocol(name) for name in dict.fromkeys(protocols))
     if references is not None:
         check_references([sample.id for sample in samples], references, task.layout)
-    parts: dict[str, list[Records]] = {protocol.name: [] for protocol in chosen}
+    first = chosen[0].name
+    collected = Collected([protocol.name for protocol in chosen], len(samples))
     with Judges(judge, record) as judges:
         for batch, given in _batches(task, samples, answers):
-            for protocol in chosen:
-                records = task.score_all(batch, given, protocol, judges)
-                if references is not None and protocol is chosen[0]:
-                    records = with_token_match(records, given, references, task.layout)
-                if sink is not None:
-                    sink(protocol.name, records)
-                part = Records.of(records)
-                parts[protocol.name].append(part.sharing(parts[chosen[0].name][-1]) if parts[chosen[0].name] else part)
-    by_protocol = _joined(parts)
+            records = dict(task.score_under(batch, given, chosen, judges))
+            if references is not None:
+                records[first] = with_token_match(records[first], given, references, task.layout)
+            if sink is not None:
+                sink(records)
+            collected.add({name: Records.of(mine) for name, mine in records.items()})
+    by_protocol = collected.records()
     method = percentile(seed)
     counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
@@ -135,15 +134,6 @@ def _batches(
         given = {name: answer for name, answer in found if answer is not None}
         check_codes(given.values(), task.layout)
         yield batch, given
-
-
-def _joined(parts: dict[str, list[Records]]) -> dict[str, Records]:
-    """Records by protocol; the parts are given up one protocol after another, since both are large."""
-    found: dict[str, Records] = {}
-    for name in list(parts):
-        whole = Records.joined(parts.pop(name))
-        found[name] = whole.sharing(next(iter(found.values()), whole))
-    return found
 
 
 def percentile(seed: int) -> IntervalMethod:
