@@ -21,6 +21,7 @@ Rows = NDArray[np.intp]
 Texts = NDArray[np.object_]
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Taken = dict[int, NDArray[Any]]
 NOTHING: Mapping[str, Any] = {}
 """Shared by all records without values, series or slices."""
 
@@ -107,9 +108,21 @@ class Records(Sequence[Record]):
         # A part shares its own; few differ over all of them.
         return cls(**found | {"slices": _shared(found["slices"])}, values=values)
 
-    def take(self, rows: Rows) -> Records:
-        """The records of some rows, in their order."""
-        plain: dict[str, Any] = {name: getattr(self, name)[rows] for name in PLAIN}
+    def take(self, rows: Rows, taken: Taken | None = None) -> Records:
+        """The records of some rows, in their order.
+
+        Args:
+            rows: indices.
+            taken: columns of the same rows by the identity of those that they were taken of, added to here, so that
+                records which share columns go on sharing them.
+        """
+        known: Taken = {} if taken is None else taken
+        plain: dict[str, Any] = {}
+        for name in PLAIN:
+            column = getattr(self, name)
+            if id(column) not in known:
+                known[id(column)] = constant(column[0], len(rows)) if _is_constant(column) else column[rows]
+            plain[name] = known[id(column)]
         columns = {name: column.take(rows) for name, column in self.values.items()}
         return Records(**plain, values={name: column for name, column in columns.items() if column.there.any()})
 
@@ -220,6 +233,10 @@ def texts(values: Sequence[Any]) -> Texts:
 def constant(value: Any, count: int) -> Texts:
     """A column of one value, which takes no memory; not to be written."""
     return np.broadcast_to(texts([value]), count)
+
+
+def _is_constant(column: NDArray[Any]) -> bool:
+    return len(column) > 0 and column.strides == (0,)
 
 
 @lru_cache(maxsize=1 << 4)

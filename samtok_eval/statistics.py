@@ -9,7 +9,7 @@ Everything is seeded, and nothing but numpy and scipy is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,19 +75,39 @@ def intervals(
     Returns:
         (low, high) by name; None for descriptions and with fewer than two pictures that count.
     """
-    estimates = {name: metric for name, metric in metrics.items() if not isinstance(metric, Description)}
-    pictures = _pictures_of(estimates.values())
-    drawn = {name: _drawer(metric, pictures) for name, metric in estimates.items()}
-    found: dict[str, Interval | None] = dict.fromkeys(metrics)
-    if len(pictures) < 2 or not drawn:
-        return found
-    values: dict[str, list[Array]] = {name: [] for name in drawn}
-    for weights in _weights(len(pictures), seed, draws):
-        for name, draw in drawn.items():
-            values[name].append(draw(weights))
-    for name, parts in values.items():
-        if len(counting_pictures(estimates[name])) > 1:
-            found[name] = _interval(np.concatenate(parts), confidence)
+    return intervals_of_families({"": metrics}, seed, draws, confidence)[""]
+
+
+def intervals_of_families(
+    families: Mapping[str, Mapping[str, Metric]], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE
+) -> dict[str, dict[str, Interval | None]]:
+    """`intervals` of several families of metrics, such as those of protocols; those about the same pictures share draws.
+
+    Args:
+        families: metrics by name, by the name of their family.
+        seed: of the draws, which begin anew for every family.
+        draws: number of bootstrap draws.
+        confidence: share of draws within the interval.
+    """
+    found: dict[str, dict[str, Interval | None]] = {name: dict.fromkeys(own) for name, own in families.items()}
+    groups: list[tuple[Pictures, list[tuple[str, str, Estimate]]]] = []
+    for family, metrics in families.items():
+        estimates = [(family, name, each) for name, each in metrics.items() if not isinstance(each, Description)]
+        pictures = Pictures(metric.clusters for _, _, metric in estimates)
+        same = next((own for known, own in groups if list(known) == list(pictures)), None)
+        if same is None:
+            groups.append((pictures, same := []))
+        same.extend(estimates)
+    for pictures, members in groups:
+        if len(pictures) < 2:
+            continue
+        drawn = [(_drawer(metric, pictures), list[Array]()) for _, _, metric in members]
+        for weights in _weights(len(pictures), seed, draws) if members else ():
+            for draw, values in drawn:
+                values.append(draw(weights))
+        for (family, name, metric), (_, values) in zip(members, drawn, strict=True):
+            if _counts_several(metric, pictures):
+                found[family][name] = _interval(np.concatenate(values), confidence)
     return found
 
 
@@ -126,8 +146,8 @@ def compare_metrics(
         if one.value is not None and other.value is not None:
             pairs[name], observed[name] = (one, other), other.value - one.value
     pairs = {name: pairs[name] for name in first if name in pairs}
-    pictures = _pictures_of(one for one, _ in pairs.values())
-    if _pictures_of(other for _, other in pairs.values()).keys() != pictures.keys():
+    pictures = Pictures(one.clusters for one, _ in pairs.values())
+    if Pictures(other.clusters for _, other in pairs.values()).keys() != pictures.keys():
         raise ValueError("the two runs are about different pictures; compare runs on the same data")
     differences = _bootstrap_differences(pairs, pictures, seed, draws)
     flips = _sign_flips(pairs, pictures, seed, permutations)
@@ -170,14 +190,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, p * (len(ordered) - rank)))
         found[name] = highest
     return {name: found[name] for name in p_values}
-
-
-def _pictures_of(metrics: Iterable[Estimate]) -> dict[str, int]:
-    """The row of each picture that any of the metrics looks at, in order of first sight."""
-    # Metrics of one run mostly share one list.
-    lists = {id(metric.clusters): metric.clusters for metric in metrics}
-    names = dict.fromkeys(name for clusters in lists.values() for name in clusters)
-    return {name: row for row, name in enumerate(names)}
 
 
 def _drawer(metric: Estimate, pictures: Pictures) -> Callable[[Array], Array]:
@@ -260,6 +272,14 @@ def counting_pictures(metric: Estimate) -> set[str]:
     if not isinstance(metric, Ratio):
         return set(metric.clusters)
     return {name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below}
+
+
+def _counts_several(metric: Estimate, pictures: Pictures) -> bool:
+    """Whether a metric looks at more than one picture."""
+    rows = pictures.rows(metric.clusters)
+    if isinstance(metric, Ratio):
+        rows = rows[np.asarray(metric.denominators) != 0]
+    return len(rows) > 0 and bool((rows != rows[0]).any())
 
 
 def _wins(first: Estimate, second: Estimate, sign: int) -> tuple[int, int, int] | tuple[None, None, None]:

@@ -8,7 +8,7 @@ from scipy.stats import kstest
 
 from samtok_eval import statistics
 from samtok_eval.metrics.gcg import ap50
-from samtok_eval.metrics.ratio import Description, Ratio, Sums, mean_of
+from samtok_eval.metrics.ratio import Description, Pictures, Ratio, Sums, mean_of
 from samtok_eval.prediction import Record
 from samtok_eval.statistics import compare_metrics, holm, intervals, mcnemar
 
@@ -39,7 +39,7 @@ def test_pictures_are_drawn_not_samples():
 
 def test_values_of_a_draw_are_those_of_the_repeated_samples():
     metric = pixels(np.random.default_rng(1), pictures=7, each=2)
-    pictures = {str(picture): picture for picture in range(7)}
+    pictures = Pictures([[str(picture) for picture in range(7)]])
     weights = next(statistics._weights(7, seed=3, draws=5))
     for times, value in zip(weights, metric.formula(weights @ metric.totals(pictures)), strict=True):
         rows = [i for i, name in enumerate(metric.clusters) for _ in range(int(times[pictures[name]]))]

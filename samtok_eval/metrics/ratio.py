@@ -8,7 +8,7 @@ Sums of a ratio are exact: integers stay integers, floats are added with `math.f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,28 @@ Numbers = Sequence[float] | NDArray[Any]
 Names = Sequence[str] | NDArray[np.object_]
 Formula = Callable[[Array], Array]
 """Sums (draws, k) -> values (draws,), NaN where nothing counts."""
-Pictures = Mapping[str, int]
-"""The row of each picture."""
+
+
+class Pictures(dict[str, int]):
+    """The row of each picture, in order of first sight."""
+
+    def __init__(self, columns: Iterable[Names]) -> None:
+        """Number the pictures of some columns of names.
+
+        Args:
+            columns: metrics of a run mostly share one, which is looked at once.
+        """
+        once = {id(names): names for names in columns}
+        seen = dict.fromkeys(name for names in once.values() for name in names)
+        super().__init__(zip(seen, range(len(seen)), strict=True))
+        self._rows: dict[int, tuple[Names, NDArray[np.intp]]] = {}
+
+    def rows(self, names: Names) -> NDArray[np.intp]:
+        """The row of each name of a column, kept as long as the pictures are."""
+        if id(names) not in self._rows:
+            # The column is kept, too, since another could take its identity.
+            self._rows[id(names)] = names, np.fromiter(map(self.__getitem__, names), dtype=np.intp, count=len(names))
+        return self._rows[id(names)][1]
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,7 @@ class Ratio:
 
     def totals(self, pictures: Pictures) -> Array:
         """Numerator and denominator of each picture, (pictures, 2)."""
-        return _per_picture(np.column_stack([self.numerators, self.denominators]), self.clusters, pictures)
+        return _per_picture([np.asarray(self.numerators), np.asarray(self.denominators)], self.clusters, pictures)
 
     def formula(self, sums: Array) -> Array:
         """The division, (draws, 2) -> (draws,)."""
@@ -96,7 +116,7 @@ class Sums:
 
     def totals(self, pictures: Pictures) -> Array:
         """Sums of each picture, (pictures, k)."""
-        return _per_picture(self.statistics, self.clusters, pictures)
+        return _per_picture(list(self.statistics.T), self.clusters, pictures)
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ class Ranked:
 
     def drawn(self, pictures: Pictures, weights: Array) -> Array:
         """Values when each picture counts so many times, (draws, pictures) -> (draws,)."""
-        rows = np.array([pictures[name] for name in self.clusters], dtype=np.intp)
+        rows = pictures.rows(self.clusters)
         items = np.array([item for items in self.items for item in items], dtype=np.float64)
         owner = np.repeat(rows, [len(items) for items in self.items])
         truths = weights[:, rows] @ np.asarray(self.truths, dtype=np.float64)
@@ -169,7 +189,7 @@ def exact_sum(values: Numbers) -> float:
     return math.fsum(column.tolist())
 
 
-def _per_picture(statistics: Array, clusters: Names, pictures: Pictures) -> Array:
-    rows = np.array([pictures[name] for name in clusters], dtype=np.intp)
-    columns = [np.bincount(rows, weights=column, minlength=len(pictures)) for column in statistics.T]
+def _per_picture(statistics: Sequence[NDArray[Any]], clusters: Names, pictures: Pictures) -> Array:
+    rows = pictures.rows(clusters)
+    columns = [np.bincount(rows, weights=column, minlength=len(pictures)) for column in statistics]
     return np.column_stack(columns).astype(np.float64)

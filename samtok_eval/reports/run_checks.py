@@ -17,7 +17,7 @@ from samtok_eval.records import Records
 from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import Manifest, Scoring
 from samtok_eval.run.metrics_file import Entry, IntervalMethod, Metrics
-from samtok_eval.run.score import PERCENTILE, counters, entries, percentile, slice_entries, stopped
+from samtok_eval.run.score import PERCENTILE, counters, entries_by_protocol, percentile, slice_entries, stopped
 from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
@@ -125,14 +125,14 @@ def check_numbers(
     """
     told = run.metrics
     method, notes = _method(run)
-    found = {name: entries(measured[name], method) for name in told.protocols}
+    found = entries_by_protocol({name: measured[name] for name in told.protocols}, method)
     if method is None:
         found = {
             name: {metric: _with_bounds(entry, told.protocols[name].get(metric)) for metric, entry in values.items()}
             for name, values in found.items()
         }
-    counted = counters({name: records[name] for name in told.protocols})
-    slices = {name: slice_entries(task, records[name], name) for name in told.protocols}
+    mine = {name: records[name] for name in told.protocols}
+    counted, slices = counters(mine), slice_entries(task, mine)
     computed = Metrics(protocols=found, slices=slices, counters=counted).to_json()
     if "stopped" in told:
         computed["stopped"] = stopped(task, records)

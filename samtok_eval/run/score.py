@@ -22,11 +22,11 @@ from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
 from samtok_eval.prediction_log import unknown_prediction
-from samtok_eval.records import Collected, Records, Rows
+from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
-from samtok_eval.run.slices import rows_of_slices
+from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
-from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals
+from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals_of_families
 from samtok_eval.task import Task
 
 PERCENTILE = "percentile bootstrap over pictures"
@@ -104,8 +104,8 @@ def score(
     counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
     metrics = Metrics(
-        protocols={name: entries(task.measured(mine, name), method) for name, mine in by_protocol.items()},
-        slices={name: slice_entries(task, mine, name) for name, mine in by_protocol.items()},
+        protocols=entries_by_protocol({name: task.measured(mine, name) for name, mine in by_protocol.items()}, method),
+        slices=slice_entries(task, by_protocol),
         counters=counted,
         intervals=method,
         absent=absent,
@@ -170,12 +170,22 @@ def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dic
         metrics: by name; those without a value are left out unless they are ratios, where 0 samples say why.
         method: of the intervals; None leaves them out.
     """
-    found = intervals(metrics, method.seed, method.draws, method.confidence) if method else {}
+    return entries_by_protocol({"": metrics}, method)[""]
+
+
+def entries_by_protocol(
+    measured: Mapping[str, Mapping[str, Metric]], method: IntervalMethod | None
+) -> dict[str, dict[str, Entry]]:
+    """`entries` of several protocols, whose intervals rest on the same draws where they look at the same pictures."""
+    found = intervals_of_families(measured, method.seed, method.draws, method.confidence) if method else {}
     return {
-        name: Entry(value=metric.value, low=low, high=high, n=metric.n)
-        for name, metric in metrics.items()
-        for low, high in [found.get(name) or (None, None)]
-        if metric.value is not None or isinstance(metric, Ratio)
+        protocol: {
+            name: Entry(value=value, low=low, high=high, n=metric.n)
+            for name, metric in metrics.items()
+            for value, (low, high) in [(metric.value, found.get(protocol, {}).get(name) or (None, None))]
+            if value is not None or isinstance(metric, Ratio)
+        }
+        for protocol, metrics in measured.items()
     }
 
 
@@ -213,11 +223,22 @@ def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: in
     return dict.fromkeys(judged, reason)
 
 
-def slice_entries(task: Task, records: Records, protocol: str) -> dict[str, dict[str, dict[str, Entry]]]:
-    """Slices of one protocol: name -> value -> metrics, without intervals."""
+def slice_entries(task: Task, records: Mapping[str, Records]) -> dict[str, dict[str, dict[str, dict[str, Entry]]]]:
+    """Slices by protocol: name -> value -> metrics, without intervals.
 
-    def measured(rows: Rows) -> dict[str, Entry]:
-        return entries(task.measured(records.take(rows), protocol), None)
-
-    slices = sorted(rows_of_slices(records).items())
-    return {name: {value: measured(rows) for value, rows in sorted(values.items())} for name, values in slices}
+    Args:
+        task: the rules.
+        records: by protocol; protocols that share the columns by which slices are made are sliced together.
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for protocol, mine in records.items():
+        groups.setdefault(tuple(id(getattr(mine, name)) for name in DECIDING), []).append(protocol)
+    found: dict[str, dict[str, dict[str, dict[str, Entry]]]] = {protocol: {} for protocol in records}
+    for protocols in groups.values():
+        for name, values in sorted(rows_of_slices(records[protocols[0]]).items()):
+            for value, rows in sorted(values.items()):
+                taken: Taken = {}
+                for protocol in protocols:
+                    measured = task.measured(records[protocol].take(rows, taken), protocol)
+                    found[protocol].setdefault(name, {})[value] = entries(measured, None)
+    return found

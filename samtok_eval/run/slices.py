@@ -5,9 +5,10 @@ Object sizes are COCO's: small below 32 x 32 pixels, medium below 96 x 96, at th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samtok_eval.prediction import Record
 from samtok_eval.records import Records, Rows
@@ -37,15 +38,16 @@ def sliced(records: Sequence[Record]) -> dict[str, dict[str, Records]]:
     return {name: {value: columns.take(rows) for value, rows in values.items()} for name, values in found.items()}
 
 
+DECIDING = ("status", "gt_area", "phrase", "slices")
+"""The columns by which slices are made."""
+
+
 def rows_of_slices(records: Records) -> dict[str, dict[str, Rows]]:
     """Rows by name and value of slice; a slice with one value only says nothing and is left out."""
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for row, key in enumerate(_kinds(records)):
-        groups.setdefault(key, []).append(row)
-    found: dict[str, dict[str, list[list[int]]]] = {}
-    for rows in groups.values():
-        # All of a group are in the same slices.
-        for name, value in slices_of(records[rows[0]]).items():
+    found: dict[str, dict[str, list[Rows]]] = {}
+    for rows in _rows_of_kinds(records):
+        # All of a kind are in the same slices.
+        for name, value in slices_of(records[int(rows[0])]).items():
             found.setdefault(name, {}).setdefault(value, []).append(rows)
     return {
         name: {value: np.sort(np.concatenate(parts)) for value, parts in values.items()}
@@ -54,8 +56,24 @@ def rows_of_slices(records: Records) -> dict[str, dict[str, Rows]]:
     }
 
 
-def _kinds(records: Records) -> Iterator[tuple[object, ...]]:
-    """What decides the slices of each record."""
-    bounds = np.digitize(records.gt_area, (1, SMALL, MEDIUM)).tolist()
-    words = np.digitize([len(phrase.split()) for phrase in records.phrase], (1, SHORT + 1, MIDDLING + 1)).tolist()
-    return zip(records.status.tolist(), bounds, words, map(id, records.slices), strict=True)
+def _rows_of_kinds(records: Records) -> list[Rows]:
+    """Rows of the records that are alike in what decides their slices, by the first of each kind."""
+    if not len(records):
+        return []
+    columns = [
+        _numbered(records.status),
+        np.digitize(records.gt_area, (1, SMALL, MEDIUM)),
+        np.digitize([len(phrase.split()) for phrase in records.phrase], (1, SHORT + 1, MIDDLING + 1)),
+        _numbered(map(id, records.slices)),
+    ]
+    kinds = np.zeros(len(records), dtype=np.int64)
+    for column in columns:
+        kinds = kinds * (column.max() + 1) + column
+    order = np.argsort(kinds, kind="stable")
+    return sorted(np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1), key=lambda rows: int(rows[0]))
+
+
+def _numbered(values: Iterable[Hashable]) -> NDArray[np.int64]:
+    """The number of each value, counted in order of first sight."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
