@@ -81,7 +81,7 @@ def intervals(
 def intervals_of_families(
     families: Mapping[str, Mapping[str, Metric]], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE
 ) -> dict[str, dict[str, Interval | None]]:
-    """`intervals` of several families of metrics, such as those of protocols; those about the same pictures share draws.
+    """`intervals` of families of metrics, such as those of protocols; those about the same pictures share draws.
 
     Args:
         families: metrics by name, by the name of their family.
