@@ -1,9 +1,10 @@
 """Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
 
 Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
-as rarely as possible; the pictures of the next batch are read meanwhile. A batch that does not fit in memory is halved;
-where one fails otherwise, its samples are asked one by one. One that fails alone is written with its error, and the run
-goes on until more than `max_errors` have failed. The same run asks the failed ones again.
+as rarely as possible; the pictures of the next batch are read meanwhile. A batch that does not fit in memory is halved,
+and the following ones are asked in parts of the size that did fit. Where a batch fails otherwise, its samples are asked
+one by one. One that fails alone is written with its error; the run goes on until more than `max_errors` have failed,
+and asks the failed ones again when it is started again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.known_masks import KnownMasks
 from samtok_eval.run.measure import Profiler, stage, waited_for
-from samtok_eval.run.ranks import ANSWERED, ERRORS, REUSED, Shard, Share
+from samtok_eval.run.ranks import ANSWERED, ERRORS, HALVED, REUSED, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
@@ -120,7 +121,7 @@ def predict(
         batches = share.of(_batches(ordered, backend.batch_size or settings.batch_size))
         unfinished = ([sample for sample in batch if sample.id not in finished] for batch in batches)
         read = partial(_read_pictures, grouped=settings.group_pictures)
-        asking = _Asking(task, backend, tokenizer, settings, counts, known, profiler)
+        asking = _Asking(task, backend, tokenizer, settings, known, profiler)
         for waiting, pictures in waited_for(profiler, "read", ahead(filter(None, unfinished), read)):
             failures = []
             for prediction in asking.predictions(waiting, pictures):
@@ -132,8 +133,11 @@ def predict(
                 _check_failures(failures, len(waiting), errored, settings.max_errors, folder.part(share.part), first)
             first = False
     share.add(REUSED, known.reused if known else 0)
+    share.add(HALVED, asking.halved)
     share.finish()
-    counts.predicted, counts.errored, counts.reused = (share.add(name, 0) for name in (ANSWERED, ERRORS, REUSED))
+    counts.predicted, counts.errored, counts.halved, counts.reused = (
+        share.add(name, 0) for name in (ANSWERED, ERRORS, HALVED, REUSED)
+    )
     return counts
 
 
@@ -173,7 +177,7 @@ def codes_to_decode(task: Task, text: str) -> list[Codes]:
     return list(found)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Asking:
     """How batches are asked: what all of them have in common."""
 
@@ -181,12 +185,35 @@ class _Asking:
     backend: Backend
     tokenizer: MaskTokenizer | None
     settings: RunSettings
-    counts: PredictCounts
     known: KnownMasks | None
     profiler: Profiler | None
+    halved: int = 0
+    """See `PredictCounts`; of this process."""
+    fits: int | None = None
+    """Questions that are asked at once since a batch had to be halved."""
 
     def predictions(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
-        """Answers and errors of a batch; where it fails as a whole, of its halves or of each of its samples alone."""
+        """Answers and errors of a batch, in the order of its samples."""
+        rest = batch
+        while rest:
+            part, rest = rest[: self.fits], rest[self.fits :] if self.fits else ()
+            fitting: list[int] = []
+            halved = self.halved
+            yield from self._whole_or_parts(part, pictures, fitting)
+            # The largest part that fitted, not the smallest one that did not: a single huge picture says nothing
+            # about the batches after it.
+            if self.halved > halved and fitting:
+                self.fits = max(fitting)
+                logger.warning("from here on at most %d questions are asked at once", self.fits)
+
+    def _whole_or_parts(self, batch: Sequence[Sample], pictures: Pictures, fitting: list[int]) -> Iterator[Prediction]:
+        """The same; where the batch fails as a whole, of its halves or of each of its samples alone.
+
+        Args:
+            batch: at least one sample.
+            pictures: theirs.
+            fitting: receives the size of every part that was answered as a whole.
+        """
         try:
             answered = list(self._answered(batch, pictures))
         except MODEL_ERRORS as error:
@@ -194,17 +221,18 @@ class _Asking:
             logger.debug("where it fails", exc_info=error)
         # Out of the handler, since the error holds on to the memory of the failed batch.
         if answered is not None:
+            fitting.append(len(batch))
             yield from answered
         elif len(batch) == 1:
             yield _failed(batch[0].id, reason)
         else:
             for part in self._halves(batch, reason) if is_full else _one_by_one(batch, reason):
-                yield from self.predictions(part, pictures)
+                yield from self._whole_or_parts(part, pictures, fitting)
 
     def _halves(self, batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
-        if not self.counts.halved:
+        if not self.halved:
             logger.warning("a batch of %d does not fit in memory (%s); such batches are halved", len(batch), reason)
-        self.counts.halved += 1
+        self.halved += 1
         return _batches(batch, (len(batch) + 1) // 2)
 
     def _answered(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:

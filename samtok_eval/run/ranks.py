@@ -36,7 +36,7 @@ LEAVING_SECONDS = 60.0
 """How long a process that failed waits for the others, so that torchrun sees one exit code of all of them."""
 POLL_SECONDS = 0.05
 INTERRUPTED = 130
-ERRORS, ANSWERED, REUSED = "errors", "answered", "reused"
+ERRORS, ANSWERED, HALVED, REUSED = "errors", "answered", "halved", "reused"
 """Counters that the processes of one run share."""
 
 

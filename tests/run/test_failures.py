@@ -88,15 +88,30 @@ def has(sample_id):
 
 
 @pytest.mark.parametrize("error", ERRORS[1:3], ids=lambda error: type(error).__name__)
-def test_a_batch_that_does_not_fit_in_memory_is_halved_until_it_does_and_counted(
+def test_a_batch_that_does_not_fit_in_memory_is_halved_until_it_does_and_the_size_is_remembered(
     task, samples, demo_tokenizer, answer, tmp_path, caplog, error
 ):
     small = Failing(task, samples, demo_tokenizer, error, lambda requests: len(requests) > 2)
     counts = answer(small, batch_size=5)
-    assert (counts.errored, counts.halved) == (0, 4)
-    assert [len(asked) for asked in small.asked] == 2 * [5, 3, 2, 1, 2]
+    assert (counts.errored, counts.halved) == (0, 2)
+    assert [len(asked) for asked in small.asked] == [5, 3, 2, 1, 2, *[2, 2, 1]]
     assert [name for asked in small.asked if len(asked) <= 2 for name in asked] == [name for name, _ in lines(tmp_path)]
     assert caplog.text.count("does not fit in memory") == 1
+    assert caplog.text.count("from here on at most 2 questions are asked at once") == 1
+
+
+def test_a_size_that_fitted_once_is_halved_again_where_it_does_not(task, samples, demo_tokenizer, answer):
+    room = iter([4, 4, 4] + [1] * 100)
+    shrinking = Failing(task, samples, demo_tokenizer, MemoryError(), lambda requests: len(requests) > next(room))
+    counts = answer(shrinking, batch_size=5)
+    assert [len(asked) for asked in shrinking.asked] == [5, 3, 2, *[3, 2, 1, 1, 1], *[1, 1]]
+    assert (counts.errored, counts.halved) == (0, 3)
+
+
+def test_one_huge_picture_does_not_make_all_later_batches_tiny(task, samples, demo_tokenizer, answer):
+    huge = Failing(task, samples, demo_tokenizer, MemoryError(), has(samples[0].id))
+    assert answer(huge, batch_size=8, max_errors=1).errored == 1
+    assert [len(asked) for asked in huge.asked] == [8, 4, 2, 1, 1, 2, 4, 2]
 
 
 def test_a_batch_that_fails_otherwise_is_asked_one_by_one(task, samples, demo_tokenizer, answer, tmp_path):
