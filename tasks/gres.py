@@ -126,7 +126,11 @@ class Gres(Task):
         """One sample per sentence; the phrase is lower-cased, as the released script does."""
         folder = data_root / "grefcoco"
         expressions = each_expression(
-            folder / "grefs(unc).json", folder / "instances.json", data_root / "coco" / "train2014", split
+            folder / "grefs(unc).json",
+            folder / "instances.json",
+            data_root / "coco" / "train2014",
+            split,
+            no_targets=True,
         )
         return sentence_samples(expressions, self.prompt, _common, written=str.lower)
 

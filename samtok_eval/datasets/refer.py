@@ -54,7 +54,9 @@ def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, sp
     return list(each_expression(refs_file, instances_file, images_dir, split))
 
 
-def each_expression(refs_file: Path, instances_file: Path, images_dir: Path, split: str) -> Iterator[Expression]:
+def each_expression(
+    refs_file: Path, instances_file: Path, images_dir: Path, split: str, no_targets: bool = False
+) -> Iterator[Expression]:
     """The sentences of a split, one after another; a JSON file of references is not held in memory.
 
     Args:
@@ -62,10 +64,11 @@ def each_expression(refs_file: Path, instances_file: Path, images_dir: Path, spl
         instances_file: COCO annotations of the same images.
         images_dir: where the images lie.
         split: the value of `split` in the refs.
+        no_targets: whether a reference may mean nothing, as in gRefCOCO.
 
     Raises:
-        DataError: a file is missing or broken, a reference names an unknown image or annotation, an annotation's RLE
-            has another size than its picture, or the split is empty.
+        DataError: a file is missing or broken, a reference names an unknown image or annotation, or none where it may
+            not, an annotation's RLE has another size than its picture, or the split is empty.
     """
     refs = json_items(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
     # The refs are opened first, so that an error names them first.
@@ -97,7 +100,10 @@ def _of_split(refs: Iterable[Any], refs_file: Path, made: Callable[[], _Instance
         for ref in refs:
             instances = instances or made()
             splits.add(text(ref["split"]))
-            for expression in _sentences(ref, instances) if ref["split"] == split else ():
+            if ref["split"] != split:
+                continue
+            _check_annotations(ref, instances, refs_file, no_targets)
+            for expression in _sentences(ref, instances):
                 found = True
                 yield expression
     if not found:
@@ -153,13 +159,6 @@ class _Instances:
             self.categories = {whole_number(c["id"]): str(c["name"]) for c in content["categories"]}
         self._masks: dict[int, Rle] = {}
 
-    def annotation(self, annotation_id: int) -> dict[str, Any]:
-        if annotation_id not in self.annotations:
-            raise DataError(
-                f"{self.path} has no annotation {annotation_id}; refs and instances are of different releases"
-            )
-        return self.annotations[annotation_id]
-
     def image(self, image_id: int) -> ImageRef:
         if image_id not in self.images:
             raise DataError(f"{self.path} has no image {image_id}; refs and instances are of different releases")
@@ -168,17 +167,44 @@ class _Instances:
     def mask(self, annotation_id: int, image: ImageRef) -> Rle:
         if annotation_id not in self._masks:
             with reading(f"{self.path}: annotation {annotation_id}"):
-                segmentation = self.annotation(annotation_id)["segmentation"]
+                segmentation = self.annotations[annotation_id]["segmentation"]
                 self._masks[annotation_id] = masks.from_segmentation(segmentation, image.height, image.width)
         return self._masks[annotation_id]
 
 
+def _check_annotations(ref: dict[str, Any], instances: _Instances, refs_file: Path, no_targets: bool) -> None:
+    """Refuse a reference whose objects are not known.
+
+    Raises:
+        DataError: it names an annotation that does not exist, or none at all; the message names both sides.
+    """
+    named, number = _meant(ref), whole_number(ref["ref_id"])
+    for annotation_id in named:
+        if annotation_id not in instances.annotations:
+            raise DataError(
+                f"{instances.path} has no annotation {annotation_id}, which reference {number} of {refs_file} names; "
+                "refs and instances are of different releases"
+            )
+    if not (named or no_targets):
+        raise DataError(
+            f"{refs_file}: reference {number} names no annotation, expected one of {instances.path}; download it again"
+        )
+
+
+def _annotation_ids(ref: dict[str, Any]) -> list[Any]:
+    return ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
+
+
+def _meant(ref: dict[str, Any]) -> tuple[int, ...]:
+    """Annotations of the objects that a reference means."""
+    return tuple(number for number in map(whole_number, _annotation_ids(ref)) if number != NO_TARGET)
+
+
 def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expression]:
     image = instances.image(whole_number(ref["image_id"]))
-    ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
-    meant = tuple(number for number in map(whole_number, ids) if number != NO_TARGET)
+    meant = _meant(ref)
     wanted = tuple(instances.mask(i, image) for i in meant)
-    annotations = tuple(instances.annotation(i) for i in meant)
+    annotations = tuple(instances.annotations[i] for i in meant)
     category = ref["category_id"]
     first = category[0] if isinstance(category, list) else category
     for sentence in ref["sentences"]:
@@ -189,7 +215,7 @@ def _sentences(ref: dict[str, Any], instances: _Instances) -> Iterator[Expressio
             instances=wanted,
             annotations=annotations,
             annotation_ids=meant,
-            no_target=ids == [NO_TARGET],
+            no_target=_annotation_ids(ref) == [NO_TARGET],
             category=instances.categories.get(whole_number(first), "none"),
             kind=text(sentence["kind"]) if "kind" in sentence else None,
         )

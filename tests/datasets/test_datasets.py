@@ -191,6 +191,35 @@ def test_broken_annotations_name_the_fault(demo_root, tmp_path, change, message)
         TASKS["gres"].read(damaged(demo_root, tmp_path, change), "val")
 
 
+UNKNOWN = r"instances\.json has no annotation 12345678, which reference 7000007 of .*{} names; refs and"
+
+
+@pytest.mark.parametrize(
+    ("task", "named", "message"),
+    [
+        ("refcoco", 12345678, UNKNOWN.format(r"refs\(unc\)\.p")),
+        ("refcoco", -1, r"refs\(unc\)\.p: reference 7000007 names no annotation, expected one of .*instances\.json"),
+        ("refcoco", [], "reference 7000007 names no annotation"),
+        ("gres", [12345678], UNKNOWN.format(r"grefs\(unc\)\.json")),
+        ("gres", [-1], None),
+    ],
+)
+def test_a_reference_to_an_object_that_is_not_there_is_named(demo_root, tmp_path, task, named, message):
+    copy = tmp_path / "data"
+    shutil.copytree(demo_root, copy, ignore=shutil.ignore_patterns("coco"))
+    folder = copy / ("grefcoco" if task == "gres" else task)
+    path = next(folder.glob("*refs(unc)*"))
+    pickled = path.suffix == ".p"
+    refs = pickle.loads(path.read_bytes()) if pickled else json.loads(path.read_text())
+    next(ref for ref in refs if ref["split"] == "val").update(ref_id=7000007, ann_id=named)
+    path.write_bytes(pickle.dumps(refs, protocol=2) if pickled else json.dumps(refs).encode())
+    if message:
+        with pytest.raises(DataError, match=message):
+            TASKS[task].read(copy, "val")
+    else:
+        assert TASKS[task].read(copy, "val")[0].target.no_target
+
+
 def test_an_empty_split_names_the_splits_there_are(demo_root):
     folder = demo_root / "refcocog"
     with pytest.raises(DataError, match="it holds test, train, val"):
