@@ -15,6 +15,7 @@ from samtok_eval.prediction_log import StoredPredictions
 from samtok_eval.run.fingerprints import samples_sha256
 from samtok_eval.run.manifest import Manifest, read_manifest
 from samtok_eval.run.score import answers_of
+from samtok_eval.run.shards import check_shards
 from samtok_eval.sample import Sample
 from samtok_eval.sample_table import sample_ids
 from samtok_eval.task import Task
@@ -128,12 +129,22 @@ def _has_our_lines(path: Path) -> bool:
 
 
 def prediction_paths(given: Path, option: str = "--predictions") -> tuple[list[Path], Manifest | None]:
-    """Files to read, and the manifest of the run they belong to."""
+    """Files to read, and the manifest of the run they belong to.
+
+    Args:
+        given: a file, a folder of files, or a run folder.
+        option: that named it.
+
+    Raises:
+        DataError: it does not exist or holds no predictions, or shards of which the numbers differ.
+        IncompleteRunError: a shard is missing.
+    """
     if not given.exists():
         raise DataError(f"{option} {given} does not exist; give a predictions file or a run folder")
     if given.is_file():
         return [given], _run_manifest([given.parent.parent] if given.parent.name == "predictions" else [])
     folder = given / "predictions" if (given / "predictions").is_dir() else given
+    check_shards(folder)
     for pattern in ("part-*.jsonl", "*.json", "*.jsonl"):
         # A copied folder may hold a Mac's `._x.json` beside every file.
         paths = [p for p in sorted(folder.glob(pattern)) if p.name != "manifest.json" and not p.name.startswith(".")]

@@ -55,6 +55,7 @@ from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
 from samtok_eval.run.score import score
 from samtok_eval.run.settings import DEMO, RunOptions, keywords, recorded, settings_of_scoring
+from samtok_eval.run.shards import forget_shards, mark_shard
 from samtok_eval.run.signature import run_key, sealed
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
@@ -264,9 +265,13 @@ def _begun(ready: _Prepared, held: ExitStack) -> Run:
         check_reusable(options.reuse_decoded, manifest)
     folder = _folder(options, ready.task, ready.split, manifest)
     held.enter_context(folder.held(shared=options.shard is not None))
+    predictions = folder.part().parent
     if options.shard is None:
         folder.repair()
-    elif folder.manifest.exists():
+        forget_shards(predictions)
+    else:
+        mark_shard(predictions, shard_of(options.shard))
+    if options.shard and folder.manifest.exists():
         # Shards share the folder, and the first of them describes the run.
         return Run(folder.path, read_manifest(folder.manifest))
     return Run(folder.path, _saved(folder, manifest.replace(run_id=folder.path.name)))

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 from torch.distributed import TCPStore
 
 from samtok_eval import evaluate
-from samtok_eval.errors import IncompleteRunError, TooManyErrorsError, UsageError
+from samtok_eval.errors import DataError, IncompleteRunError, TooManyErrorsError, UsageError
 from samtok_eval.prediction_log import PredictionLog
 from samtok_eval.run import ranks
+from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.ranks import Launch, OtherRankFailedError, Ranks, Shard, launched, shard_of
+from samtok_eval.run.settings import RunOptions
+from samtok_eval.run.shards import check_shards, mark_shard
 from tests.support.command import command
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
@@ -189,6 +193,32 @@ def test_shards_together_take_every_batch_once():
     assert ["".join(shard_of(f"{i}/3").of("abcdefgh")) for i in range(3)] == ["adg", "beh", "cf"]
 
 
+def test_a_shard_of_another_number_is_refused_before_it_asks_and_leaves_nothing(tmp_path):
+    for i in (1, 0, 1):
+        mark_shard(tmp_path, Shard(i, 2))
+    with pytest.raises(UsageError, match=r"--shard 0/3: .* was begun with shards of 2; give --shard I/2"):
+        mark_shard(tmp_path, Shard(0, 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-0-of-2", "shard-1-of-2"]
+    check_shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        ([], None, ""),
+        (["shard-1-of-2", "shard-0-of-2", "shard-x-of-2", "shard-2-of-2", "part-0.jsonl"], None, ""),
+        (["shard-1-of-4"], IncompleteRunError, "lacks shard 0/4, 2/4, 3/4; copy"),
+        (["shard-0-of-1000000000000"], IncompleteRunError, "lacks shard 1/.* and 999999999991 more"),
+        (["shard-0-of-2", "shard-1-of-2", "shard-2-of-3"], DataError, "shards of different runs: 0/2 and 2/3"),
+    ],
+)
+def test_a_folder_is_scored_when_all_shards_of_one_number_are_there(tmp_path, names, error, message):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(error, match=message) if error else nullcontext():
+        check_shards(tmp_path)
+
+
 def test_shards_are_scored_like_one_run_and_missing_ones_are_named(demo_root, tmp_path):
     words = ["--task", "gres", "--model", "random", "--data-root", demo_root, "--limit", 12, "--batch-size", 2]
     first = command("run", *words, "--shard", "0/2", "--out", tmp_path / "cut")
@@ -196,10 +226,14 @@ def test_shards_are_scored_like_one_run_and_missing_ones_are_named(demo_root, tm
     (folder,) = (path.parent for path in (tmp_path / "cut").rglob("manifest.json"))
     score = ["score", "--task", "gres", "--data-root", demo_root, "--predictions", folder, "--out", folder]
     early = command(*score)
-    assert (early.returncode, "6 samples have no prediction" in early.stderr) == (5, True)
+    assert (early.returncode, "lacks shard 1/2; copy what" in early.stderr) == (5, True), early.stderr
+    assert not (folder / "metrics.json").exists()
     assert command("predict", *words, "--shard", "1/2", "--out", tmp_path / "cut").returncode == 0
     assert [part.read_text().count("\n") for part in RunFolder(folder).parts()] == [6, 6]
     assert command(*score).returncode == 0
+    (folder / "predictions" / "shard-2-of-3").touch()
+    mixed = command(*score)
+    assert (mixed.returncode, "shards of different runs: 0/2 and 2/3" in mixed.stderr) == (2, True), mixed.stderr
     whole = evaluate("gres", model="random", data_root=str(demo_root), limit=12, batch_size=2, out=tmp_path / "whole")
     assert whole.path.relative_to(tmp_path / "whole") == folder.relative_to(tmp_path / "cut")
     assert json.loads((folder / "metrics.json").read_text()) == whole.metrics.to_json()
@@ -207,3 +241,5 @@ def test_shards_are_scored_like_one_run_and_missing_ones_are_named(demo_root, tm
     again = evaluate("gres", model="random", data_root=str(demo_root), limit=12, batch_size=2, out=tmp_path / "cut")
     assert again.manifest.counters["predicted"] == 0
     assert again.metrics == whole.metrics
+    assert not list((folder / "predictions").glob("shard-*"))
+    assert score_file(RunOptions(task="gres", data_root=str(demo_root), out=folder), folder).metrics == whole.metrics
