@@ -86,6 +86,9 @@ class Task(ABC):
     def read(self, data_root: Path, split: str) -> Sequence[Sample]:
         """All samples of a split, in the order of the benchmark's files.
 
+        Where reading takes long, a task has a third argument, `limit: int | None = None`, and reads no more than the
+        first so many; `--limit` gives it then.
+
         Raises:
             DataError: a file is missing or broken.
         """

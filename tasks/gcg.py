@@ -153,10 +153,11 @@ class Gcg(Task):
         Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False, rules=SAMTOK),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per picture, in the official scorer's order, as average precision without scores needs."""
         turns = (Turn("user", (self.prompt(),)),)
-        return [Sample(item.image.id, item.image, turns, _target(item)) for item in read_gcg(data_root / "gcg", split)]
+        items = read_gcg(data_root / "gcg", split, limit)
+        return [Sample(item.image.id, item.image, turns, _target(item)) for item in items]
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """The first reference with its phrases marked, each followed by its mask words."""

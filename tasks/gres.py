@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,7 +123,7 @@ class Gres(Task):
         Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
-    def read(self, data_root: Path, split: str) -> Sequence[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> Sequence[Sample]:
         """One sample per sentence; the phrase is lower-cased, as the released script does."""
         folder = data_root / "grefcoco"
         expressions = each_expression(
@@ -132,7 +133,7 @@ class Gres(Task):
             split,
             no_targets=True,
         )
-        return sentence_samples(expressions, self.prompt, _common, written=str.lower)
+        return sentence_samples(islice(expressions, limit), self.prompt, _common, written=str.lower)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[GresRules]) -> Record:
         """Pixels of the united answer against the united target."""

@@ -80,7 +80,7 @@ class GroundingSuite(Task):
         Protocol("samtok", policy="ref_gres", missing_second="zero", errors_fail=False, rules=GroundingRules()),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per line."""
         return [
             Sample(
@@ -91,7 +91,7 @@ class GroundingSuite(Task):
                 phrase=row.caption,
                 slices={"class": row.kind},
             )
-            for row in read_grounding_suite(data_root / "grounding_suite")
+            for row in read_grounding_suite(data_root / "grounding_suite", limit)
         ]
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:

@@ -66,10 +66,10 @@ class Mmr(Task):
         Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per question."""
         samples = []
-        for question in read_mmr(data_root / "mmr" / f"MMR_{split}.json", data_root / "coco"):
+        for question in read_mmr(data_root / "mmr" / f"MMR_{split}.json", data_root / "coco", limit):
             summed = {name: question.summed for name in _SUMMING if question.summed != question.objects}
             count = len(question.objects)
             slices = {"targets": "none" if count == 0 else "one" if count == 1 else "several"}

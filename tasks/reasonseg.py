@@ -65,10 +65,10 @@ class ReasonSeg(Task):
         Protocol("samtok_rl", policy="ref_rl_gres", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per picture, asked with the first of its wordings."""
         samples = []
-        for query in read_reasonseg(data_root / "reasonseg" / split):
+        for query in read_reasonseg(data_root / "reasonseg" / split, limit):
             name = query.text.lower()
             question = self.prompt(question=query.text) if query.is_sentence else SEGMENT_NAMED(name=name)
             slices = {"query": "long" if query.is_sentence else "short"}

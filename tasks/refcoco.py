@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -131,7 +132,7 @@ class Referring(Task):
             metrics=("ciou", "giou", "pr@0.5", "pr@0.6", "pr@0.7", "pr@0.8", "pr@0.9", "giou_by_phrase", "box_acc@0.5"),
         )
 
-    def read(self, data_root: Path, split: str) -> Sequence[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> Sequence[Sample]:
         """One sample per sentence, the sentence as the file has it."""
         file, name = self.sources[split]
         folder, images = data_root / self.metadata.name, data_root / "coco" / "train2014"
@@ -139,7 +140,7 @@ class Referring(Task):
             expressions = each_hub_expression(parts, images, name)
         else:
             expressions = each_expression(folder / file, folder / "instances.json", images, name)
-        return sentence_samples(expressions, self.prompt, _common)
+        return sentence_samples(islice(expressions, limit), self.prompt, _common)
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[ReferringRules]) -> Record:
         """Pixels of the answer, and its box where numbers per phrase are given."""

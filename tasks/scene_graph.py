@@ -143,9 +143,9 @@ class SceneGraph(Task):
         Protocol("samtok", policy="ref_nodes", missing_second="zero", errors_fail=False, rules=SAMTOK),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per picture that has a relation."""
-        graphs = read_psg(data_root, split)
+        graphs = read_psg(data_root, split, limit)
         # The names are the file's, the same in every picture.
         names = graphs[0].target
         question = self.prompt(categories=", ".join(names.classes), predicates=", ".join(names.predicates))

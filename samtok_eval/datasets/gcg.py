@@ -30,7 +30,7 @@ class Grounded:
     """Of the regions, as the file has them."""
 
 
-def read_gcg(folder: Path, split: str) -> list[Grounded]:
+def read_gcg(folder: Path, split: str, limit: int | None = None) -> list[Grounded]:
     """All pictures of a split, in the order of their ids: numeric where all of them are numbers, else as text.
 
     That is the official scorer's order, and part of its average precision.
@@ -38,6 +38,7 @@ def read_gcg(folder: Path, split: str) -> list[Grounded]:
     Args:
         folder: holds both files and `images/`.
         split: `val` or `test`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: a file is missing or broken.
@@ -52,7 +53,7 @@ def read_gcg(folder: Path, split: str) -> list[Grounded]:
         by_image = _by_image(regions["annotations"])
         return [
             _grounded(name, images[name], by_image.get(name, []), said.get(name, []), folder)
-            for name in _in_order(image["id"] for image in regions["images"])
+            for name in _in_order(image["id"] for image in regions["images"])[:limit]
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,19 @@ class Described:
     """x1 y1 x2 y2 in pixels."""
 
 
-def read_grounding_suite(folder: Path) -> list[Described]:
+def read_grounding_suite(folder: Path, limit: int | None = None) -> list[Described]:
     """All lines, in file order; picture sizes are those of the masks.
 
     Args:
         folder: holds `GroundingSuite-Eval.jsonl`; picture paths are relative to it.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing, or a line is broken; the message names it.
     """
     path = folder / "GroundingSuite-Eval.jsonl"
     found = []
-    for number, row in numbered_json_lines(path):
+    for number, row in islice(numbered_json_lines(path), limit):
         with reading(f"{path}:{number}"):
             found.append(_described(row, folder))
     return found

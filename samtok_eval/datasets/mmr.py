@@ -7,6 +7,7 @@ per question; a segmentation is a run-length encoding or several of them. Out: o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ class Question:
     """The same with the parts of each added up, and the sums run-length encoded as if they were a mask."""
 
 
-def read_mmr(path: Path, pictures: Path) -> list[Question]:
+def read_mmr(path: Path, pictures: Path, limit: int | None = None) -> list[Question]:
     """All questions of a file.
 
     Args:
         path: `MMR_val.json`.
         pictures: the folder to which `file_name` is relative.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, or the masks of a picture have several sizes.
@@ -49,7 +51,8 @@ def read_mmr(path: Path, pictures: Path) -> list[Question]:
     with reading(f"{path} is not MMR's own file"):
         if not isinstance(content, list):
             raise TypeError("it must be a list of pictures")
-        found = [question for i, entry in enumerate(content) for question in _questions(i, entry, pictures, path)]
+        each = (question for i, entry in enumerate(content) for question in _questions(i, entry, pictures, path))
+        found = list(islice(each, limit))
     if not found:
         raise DataError(f"{path} has no question; use the published file")
     return found

@@ -9,6 +9,7 @@ photograph.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class Graph:
     target: GraphTarget
 
 
-def read_psg(data_root: Path, split: str) -> list[Graph]:
+def read_psg(data_root: Path, split: str, limit: int | None = None) -> list[Graph]:
     """All scene graphs of a split.
 
     Pictures without a relation are left out. Exact duplicates of a relation are dropped; several predicates between
@@ -53,6 +54,7 @@ def read_psg(data_root: Path, split: str) -> list[Graph]:
         data_root: holds `psg/`, and under `coco/` the pictures and the panoptic PNGs.
         split: of `psg.json` `test` for the pictures in `test_image_ids` and `train` for all others; `val` for all of
             `psg_val.json`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: a file is missing or broken, a relation names an unknown segment or predicate, a PNG has another
@@ -63,7 +65,8 @@ def read_psg(data_root: Path, split: str) -> list[Graph]:
     content = read_json(path)
     with reading(f"{path} is not PSG's own file"):
         names, rows = read(content, split)
-        found = [_graph(row, data_root / "coco", names, path) for row in rows if row["relations"]]
+        related = islice((row for row in rows if row["relations"]), limit)
+        found = [_graph(row, data_root / "coco", names, path) for row in related]
     if not found:
         raise DataError(f"{path} has no picture with relations in split {split!r}; use the published file")
     return found

@@ -54,11 +54,12 @@ class Query:
     target: PartlyIgnored
 
 
-def read_reasonseg(folder: Path) -> list[Query]:
+def read_reasonseg(folder: Path, limit: int | None = None) -> list[Query]:
     """All queries of a split.
 
     Args:
         folder: holds the pictures and their JSON files.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: no picture, or a file is missing or broken.
@@ -66,7 +67,7 @@ def read_reasonseg(folder: Path) -> list[Query]:
     pictures = sorted(folder.glob("*.jpg"))
     if not pictures:
         raise DataError(f"{folder} has no picture *.jpg; {PUT_IT_THERE}")
-    return [_query(picture) for picture in pictures]
+    return [_query(picture) for picture in pictures[:limit]]
 
 
 def _query(picture: Path) -> Query:

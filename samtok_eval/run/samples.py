@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from samtok_eval.errors import DataError
 from samtok_eval.name_index import NameIndex
@@ -30,12 +32,14 @@ def data_root(name: str) -> Path:
 
 
 def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequence[Sample]:
-    """Samples of a split, the first `limit` of them.
+    """Samples of a split, the first `limit` of them; the others are read only where a task cannot leave them out.
 
     Raises:
         DataError: the files are missing or broken, or two samples share an id, so that one answer would be lost.
     """
-    samples = task.read(data_root(root), split)
+    # A task file may have a `read` of its own, which need not know of the argument.
+    known: dict[str, Any] = {"limit": limit} if "limit" in inspect.signature(task.read).parameters else {}
+    samples = task.read(data_root(root), split, **known)
     repeated = NameIndex(sample_ids(samples)).repeated()
     if repeated:
         first = samples[repeated[0][0]].id

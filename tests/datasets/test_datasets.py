@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import shutil
@@ -18,7 +19,9 @@ from samtok_eval.demo.benchmark import HELD_OUT, build_demo
 from samtok_eval.demo.world.scenes import COLORS, KINDS, SHAPES, draw_scene, expressions
 from samtok_eval.errors import DataError
 from samtok_eval.files import read_json
+from samtok_eval.masks import Rle
 from samtok_eval.registry import load_tasks
+from samtok_eval.run.samples import read_samples
 from tests.conftest import shared
 
 TASKS = load_tasks()
@@ -231,6 +234,43 @@ def test_a_missing_file_names_its_place(tmp_path):
         TASKS["gres"].read(tmp_path, "val")
 
 
+TAKING_A_LIMIT = (
+    "gcg", "gres", "grounding_suite", "mmr", "reasonseg", "refcoco", "refcoco+", "refcocog", "scene_graph",
+)  # fmt: skip
+
+
+def test_a_limit_gives_the_first_samples_of_the_split_with_their_ids(demo_root):
+    for name, task in TASKS.items():
+        split = task.metadata.default_split
+        whole = task.read(demo_root, split)
+        assert list(read_samples(task, split, str(demo_root), 5)) == list(whole[:5])
+        assert ("limit" in inspect.signature(task.read).parameters) == (name in TAKING_A_LIMIT)
+
+
+@pytest.mark.parametrize("name", TAKING_A_LIMIT)
+def test_masks_beyond_a_limit_are_not_made(demo_root, monkeypatch, name):
+    made = []
+    for function in ("from_segmentation", "encode"):
+        make = getattr(masks, function)
+        monkeypatch.setattr(masks, function, lambda *a, make=make: made.append(1) or make(*a))
+    from_coco = Rle.from_coco
+    monkeypatch.setattr(Rle, "from_coco", lambda value: made.append(1) or from_coco(value))
+    split = TASKS[name].metadata.default_split
+    read_samples(TASKS[name], split, str(demo_root), 1)
+    few = len(made)
+    TASKS[name].read(demo_root, split)
+    assert len(made) > 20 * few > 0
+
+
+def test_a_task_whose_read_knows_no_limit_is_cut_behind_it(demo_root):
+    class Backwards(type(TASKS["gres"])):
+        def read(self, data_root, split):
+            return list(super().read(data_root, split))[::-1]
+
+    whole = Backwards().read(demo_root, "val")
+    assert read_samples(Backwards(), "val", str(demo_root), 3) == whole[:3]
+
+
 def test_reconstruction_reads_a_folder_of_masks(demo_root, tmp_path):
     rle = masks.encode(np.eye(4, dtype=bool))
     (tmp_path / "masks.jsonl").write_text(json.dumps({"image": "a.png", "masks": [rle.to_coco()] * 2}) + "\n")
@@ -243,8 +283,6 @@ def test_reconstruction_reads_a_folder_of_masks(demo_root, tmp_path):
 
 
 def test_ids_that_occur_twice_are_refused_before_an_answer_is_lost(tmp_path):
-    from samtok_eval.run.samples import read_samples
-
     line = json.dumps({"image": "a.png", "masks": [masks.encode(np.eye(4, dtype=bool)).to_coco()]}) + "\n"
     (tmp_path / "masks.jsonl").write_text(line * 2)
     with pytest.raises(DataError, match="ids occur twice, a-0 first"):
