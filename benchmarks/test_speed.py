@@ -6,6 +6,7 @@ No absolute second is asserted. Ratios compare two ways of doing the same work o
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -208,6 +209,38 @@ def test_help_is_quick_and_light(benchmark):
         subprocess.run([sys.executable, "run_eval.py", "--help"], check=True, capture_output=True)
 
     benchmark.pedantic(show, rounds=5, warmup_rounds=1)
+
+
+LOADING = """
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
+AutoModelForImageTextToText.from_pretrained(DEMO_CHECKPOINT)
+AutoProcessor.from_pretrained(DEMO_CHECKPOINT)
+"""
+
+
+def test_a_run_of_one_question_costs_little_more_than_loading_its_checkpoint(benchmark, tmp_path):
+    """Tables and report included; processor seconds of one thread, the least of three each."""
+    words = ["run_eval.py", "--task", "gres", "--limit", "1", "--fresh", "--out", str(tmp_path)]
+    programs = {"loading": ["-c", LOADING], "run": words}
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(3):
+        for name, arguments in programs.items():
+            seconds[name].append(_seconds_of(arguments))
+    loading, whole = (min(seconds[name]) for name in programs)
+    benchmark.extra_info["times_loading"] = round(whole / loading, 2)
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert whole <= 1.3 * loading
+
+
+def _seconds_of(arguments: list[str]) -> float:
+    """Processor seconds of a Python program."""
+    before = os.times()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def gcg_pictures(count: int) -> tuple[list[Sample], list[Prediction]]:
