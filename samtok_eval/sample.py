@@ -118,6 +118,14 @@ class Target:
 
 
 @dataclass(frozen=True)
+class CaptionTarget(Target):
+    """What is right about a region, and of which benchmark it is."""
+
+    benchmark: str = ""
+    """The split of the task; says in which format results are written."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """One question."""
 

@@ -1,8 +1,9 @@
 """Region captioning: the model reads a mask and describes what it covers.
 
-Splits: `refcocog-val`, captions compared with RefCOCOg's sentences about the same object (METEOR, CIDEr, as in GLaMM,
-arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions (arXiv 2504.16072). Prompts and the
-zoomed second view are those of SAMTok's script `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+Splits: `refcocog-val` and `vg`, captions compared with what people said of the same region of RefCOCOg and of Visual
+Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
+(arXiv 2504.16072). Prompts and the zoomed second view are those of SAMTok's script
+`projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from samtok_eval.datasets.dlc import read_dlc
 from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.datasets.visual_genome import read_visual_genome
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
@@ -30,11 +32,11 @@ from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Recor
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.regions import ZoomRule
-from samtok_eval.sample import Graded, Part, Region, Sample, Target, Turn
+from samtok_eval.sample import CaptionTarget, Graded, ImageRef, Part, Region, Sample, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
-DLC = "dlc"
+REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 
@@ -47,14 +49,17 @@ class CaptionRules:
     """Whether reasoning, mask words and other marks leave the caption; otherwise it is the answer as it came."""
     stops: bool
     """Whether nothing is scored where the benchmark's scorer stops at an answer."""
+    of_results: bool
+    """Whether METEOR and CIDEr are those of the regions that have an answer, as GLaMM's scorer takes its regions from
+    the results; otherwise a missing answer is an empty caption."""
     judges_empty: bool
     """Whether the judge is asked about an empty caption; otherwise that is worth nothing."""
     points: Callable[[Sequence[str], Sequence[Graded]], Points | None]
     """Points of the judge's replies to the questions about a region; None where the scorer stops."""
 
 
-OURS = CaptionRules(cleaned=True, stops=False, judges_empty=False, points=points)
-OFFICIAL = CaptionRules(cleaned=False, stops=True, judges_empty=True, points=official_points)
+OURS = CaptionRules(cleaned=True, stops=False, of_results=False, judges_empty=False, points=points)
+OFFICIAL = CaptionRules(cleaned=False, stops=True, of_results=True, judges_empty=True, points=official_points)
 
 
 class RegionCaption(Task):
@@ -62,15 +67,17 @@ class RegionCaption(Task):
 
     metadata = TaskMetadata(
         name="region_caption",
-        title="Region captioning (RefCOCOg, DLC-Bench)",
-        version=2,
-        paper="arXiv 2504.16072",
-        data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer",
-        licence="RefCOCOg: COCO terms for images; DLC-Bench: see its card",
-        splits=("refcocog-val", DLC),
-        default_split="refcocog-val",
-        sizes={"refcocog-val": "2,573 regions", DLC: "100 regions, 892 questions"},
-        files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014", "dlc_bench/annotations.json",
+        title="Region captioning (RefCOCOg, Visual Genome, DLC-Bench)",
+        version=3,
+        paper="arXiv 2504.16072, arXiv 2311.03356",
+        data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer, "
+        "https://github.com/mbzuai-oryx/groundingLMM/blob/main/docs/datasets.md",
+        licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card",
+        splits=(REFCOCOG, VG, DLC),
+        default_split=REFCOCOG,
+        sizes={REFCOCOG: "2,573 regions", VG: "not stated", DLC: "100 regions, 892 questions"},
+        files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
+               "visual_genome/test_caption.json", "visual_genome/images", "dlc_bench/annotations.json",
                "dlc_bench/class_names.json", "dlc_bench/qa.json", "dlc_bench/images"),
         main_metric="meteor",
         metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "empty"),
@@ -90,11 +97,17 @@ class RegionCaption(Task):
     def read(self, data_root: Path, split: str) -> list[Sample]:
         """One sample per region; its id is the annotation's."""
         if split == DLC:
+            described = read_dlc(data_root / "dlc_bench")
             return [
-                Sample(
-                    r.id, r.image, self._ask(r.region), Target(labels=(r.name,), questions=r.questions), phrase=r.name
-                )
-                for r in read_dlc(data_root / "dlc_bench")
+                self._sample(r.id, r.image, r.region, CaptionTarget(labels=(r.name,), questions=r.questions,
+                                                                    benchmark=DLC), r.name)
+                for r in described
+            ]  # fmt: skip
+        if split == VG:
+            captioned = read_visual_genome(data_root / "visual_genome")
+            return [
+                self._sample(r.id, r.image, r.region, CaptionTarget(texts=(r.caption,), benchmark=VG))
+                for r in captioned
             ]
         folder = data_root / "refcocog"
         images = data_root / "coco" / "train2014"
@@ -102,14 +115,19 @@ class RegionCaption(Task):
         for said in read_expressions(folder / "refs(umd).p", folder / "instances.json", images, "val"):
             by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
         return [
-            Sample(
+            self._sample(
                 str(annotation),
                 said[0].image,
-                self._ask(said[0].instances[0]),
-                Target(labels=(said[0].category,), texts=tuple(one.sentence for one in said)),
+                said[0].instances[0],
+                CaptionTarget(
+                    labels=(said[0].category,), texts=tuple(one.sentence for one in said), benchmark=REFCOCOG
+                ),
             )
             for annotation, said in by_region.items()
         ]
+
+    def _sample(self, name: str, image: ImageRef, region: Rle, target: CaptionTarget, phrase: str = "") -> Sample:
+        return Sample(name, image, self._ask(region), target, phrase=phrase)
 
     def _ask(self, region: Rle) -> tuple[Turn, ...]:
         """The question, with a second view of a small region unless the prompt is the plain one."""
@@ -160,7 +178,10 @@ class RegionCaption(Task):
         """Records with caption scores where there are references, with points where there are questions."""
         records = super().score_all(samples, answers, protocol, judges)
         captions = [_said(answers.get(sample.id), protocol.rules) for sample in samples]
-        references = [sample.target.texts for sample in samples]
+        left_out = protocol.rules.of_results
+        references = [
+            () if left_out and _answered(answers.get(sample.id)) is None else sample.target.texts for sample in samples
+        ]
         # DLC-Bench has none, and need not wait for METEOR.
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
@@ -194,28 +215,42 @@ class RegionCaption(Task):
         return f"the scorer that {protocol} copies stops at {len(stops)} of {len(records)} regions, {stops[0]} first"
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """DLC-Bench's own format, `{annotation id: caption}`, in which DAM also keeps its question."""
+        """DLC-Bench's format, `{annotation id: caption}`, in which DAM also keeps its question, or GLaMM's rows."""
+        if isinstance(content, list) and all(isinstance(row, dict) and "image_id" in row for row in content):
+            return text_predictions([(str(row["image_id"]), row.get("caption")) for row in content], "caption")
         if not isinstance(content, dict):
             return None
         return text_predictions([(name, text) for name, text in content.items() if name != DAM_QUESTION], "caption")
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
-        """The same format, `captions.json`; regions without an answer are left out."""
-        found = [(sample.id, answers[sample.id]) for sample in samples if sample.id in answers]
-        return {"captions.json": {name: p.text for name, p in found if p.text is not None and p.status != "error"}}
+        """The same formats, `captions.json`; regions without an answer are left out."""
+        found = [(sample, _answered(answers.get(sample.id))) for sample in samples]
+        texts = [(sample, text) for sample, text in found if text is not None]
+        if any(_benchmark(sample) == VG for sample in samples):
+            return {"captions.json": [{"image_id": int(sample.id), "caption": text} for sample, text in texts]}
+        return {"captions.json": {sample.id: text for sample, text in texts}}
+
+
+def _benchmark(sample: Sample) -> str:
+    return sample.target.benchmark if isinstance(sample.target, CaptionTarget) else ""
 
 
 def _stops(sample: Sample, prediction: Prediction | None) -> bool:
-    """Whether the official scorers stop at an answer: they look every region up, and DLC-Bench's wants a caption."""
-    if prediction is None:
-        return True
-    without = prediction.status == "error" or prediction.text is None or prediction.text.startswith(ERROR_MARK)
-    return without and bool(sample.target.questions)
+    """Whether the official scorer stops at an answer: DLC-Bench's looks every region up, and wants a caption."""
+    if not sample.target.questions:
+        return False
+    text = _answered(prediction)
+    return text is None or text.startswith(ERROR_MARK)
+
+
+def _answered(prediction: Prediction | None) -> str | None:
+    """The answer as it came; None where there is none."""
+    return None if prediction is None or prediction.status == "error" else prediction.text
 
 
 def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
     """The caption."""
-    text = "" if prediction is None or prediction.status == "error" else prediction.text or ""
+    text = _answered(prediction) or ""
     return read_paired(text).caption if rules.cleaned else text
 
 

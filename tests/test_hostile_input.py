@@ -336,6 +336,7 @@ FILES = {
     "refcoco": ("refcoco/instances.json",),
     "gcg": ("gcg/test_gcg_coco_mask_gt.json", "gcg/test_gcg_coco_caption_gt.json"),
     "region_caption": ("dlc_bench/annotations.json", "dlc_bench/class_names.json", "dlc_bench/qa.json"),
+    "region_caption:vg": ("visual_genome/test_caption.json",),
     "region_vqa": ("gar_bench/GAR-Bench-VQA.json",),
     "scene_graph": ("psg/psg.json",),
     "scene_graph:val": ("psg/psg_val.json",),

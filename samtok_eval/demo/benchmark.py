@@ -24,7 +24,7 @@ from samtok_eval.demo import formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
@@ -113,6 +113,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         formats.write_multi_round(part, multi_round_scenes())
     formats.write_gar(part, scenes["val"])
     formats.write_dlc(part, scenes["val"])
+    formats.write_visual_genome(part, scenes["test"])
     formats.write_grounding_suite(part, scenes["val"])
     formats.write_reasonseg(part, {name: scenes[name] for name in ("val", "test", "train")})
     formats.write_mmr(part, scenes["val"])

@@ -1,8 +1,8 @@
 """Writes the demo scenes in the file formats of the benchmarks beyond referring expressions.
 
 Out, under a data root: `gcg/` (GLaMM), `psg/` with panoptic PNGs (OpenPSG), `segllm/` (multi-round), `gar_bench/`,
-`dlc_bench/`, `grounding_suite/`, `reasonseg/` (LISA), `mmr/` and `entityseg/`. File names, keys and ids are those of
-the benchmarks; every writer is a function of the scenes alone.
+`dlc_bench/`, `visual_genome/` (GLaMM), `grounding_suite/`, `reasonseg/` (LISA), `mmr/` and `entityseg/`. File names,
+keys and ids are those of the benchmarks; every writer is a function of the scenes alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from PIL import Image
 
 from samtok_eval import masks
 from samtok_eval.demo.world import language
-from samtok_eval.demo.world.questions import LETTERS, PREDICATES, caption, choices, conversations, relations, sentences
+from samtok_eval.demo.world.questions import (
+    LETTERS,
+    PREDICATES,
+    caption,
+    choices,
+    conversations,
+    description,
+    relations,
+    sentences,
+)
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene, expressions
 from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import Codes
@@ -230,6 +239,32 @@ def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:
                                                      "categories": categories})  # fmt: skip
     _write(root / "dlc_bench" / "class_names.json", names)
     _write(root / "dlc_bench" / "qa.json", questions)
+
+
+def write_visual_genome(root: Path, scenes: Sequence[Scene]) -> None:
+    """Captions of boxes, two per scene; every region is also an entry among the pictures, as in GLaMM's file."""
+    images: list[Any] = []
+    regions: list[Any] = []
+    for scene in scenes:
+        rng = np.random.default_rng([scene.seed, 8])
+        file = _picture(root / "visual_genome" / "images", str(scene.seed), scene)
+        for i in rng.permutation(len(scene.objects))[:2].tolist():
+            number, rle = len(regions) + 1, _rle(scene, i)
+            images.append({"id": number, "file_name": file, "height": SIDE, "width": SIDE})
+            regions.append(
+                {
+                    "id": number,
+                    "image_id": number,
+                    "category_id": 1,
+                    "bbox": _xywh(rle),
+                    "area": masks.area(rle),
+                    "iscrowd": 0,
+                    "caption": description(scene.objects[i]),
+                }
+            )
+    categories = [{"id": 1, "name": "object"}]
+    whole = {"images": images, "annotations": regions, "categories": categories}
+    _write(root / "visual_genome" / "test_caption.json", whole)
 
 
 def write_grounding_suite(root: Path, scenes: Sequence[Scene]) -> None:

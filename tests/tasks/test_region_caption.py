@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from samtok_eval.datasets.dlc import read_dlc
+from samtok_eval.datasets.visual_genome import read_visual_genome
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_json
 from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.masks import decode
 from samtok_eval.metrics.dlc import asked, meant_choice, official_points, points, read_choice, recognition, stops_at
 from samtok_eval.metrics.judge import Replayed, open_judge
 from samtok_eval.metrics.judges import Judges
@@ -316,7 +319,7 @@ def test_captions_are_cleaned_only_under_strict(task, demo_root, monkeypatch):
     samples = task.read(demo_root, "refcocog-val")[:2]
     text = f"<think>hm</think><answer>A dog {render([Codes(1, 2)])}.</answer>"
     found = score(task, samples, [Prediction(id=samples[0].id, text=text)])
-    assert seen == [["A dog .", ""], [text, ""]]
+    assert seen == [["A dog .", ""], [text]], "GLaMM's scorer looks at the regions of the results alone"
     assert found.metrics["counters"]["missing"] == 1
     assert found.metrics["strict"]["empty"]["value"] == 0.5
     assert found.exports["captions.json"] == {samples[0].id: text}
@@ -332,6 +335,63 @@ def test_captions_of_others_are_read_but_for_the_question_that_dam_keeps_among_t
             task.foreign(content)
     with pytest.raises(DataError, match=r"sample 7: caption must be text or null, got \['a'\]"):
         task.foreign({"7": ["a"]})
+
+
+# ---- Visual Genome ----
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ([1, 2, 3, 1], [2], [1, 2, 3]),
+        ([0.5, 0, 1, 1], [0], [0, 1]),
+        ([-2, -1, 4, 3], [0, 1], [0, 1]),
+        ([4, 3, 9, 9], [3], [4]),
+        ([2, 2, 0, 0], [2], [2]),
+    ],
+)
+def test_a_box_is_a_mask_of_all_pixels_that_it_touches(tmp_path, box, rows, columns):
+    write_vg(tmp_path, bbox=box)
+    found = np.argwhere(decode(read_visual_genome(tmp_path)[0].region))
+    assert [sorted(set(axis)) for axis in found.T.tolist()] == [rows, columns]
+    assert len(found) == len(rows) * len(columns)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [5, 0, 2, 2]}, "covers no pixel"),
+        ({"bbox": [0, 0, 2]}, "not GLaMM's file"),
+        ({"bbox": [0, 0, "2", 2]}, "not GLaMM's file"),
+        ({"image_id": 8}, "not GLaMM's file"),
+        ({"caption": None}, "not GLaMM's file"),
+    ],
+)
+def test_regions_that_cannot_be_shown_are_named(tmp_path, change, message):
+    write_vg(tmp_path, **change)
+    with pytest.raises(DataError, match=message):
+        read_visual_genome(tmp_path)
+
+
+def test_a_file_without_a_region_is_refused(tmp_path):
+    (tmp_path / "test_caption.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(DataError, match="has no region"):
+        read_visual_genome(tmp_path)
+
+
+def write_vg(folder, **change):
+    row = {"id": 7, "image_id": 7, "bbox": [0, 0, 1, 1], "caption": "a dog"} | change
+    images = [{"id": 7, "file_name": "1.jpg", "height": 4, "width": 5}]
+    (folder / "test_caption.json").write_text(json.dumps({"images": images, "annotations": [row]}))
+
+
+def test_results_of_visual_genome_are_glamms_rows_and_come_back(task, demo_root):
+    samples = task.read(demo_root, "vg")[:2]
+    assert [s.id for s in samples] == ["1", "2"] and samples[0].image == samples[1].image
+    answers = {samples[1].id: Prediction(id="2", text=" a dog ")}
+    rows = task.export(samples, answers)["captions.json"]
+    assert rows == [{"image_id": 2, "caption": " a dog "}]
+    assert task.foreign(rows) == [Prediction(id="2", text=" a dog ")]
 
 
 def test_errors_are_no_captions_to_hand_on(task, demo_root):

@@ -123,7 +123,13 @@ LAYOUTS = (
         ("refcocog-val",),
         ("meteor", "cider"),
     ),
-    Layout("Region captioning VG", (grid(("test",), ("METEOR", "CIDEr")),)),
+    Layout(
+        "Region captioning VG",
+        (grid(("test",), ("METEOR", "CIDEr")),),
+        "region_caption",
+        ("vg",),
+        ("meteor", "cider"),
+    ),
     Layout(
         "GAR-Bench-VQA",
         (

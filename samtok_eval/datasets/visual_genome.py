@@ -1,0 +1,74 @@
+"""Reader of Visual Genome's region captions as GLaMM evaluates on them (`test_caption.json`, after GRiT's test split).
+
+In: a file with COCO's keys in which every region has an entry of its own among `images`, with the id of its annotation.
+Out: one `Captioned` per annotation, in file order. Regions are boxes; the mask of one is all of its pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samtok_eval import masks
+from samtok_eval.errors import DataError
+from samtok_eval.files import finite_number, inside, read_json, reading, text, whole_number
+from samtok_eval.masks import Rle
+from samtok_eval.sample import ImageRef
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """One region with what people said of it."""
+
+    id: str
+    """The annotation's, in the published file the same as its picture entry's."""
+    image: ImageRef
+    """Its id is the file name, since every region has an entry of its own."""
+    region: Rle
+    caption: str
+
+
+def read_visual_genome(folder: Path) -> list[Captioned]:
+    """All regions.
+
+    Args:
+        folder: holds `test_caption.json`, and the pictures under `images/`.
+
+    Raises:
+        DataError: the file is missing or broken, holds no region, or one that lies outside its picture.
+    """
+    path = folder / "test_caption.json"
+    content = read_json(path)
+    with reading(f"{path} is not GLaMM's file of Visual Genome's region captions"):
+        images = {whole_number(row["id"]): _image(row, folder / "images") for row in content["images"]}
+        found = [_region(row, images[whole_number(row["image_id"])]) for row in content["annotations"]]
+    if not found:
+        raise DataError(f"{path} has no region; use the published file")
+    return found
+
+
+def _image(row: dict[str, Any], pictures: Path) -> ImageRef:
+    name = text(row["file_name"])
+    return ImageRef(name, inside(pictures, name), *masks.picture_size(row["height"], row["width"]))
+
+
+def _region(row: dict[str, Any], image: ImageRef) -> Captioned:
+    number = whole_number(row["id"])
+    x, y, width, height = map(finite_number, row["bbox"])
+    columns, rows = _pixels(x, width, image.width), _pixels(y, height, image.height)
+    if not columns or not rows:
+        raise ValueError(f"region {number}: the box {row['bbox']!r:.80} covers no pixel of its picture")
+    mask = np.zeros((image.height, image.width), dtype=np.bool_)
+    mask[rows.start : rows.stop, columns.start : columns.stop] = True
+    return Captioned(str(number), image, masks.encode(mask), text(row["caption"]))
+
+
+def _pixels(start: float, length: float, limit: int) -> range:
+    """Pixels of a side, at least one where it touches the picture."""
+    first = math.floor(start)
+    end = max(math.ceil(start + length), first + 1)
+    return range(max(first, 0), min(end, limit))
