@@ -99,6 +99,44 @@ JUDGE_DESCRIPTION = Prompt(
     "please answer the following question with one of the choices:\n{question}\n{choices}",
     "DLC-Bench, evaluation/eval_model_outputs.py of describe-anything",
 )
+DESCRIBE_RELATION = Prompt(
+    "gar-detail",
+    "1. Describe {subject} in detail 2. Describe the relationship between {subject} and {object}.",
+    "SAMTok evaluation of GAR-Bench, projects/vlm/tokenmask/evaluation/qwen25vl_gar_detail_infer.py of CycleGRPO",
+)
+DESCRIBE_RELATION_GAR = Prompt(
+    "gar-detail-official",
+    "Describe {subject} in detail, including the relationship with {object}.",
+    "GAR-Bench, evaluation/GAR-Bench/inference.py of Grasp-Any-Region",
+)
+ANSWER_ABOUT_REGIONS = Prompt(
+    "gar-simple", "{question}", "GAR-Bench, evaluation/GAR-Bench/inference.py of Grasp-Any-Region"
+)
+JUDGE_RELATION = Prompt(
+    "gar-detail-judge",
+    "\nYou are a language model expert. Your task is to evaluate the following model output based on the "
+    "provided images, and subject, object, and relationship.\n\n- subject_name: {subject_name}\n- object_name: "
+    "{object_name}\n- predicate_name: {predicate_name}\n- model_output: {model_output}\n\nTask:\n1. Check if the "
+    "model output describes the {subject_name}. \n2. Check if the model output conveys the relationship between "
+    "{subject_name} and {object_name} related to {predicate_name}.\n\nNote:\n- The first task only requires "
+    "checking if {subject_name} is mentioned in the model output.\n- The second task asks if the output conveys "
+    "a relationship related to {predicate_name} between {subject_name} and {object_name}, even if different "
+    'words or phrases are used.\n- If both tasks are successfully completed, return "True" Otherwise, return '
+    '"False"\n- Do not output any reasoning. Do not perform correction. Please output only just one "True" or '
+    '"False".\n\n',
+    "GAR-Bench, evaluation/GAR-Bench/eval_detailed.py of Grasp-Any-Region",
+)
+JUDGE_ANSWER = Prompt(
+    "gar-simple-judge",
+    "\nYou are a language model expert. Your task is to evaluate the correctness of the model's output based on "
+    'the provided ground truth and given masks.\n\n- Ground truth: "{answer}"\n- Model Output: '
+    '"{model_output}"\n\nPlease determine if the model\'s output conveys the same meaning as the provided ground '
+    'truth. If the output is semantically correct, return "True", otherwise return "False".\n\nAttention:\n1. '
+    "The ground truth and model output do not need to match exactly, as long as they convey the same meaning. "
+    "Synonyms and different phrasings are acceptable.\n\n2. Do not output any reasoning. Do not perform "
+    'correction. Please output only "True" or "False".\n\n',
+    "GAR-Bench, evaluation/GAR-Bench/eval_simple.py of Grasp-Any-Region",
+)
 CHOOSE_OPTION = Prompt(
     "choose-option",
     "Question: {question}\nOptions:\n{options}\nAnswer with the correct option's letter directly.",

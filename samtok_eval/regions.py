@@ -106,3 +106,14 @@ def as_jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as file:
         return np.asarray(file.convert("RGB"))
+
+
+def as_png(image: NDArray[np.uint8]) -> bytes:
+    """A picture as the bytes of a PNG file.
+
+    Args:
+        image: uint8 (H, W, 3), or (H, W) for shades of grey.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()

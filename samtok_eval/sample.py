@@ -107,6 +107,11 @@ class Target:
         return not self.masks
 
     @property
+    def for_judge(self) -> bool:
+        """Whether it takes a judge to say whether an answer is right."""
+        return bool(self.questions)
+
+    @property
     def unusual(self) -> tuple[Any, ...]:
         """What else a copied scorer knows of the masks, where it is not ordinary; enters the hash of the data."""
         others = self.other_masks.items()
@@ -122,7 +127,27 @@ class CaptionTarget(Target):
     """What is right about a region, and of which benchmark it is."""
 
     benchmark: str = ""
-    """The split of the task; says in which format results are written."""
+    """The split of the task; says in which format results are written, and what a judge is asked."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What else a judge is given, under the benchmark's own names."""
+    shown: tuple[Rle, ...] = ()
+    """Regions that a judge looks at, in the benchmark's order."""
+
+    @classmethod
+    def of(cls, sample: Sample) -> CaptionTarget:
+        """The target of a sample; an empty one of a sample that has another kind."""
+        return sample.target if isinstance(sample.target, cls) else cls()
+
+    @property
+    def for_judge(self) -> bool:
+        """Whether it takes a judge to say whether an answer is right."""
+        return bool(self.questions or self.words)
+
+    @property
+    def unusual(self) -> tuple[Any, ...]:
+        """What a judge is given."""
+        given = (dict(self.words), [rle.counts for rle in self.shown]) if self.words else ()
+        return super().unusual + given
 
 
 @dataclass(frozen=True)

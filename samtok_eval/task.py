@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, has_policy, parse, render
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.separation import Separation
 from samtok_eval.metrics.token_match import token_match_metric
@@ -66,6 +67,8 @@ class Task(ABC):
     """None for tasks that ask no language model."""
     prompts: tuple[Prompt, ...] = ()
     """Other published wordings of the same question."""
+    split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {}
+    """Prompts of the splits that are asked otherwise than the rest, the usual one first."""
     prompt_tokens: ClassVar[Mapping[str, int]] = {}
     """Longest answers, in new tokens, by the id of a prompt that needs others than `metadata.max_new_tokens`."""
     needs_language_model: bool = True
@@ -180,6 +183,12 @@ class Task(ABC):
         own = {} if _stopping(records) else self.metrics(records, protocol)
         return {**own, **token_match_metric(records)}
 
+    def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
+        """Metrics that only a judge can give these samples."""
+        if not any(sample.target.for_judge for sample in samples):
+            return ()
+        return [metric for metric in self.metadata.metrics if card(metric).judged]
+
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one span each; the target's by default."""
         return sample.target.masks
@@ -208,19 +217,28 @@ class Task(ABC):
         """How well formed an answer is."""
         return mask_status(text, self.layout)
 
-    def asked_with(self, prompt: str | None) -> Task:
-        """The task with another of its prompts, itself by default.
+    def asked_with(self, prompt: str | None, split: str | None = None) -> Task:
+        """The task with another prompt than its own; with the usual one of a split that is asked otherwise.
+
+        Args:
+            prompt: id of a prompt; None for the usual one.
+            split: where the question is asked.
 
         Raises:
             UsageError: no such prompt.
         """
-        if prompt is None or (self.prompt and prompt == self.prompt.id):
-            return self
-        known = {p.id: p for p in ([self.prompt] if self.prompt else []) + list(self.prompts)}
+        mine = self.split_prompts.get(split or "") or (*([self.prompt] if self.prompt else []), *self.prompts)
+        if prompt is None:
+            return self if self.prompt in mine or not mine else self._asking(mine[0])
+        known = {p.id: p for p in mine}
         if prompt not in known:
-            raise UsageError(f"{self.metadata.name} has no prompt {prompt!r}; choose from {', '.join(known) or 'none'}")
+            where = f"{self.metadata.name}:{split}" if split in self.split_prompts else self.metadata.name
+            raise UsageError(f"{where} has no prompt {prompt!r}; choose from {', '.join(known) or 'none'}")
+        return self if self.prompt is known[prompt] else self._asking(known[prompt])
+
+    def _asking(self, prompt: Prompt) -> Task:
         other = copy(self)
-        other.prompt = known[prompt]
+        other.prompt, other.prompts = prompt, tuple(p for p in (self.prompt, *self.prompts) if p and p is not prompt)
         return other
 
     def with_layout(self, layout: Layout) -> Task:

@@ -1,44 +1,62 @@
-"""Region captioning: the model reads a mask and describes what it covers.
+"""Region captioning: the model reads masks and describes what they cover.
 
 Splits: `refcocog-val` and `vg`, captions compared with what people said of the same region of RefCOCOg and of Visual
 Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
-(arXiv 2504.16072). Prompts and the zoomed second view are those of SAMTok's script
-`projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+(arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
+description of how regions are related is true (arXiv 2510.18876). Prompts and zoomed second views are those of SAMTok's
+scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from samtok_eval.datasets.dlc import read_dlc
+from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
 from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.datasets.visual_genome import read_visual_genome
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
-from samtok_eval.metrics.cards import MetricKey
-from samtok_eval.metrics.dlc import ERROR_MARK, Points, asked, mean_of_both, no_points, official_points, points
+from samtok_eval.metrics.dlc import ERROR_MARK, GradedQuestions
+from samtok_eval.metrics.gar_caption import Verdicts
 from samtok_eval.metrics.gcg import read_paired
-from samtok_eval.metrics.judge import Judge
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
+from samtok_eval.metrics.judging import Judging, judged, judged_metrics
+from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
-from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM, Prompt
+from samtok_eval.prompts import (
+    ANSWER_ABOUT_REGIONS,
+    CAPTION_REGION,
+    CAPTION_REGION_ZOOM,
+    DESCRIBE_RELATION,
+    DESCRIBE_RELATION_GAR,
+    JUDGE_ANSWER,
+    JUDGE_RELATION,
+    Prompt,
+)
 from samtok_eval.protocol import Protocol
 from samtok_eval.regions import ZoomRule
-from samtok_eval.sample import CaptionTarget, Graded, ImageRef, Part, Region, Sample, Turn
+from samtok_eval.sample import CaptionTarget, Part, Region, Sample, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
 REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
+GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
+JUDGINGS: Mapping[str, Judging] = {
+    DLC: GradedQuestions(),
+    GAR_DETAIL: Verdicts(JUDGE_RELATION),
+    GAR_SIMPLE: Verdicts(JUDGE_ANSWER),
+}
+"""How the captions of a split are judged."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +65,14 @@ class CaptionRules:
 
     cleaned: bool
     """Whether reasoning, mask words and other marks leave the caption; otherwise it is the answer as it came."""
-    stops: bool
-    """Whether nothing is scored where the benchmark's scorer stops at an answer."""
-    of_results: bool
-    """Whether METEOR and CIDEr are those of the regions that have an answer, as GLaMM's scorer takes its regions from
-    the results; otherwise a missing answer is an empty caption."""
-    judges_empty: bool
-    """Whether the judge is asked about an empty caption; otherwise that is worth nothing."""
-    points: Callable[[Sequence[str], Sequence[Graded]], Points | None]
-    """Points of the judge's replies to the questions about a region; None where the scorer stops."""
+    original: bool
+    """Whether the benchmarks' own scorers are followed: where DLC-Bench's stops nothing is scored, regions without an
+    answer are left out where a scorer takes its regions from the results, replies are read as the scorer reads them,
+    and the judge is also asked about an empty caption."""
 
 
-OURS = CaptionRules(cleaned=True, stops=False, of_results=False, judges_empty=False, points=points)
-OFFICIAL = CaptionRules(cleaned=False, stops=True, of_results=True, judges_empty=True, points=official_points)
+OURS = CaptionRules(cleaned=True, original=False)
+OFFICIAL = CaptionRules(cleaned=False, original=True)
 
 
 class RegionCaption(Task):
@@ -67,80 +80,63 @@ class RegionCaption(Task):
 
     metadata = TaskMetadata(
         name="region_caption",
-        title="Region captioning (RefCOCOg, Visual Genome, DLC-Bench)",
+        title="Region captioning (RefCOCOg, Visual Genome, DLC-Bench, GAR-Bench)",
         version=3,
-        paper="arXiv 2504.16072, arXiv 2311.03356",
+        paper="arXiv 2504.16072, arXiv 2311.03356, arXiv 2510.18876",
         data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer, "
-        "https://github.com/mbzuai-oryx/groundingLMM/blob/main/docs/datasets.md",
-        licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card",
-        splits=(REFCOCOG, VG, DLC),
+        "https://github.com/mbzuai-oryx/groundingLMM/blob/main/docs/datasets.md, "
+        "https://github.com/Haochen-Wang409/Grasp-Any-Region",
+        licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card; GAR-Bench: "
+        "annotations Apache-2.0, pictures keep the terms of their sources",
+        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE),
         default_split=REFCOCOG,
-        sizes={REFCOCOG: "2,573 regions", VG: "not stated", DLC: "100 regions, 892 questions"},
+        sizes={
+            REFCOCOG: "2,573 regions",
+            VG: "not stated",
+            DLC: "100 regions, 892 questions",
+            GAR_DETAIL: "107 pictures",
+            GAR_SIMPLE: "97 pictures",
+        },
         files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
                "visual_genome/test_caption.json", "visual_genome/images", "dlc_bench/annotations.json",
-               "dlc_bench/class_names.json", "dlc_bench/qa.json", "dlc_bench/images"),
+               "dlc_bench/class_names.json", "dlc_bench/qa.json", "dlc_bench/images",
+               "gar_bench/GAR-Bench-Caption-Detailed.json", "gar_bench/GAR-Bench-Caption-Simple.json",
+               "gar_bench/images"),
         main_metric="meteor",
-        metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "empty"),
+        metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "judge_accuracy", "empty"),
         lower_is_better=("empty",),
         max_new_tokens=1024,
-        notes="DLC-Bench is scored only with --judge; judges never share a column.",
+        notes="All but refcocog-val and vg are scored only with --judge; judges never share a column.",
     )  # fmt: skip
     prompt: Prompt = CAPTION_REGION_ZOOM
     prompts = (CAPTION_REGION,)
+    split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {
+        GAR_DETAIL: (DESCRIBE_RELATION, DESCRIBE_RELATION_GAR),
+        GAR_SIMPLE: (ANSWER_ABOUT_REGIONS,),
+    }
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
         Protocol("official", policy="default", missing_second="skip", errors_fail=False, rules=OFFICIAL),
     )
     answered_in_words = True
     judged = True
+    judgings: ClassVar[Mapping[str, Judging]] = JUDGINGS
 
     def read(self, data_root: Path, split: str) -> list[Sample]:
-        """One sample per region; its id is the annotation's."""
-        if split == DLC:
-            described = read_dlc(data_root / "dlc_bench")
-            return [
-                self._sample(r.id, r.image, r.region, CaptionTarget(labels=(r.name,), questions=r.questions,
-                                                                    benchmark=DLC), r.name)
-                for r in described
-            ]  # fmt: skip
-        if split == VG:
-            captioned = read_visual_genome(data_root / "visual_genome")
-            return [
-                self._sample(r.id, r.image, r.region, CaptionTarget(texts=(r.caption,), benchmark=VG))
-                for r in captioned
-            ]
-        folder = data_root / "refcocog"
-        images = data_root / "coco" / "train2014"
-        by_region: dict[int, list[Expression]] = {}
-        for said in read_expressions(folder / "refs(umd).p", folder / "instances.json", images, "val"):
-            by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
-        return [
-            self._sample(
-                str(annotation),
-                said[0].image,
-                said[0].instances[0],
-                CaptionTarget(
-                    labels=(said[0].category,), texts=tuple(one.sentence for one in said), benchmark=REFCOCOG
-                ),
-            )
-            for annotation, said in by_region.items()
-        ]
-
-    def _sample(self, name: str, image: ImageRef, region: Rle, target: CaptionTarget, phrase: str = "") -> Sample:
-        return Sample(name, image, self._ask(region), target, phrase=phrase)
-
-    def _ask(self, region: Rle) -> tuple[Turn, ...]:
-        """The question, with a second view of a small region unless the prompt is the plain one."""
-        view = ZOOM.view(region) if self.prompt is CAPTION_REGION_ZOOM else None
-        parts: tuple[Part, ...] = CAPTION_REGION.parts(region=Region(region))
-        if view is not None:
-            parts = CAPTION_REGION_ZOOM.parts(region=Region(region), view=view, region_in_view=Region(region, view))
-        return (Turn("user", parts),)
+        """One sample per region, under the annotation's id, or in GAR-Bench per picture, under its name."""
+        prompt = self.asked_with(None, split).prompt
+        return READERS[split](data_root, prompt or self.prompt)
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
-        """The first reference; on DLC-Bench, where there is none, the class and every fact that earns full points."""
+        """The first reference; without one what a judge holds to be right, on DLC-Bench all that earns full points."""
         if sample.target.texts:
             return sample.target.texts[0]
+        words = CaptionTarget.of(sample).words
+        if "answer" in words:
+            return words["answer"]
+        if words:
+            subject, relation, thing = words["subject_name"], words["predicate_name"], words["object_name"]
+            return f"This is the {subject}. The {subject} is {relation} the {thing}."
         best = [max(question.choices, key=lambda choice: choice[1])[0] for question in sample.target.questions]
         return " ".join([f"{sample.target.labels[0]}.", *best])
 
@@ -162,7 +158,7 @@ class RegionCaption(Task):
             protocol=protocol.name,
             status=status,
             failed=protocol.errors_fail and status in ("missing", "error"),
-            crashed=protocol.rules.stops and _stops(sample, prediction),
+            crashed=protocol.rules.original and _stops(sample, prediction),
             phrase=sample.phrase,
             values={"empty": float(not _said(prediction, protocol.rules).strip())},
             slices=sample.slices,
@@ -175,36 +171,38 @@ class RegionCaption(Task):
         protocol: Protocol[CaptionRules],
         judges: Judges,
     ) -> Sequence[Record]:
-        """Records with caption scores where there are references, with points where there are questions."""
+        """Records with caption scores where there are references, with points where a judge gives them."""
         records = super().score_all(samples, answers, protocol, judges)
+        original = protocol.rules.original
         captions = [_said(answers.get(sample.id), protocol.rules) for sample in samples]
-        left_out = protocol.rules.of_results
-        references = [
-            () if left_out and _answered(answers.get(sample.id)) is None else sample.target.texts for sample in samples
-        ]
-        # DLC-Bench has none, and need not wait for METEOR.
+        scored = [not original or _answered(answers.get(sample.id)) is not None for sample in samples]
+        references = [sample.target.texts if counts else () for sample, counts in zip(samples, scored, strict=True)]
+        # Judged benchmarks have none, and need not wait for METEOR.
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
-            records = _judged(samples, captions, records, judges.judge, protocol.rules)
+            asked = {
+                i: (JUDGINGS[_benchmark(sample)], sample, captions[i])
+                for i, sample in enumerate(samples)
+                if _benchmark(sample) in JUDGINGS and scored[i] and not records[i].crashed
+            }
+            records = judged(judges.judge, asked, records, original=original, judges_empty=original)
         return records
+
+    def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
+        """Those of the samples' own benchmarks."""
+        known = [JUDGINGS[name] for name in dict.fromkeys(map(_benchmark, samples)) if name in JUDGINGS]
+        return [metric for judging in known for metric in judging.given]
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Means over regions; no points as long as the judge owes a reply, or where the official scorer stops."""
         names = clusters(records)
-        keys = ["cider"]
+        found: dict[str, Metric] = {"empty": mean_of([record.values["empty"] for record in records], names)}
+        has = ["cider" in record.values for record in records]
+        if any(has):
+            found["cider"] = mean_of([record.values.get("cider", 0.0) for record in records], names, has)
         if not any(record.crashed or record.values.get(OPEN_PROMPTS) for record in records):
-            keys += sorted({key for record in records for key in record.values if key.startswith("dlc_")})
-        means: dict[str, Ratio] = {"empty": mean_of([record.values["empty"] for record in records], names)}
-        for key in keys:
-            has = [key in record.values for record in records]
-            if any(has):
-                means[key] = mean_of([record.values.get(key, 0.0) for record in records], names, has)
-        found: dict[str, Metric] = {**means}
-        for judge in sorted({MetricKey.of(name).judge for name in means}):
-            positive, negative, average = (str(MetricKey(f"dlc_{part}", judge)) for part in ("pos", "neg", "avg"))
-            if positive in means and negative in means:
-                found[average] = mean_of_both(means[positive], means[negative])
+            found |= judged_metrics(records, names, list(JUDGINGS.values()))
         return found | meteor_of(records)
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
@@ -215,9 +213,11 @@ class RegionCaption(Task):
         return f"the scorer that {protocol} copies stops at {len(stops)} of {len(records)} regions, {stops[0]} first"
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """DLC-Bench's format, `{annotation id: caption}`, in which DAM also keeps its question, or GLaMM's rows."""
-        if isinstance(content, list) and all(isinstance(row, dict) and "image_id" in row for row in content):
-            return text_predictions([(str(row["image_id"]), row.get("caption")) for row in content], "caption")
+        """DLC-Bench's `{annotation id: caption}`, in which DAM also keeps its question, or GLaMM's or GAR's rows."""
+        if isinstance(content, list):
+            for name, said in (("image_id", "caption"), ("image", "model_output")):
+                if content and all(isinstance(row, dict) and name in row for row in content):
+                    return text_predictions([(str(row[name]), row.get(said)) for row in content], said)
         if not isinstance(content, dict):
             return None
         return text_predictions([(name, text) for name, text in content.items() if name != DAM_QUESTION], "caption")
@@ -226,13 +226,14 @@ class RegionCaption(Task):
         """The same formats, `captions.json`; regions without an answer are left out."""
         found = [(sample, _answered(answers.get(sample.id))) for sample in samples]
         texts = [(sample, text) for sample, text in found if text is not None]
-        if any(_benchmark(sample) == VG for sample in samples):
-            return {"captions.json": [{"image_id": int(sample.id), "caption": text} for sample, text in texts]}
+        row = ROWS.get(_benchmark(samples[0]) if samples else "")
+        if row is not None:
+            return {"captions.json": [row(sample, text) for sample, text in texts]}
         return {"captions.json": {sample.id: text for sample, text in texts}}
 
 
 def _benchmark(sample: Sample) -> str:
-    return sample.target.benchmark if isinstance(sample.target, CaptionTarget) else ""
+    return CaptionTarget.of(sample).benchmark
 
 
 def _stops(sample: Sample, prediction: Prediction | None) -> bool:
@@ -254,37 +255,93 @@ def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
     return read_paired(text).caption if rules.cleaned else text
 
 
-def _judged(
-    samples: Sequence[Sample], captions: Sequence[str], records: Sequence[Record], judge: Judge, rules: CaptionRules
-) -> list[Record]:
-    """Records with points."""
-    prompts = {
-        i: asked(caption, sample.target.labels[0], sample.target.questions)
-        for i, (sample, caption, record) in enumerate(zip(samples, captions, records, strict=True))
-        if sample.target.questions and not record.crashed and (caption or rules.judges_empty)
-    }
-    replies = judge.replies([prompt for several in prompts.values() for prompt in several])
-    found = []
-    for i, (sample, record) in enumerate(zip(samples, records, strict=True)):
-        questions = sample.target.questions
-        if not questions or record.crashed:
-            found.append(record)
-        elif i not in prompts:
-            found.append(_with_points(record, no_points(questions), judge))
-        elif missing := sum(prompt not in replies for prompt in prompts[i]):
-            found.append(replace(record, values={**record.values, OPEN_PROMPTS: float(missing)}))
-        else:
-            said = [replies[prompt] for prompt in prompts[i]]
-            found.append(_with_points(record, rules.points(said, questions), judge))
-    return found
+def _refcocog(root: Path, prompt: Prompt) -> list[Sample]:
+    images = root / "coco" / "train2014"
+    by_region: dict[int, list[Expression]] = {}
+    for said in read_expressions(
+        root / "refcocog" / "refs(umd).p", root / "refcocog" / "instances.json", images, "val"
+    ):
+        by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
+    return [
+        Sample(
+            str(annotation),
+            said[0].image,
+            _described(said[0].instances[0], prompt, ZOOM),
+            CaptionTarget(labels=(said[0].category,), texts=tuple(one.sentence for one in said), benchmark=REFCOCOG),
+        )
+        for annotation, said in by_region.items()
+    ]
 
 
-def _with_points(record: Record, worth: Points | None, judge: Judge) -> Record:
-    if worth is None:
-        return replace(record, crashed=True)
-    by_metric = {"dlc_pos": worth.positive, "dlc_neg": worth.negative}
-    values = {str(MetricKey(metric, judge.name)): value for metric, value in by_metric.items() if value is not None}
-    return replace(record, values={**record.values, **values, "judge_unread": float(worth.unread)})
+def _visual_genome(root: Path, prompt: Prompt) -> list[Sample]:
+    return [
+        Sample(r.id, r.image, _described(r.region, prompt, ZOOM), CaptionTarget(texts=(r.caption,), benchmark=VG))
+        for r in read_visual_genome(root / "visual_genome")
+    ]
 
+
+def _dlc(root: Path, prompt: Prompt) -> list[Sample]:
+    return [
+        Sample(
+            r.id,
+            r.image,
+            _described(r.region, prompt, ZOOM),
+            CaptionTarget(labels=(r.name,), questions=r.questions, benchmark=DLC),
+            phrase=r.name,
+        )
+        for r in read_dlc(root / "dlc_bench")
+    ]
+
+
+def _gar_detail(root: Path, prompt: Prompt) -> list[Sample]:
+    samples = []
+    for r in read_related(root / "gar_bench", DETAILED):
+        parts = prompt.parts(subject=Region(r.regions[0]), object=Region(r.regions[1]))
+        target = CaptionTarget(benchmark=GAR_DETAIL, words=r.words, shown=r.regions)
+        samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, " ".join(r.words.values())))
+    return samples
+
+
+def _gar_simple(root: Path, prompt: Prompt) -> list[Sample]:
+    samples = []
+    for r in read_related(root / "gar_bench", SIMPLE):
+        parts = with_regions(prompt(question=r.question), r.regions, r.image.id)
+        target = CaptionTarget(benchmark=GAR_SIMPLE, words=r.words, shown=r.regions)
+        samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, r.question))
+    return samples
+
+
+def _described(region: Rle, prompt: Prompt, zoom: ZoomRule) -> tuple[Turn, ...]:
+    """The question about one region, with a second view of a small one unless the prompt is the plain one."""
+    view = zoom.view(region) if prompt is CAPTION_REGION_ZOOM else None
+    parts: tuple[Part, ...] = CAPTION_REGION.parts(region=Region(region))
+    if view is not None:
+        parts = CAPTION_REGION_ZOOM.parts(region=Region(region), view=view, region_in_view=Region(region, view))
+    return (Turn("user", parts),)
+
+
+READERS: Mapping[str, Callable[[Path, Prompt], list[Sample]]] = {
+    REFCOCOG: _refcocog,
+    VG: _visual_genome,
+    DLC: _dlc,
+    GAR_DETAIL: _gar_detail,
+    GAR_SIMPLE: _gar_simple,
+}
+
+
+def _gar_row(sample: Sample, text: str) -> dict[str, Any]:
+    """What GAR-Bench's scorers read of an answer."""
+    words, shown = (
+        ({}, ()) if not isinstance(sample.target, CaptionTarget) else (sample.target.words, sample.target.shown)
+    )
+    return {"image": sample.id, **words, "mask_rles": [rle.to_coco() for rle in shown], "model_output": text}
+
+
+ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
+    VG: lambda sample, text: {"image_id": int(sample.id), "caption": text},
+    GAR_DETAIL: _gar_row,
+    GAR_SIMPLE: _gar_row,
+}
+"""Rows of result files, where they are no dictionary by id."""
 
 TASKS = (RegionCaption(),)

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from samtok_eval.datasets.gar import Item, read_gar
-from samtok_eval.errors import DataError
+from samtok_eval.datasets.gar import Item, read_gar, with_regions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.choices import exact, lenient_letter, official
 from samtok_eval.metrics.ratio import Metric, mean_of
@@ -25,10 +24,9 @@ from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_OPTION
 from samtok_eval.protocol import Protocol
-from samtok_eval.sample import Part, Region, Sample, Target, Turn
+from samtok_eval.sample import Part, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
-_PROMPT = re.compile(r"<Prompt(\d+)>")
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
 
 
@@ -143,15 +141,7 @@ class RegionVqa(Task):
 def _parts(item: Item) -> tuple[Part, ...]:
     """The question's text with its regions in place."""
     text = CHOOSE_OPTION(question=item.question, options="\n".join(item.choices))
-    parts: list[Part] = []
-    for i, piece in enumerate(_PROMPT.split(text)):
-        if i % 2 == 0:
-            parts += [piece] if piece else []
-        elif int(piece) < len(item.regions):
-            parts.append(Region(item.regions[int(piece)]))
-        else:
-            raise DataError(f"{item.image.id} names <Prompt{piece}> but has {len(item.regions)} regions")
-    return tuple(parts)
+    return with_regions(text, item.regions, item.image.id)
 
 
 def _options(sample: Sample) -> list[str]:

@@ -37,6 +37,8 @@ def tasks_command(tasks_dir: TasksDirOption = None) -> None:
         typer.echo(f"  protocols {', '.join(p.name for p in task.protocols)}; metrics {', '.join(card.metrics)}")
         prompt = f"{task.prompt.template!r} ({task.prompt.origin})" if task.prompt else "none"
         typer.echo(f"  prompt {prompt}")
+        for split, (usual, *_) in task.split_prompts.items():
+            typer.echo(f"  prompt of {split} {usual.template!r} ({usual.origin})")
         typer.echo(f"  files {', '.join(card.files)}")
 
 

@@ -85,8 +85,8 @@ def tokenize(
     """
     rank, world_size = job.share()
     _check(task)
-    task = task.asked_with(recipe.prompt).with_layout(tokenizer.config.layout)
     split = task.check_split(split)
+    task = task.asked_with(recipe.prompt, split).with_layout(tokenizer.config.layout)
     root = resolved_root(job.data_root)
     samples = _chosen(_answerable(task, split, root), recipe)
     manifest = _manifest(task, split, samples, tokenizer, recipe)
@@ -181,7 +181,7 @@ def _answerable(task: Task, split: str, root: Path) -> Sequence[Sample]:
         UsageError: of another split.
     """
     samples = read_samples(task, split, str(root), None)
-    if any(sample.target.questions and not sample.target.texts for sample in samples):
+    if any(sample.target.for_judge and not sample.target.texts for sample in samples):
         raise UsageError(
             f"{task.metadata.name}:{split} holds questions for a judge and no right answers; choose another split"
         )

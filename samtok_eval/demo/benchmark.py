@@ -112,6 +112,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     if (first_scene, times) == (HELD_OUT, 1):
         formats.write_multi_round(part, multi_round_scenes())
     formats.write_gar(part, scenes["val"])
+    formats.write_gar_captions(part, scenes["testA"])
     formats.write_dlc(part, scenes["val"])
     formats.write_visual_genome(part, scenes["test"])
     formats.write_grounding_suite(part, scenes["val"])

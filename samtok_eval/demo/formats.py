@@ -203,6 +203,35 @@ def write_gar(root: Path, scenes: Sequence[Scene]) -> None:
     _write(root / "gar_bench" / "GAR-Bench-VQA.json", items)
 
 
+def write_gar_captions(root: Path, scenes: Sequence[Scene]) -> None:
+    """What holds between two objects of a scene, as a description and as the answer to a question."""
+    detailed, simple = [], []
+    for number, scene in enumerate(scenes):
+        rng = np.random.default_rng([scene.seed, 9])
+        several = relations(scene)
+        subject, predicate, other = several[int(rng.integers(len(several)))]
+        rles = [_rle(scene, i).to_coco() for i in (subject, other)]
+        detailed.append(
+            {
+                "image": f"images/{_picture(root / 'gar_bench' / 'images', f'caption_detailed_{number}', scene)}",
+                "subject_name": scene.objects[subject].name,
+                "object_name": scene.objects[other].name,
+                "predicate_name": predicate,
+                "mask_rles": rles,
+            }
+        )
+        simple.append(
+            {
+                "mask_rles": rles,
+                "question": "What is the relationship between <Prompt0> and <Prompt1>?",
+                "answer": f"<Prompt0> is {predicate} <Prompt1>.",
+                "image": f"images/{_picture(root / 'gar_bench' / 'images', f'caption_simple_{number}', scene)}",
+            }
+        )
+    _write(root / "gar_bench" / "GAR-Bench-Caption-Detailed.json", detailed)
+    _write(root / "gar_bench" / "GAR-Bench-Caption-Simple.json", simple)
+
+
 def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:
     """Region captions judged by questions: one region per scene."""
     images, regions = [], []

@@ -111,6 +111,7 @@ CARDS = {
     "changed_nodes": MetricCard("changed nodes", better="none"),
     "meteor": MetricCard("METEOR"),
     "cider": MetricCard("CIDEr", unit="score", highest=10.0),
+    "judge_accuracy": MetricCard("judge accuracy", judged=True),
     "empty": MetricCard("empty", better="lower"),
     "accuracy": MetricCard("accuracy"),
     "majority": MetricCard("majority", better="none"),

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from samtok_eval.errors import UsageError
-from samtok_eval.metrics.ratio import Array, Ratio, Sums
+from samtok_eval.metrics.judging import Judging, Worth, mean_of_means
+from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.prompts import JUDGE_DESCRIPTION
-from samtok_eval.sample import Graded
+from samtok_eval.sample import Graded, Sample
 
 RECOGNITION = ("Yes", "No")
 OFFICIAL_LETTERS = "abcde"
@@ -197,15 +196,34 @@ def official_points(replies: Sequence[str], questions: Sequence[Graded]) -> Poin
     return None if found.positive is None or read_choice(replies[0], RECOGNITION) is None else found
 
 
-def mean_of_both(positive: Ratio, negative: Ratio) -> Sums:
-    """The mean of the two scores, which are means over different regions of the same run."""
-    columns = [positive.numerators, positive.denominators, negative.numerators, negative.denominators]
-    return Sums(np.column_stack(columns).astype(np.float64), positive.clusters, _mean_of_ratios)
+class GradedQuestions(Judging):
+    """The question of recognition, then the graded questions of the region."""
+
+    given = ("dlc_pos", "dlc_neg", "dlc_avg")
+
+    def prompts(self, sample: Sample, caption: str) -> Sequence[str]:
+        """Everything that is asked about a caption."""
+        return asked(caption, sample.target.labels[0], sample.target.questions)
+
+    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth | None:
+        """Points for what is there and for what is not."""
+        found = (official_points if original else points)(replies, sample.target.questions)
+        return None if found is None else _worth(found)
+
+    def nothing(self, sample: Sample) -> Worth:
+        """0 for every kind of question."""
+        return _worth(no_points(sample.target.questions))
+
+    def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
+        """Both scores, and their mean."""
+        means = {name: statistics[name] for name in ("dlc_pos", "dlc_neg") if name in statistics}
+        both = {"dlc_avg": mean_of_means(list(means.values()))} if len(means) == 2 else {}
+        return {**means, **both}
 
 
-def _mean_of_ratios(sums: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
+def _worth(found: Points) -> Worth:
+    values = {"dlc_pos": found.positive, "dlc_neg": found.negative}
+    return Worth({name: value for name, value in values.items() if value is not None}, found.unread)
 
 
 def _options(question: Graded) -> list[str]:

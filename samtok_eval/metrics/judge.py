@@ -1,26 +1,32 @@
-"""A judge model: text in, text out. Any endpoint that speaks OpenAI's protocol, or replies recorded earlier.
+"""A judge model: text and pictures in, text out. Any endpoint that speaks OpenAI's protocol, or recorded replies.
 
 Replies cost money. Each is on disk as soon as it comes, so that whatever happens later, scoring again asks only what is
 still open, and a run's judgement can be replayed by anyone without the judge. What is no reply (an error, a page of a
-proxy, an answer without text) is never kept as one.
+proxy, an answer without text) is never kept as one. A picture is opened when a question that shows it is asked, and not
+where its reply is known already.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_object, reading, shortened
+from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_json, reading, shortened
+from samtok_eval.regions import as_png
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +39,49 @@ UNREACHABLE = 8
 """Prompts in a row to which a server does not even answer, after which the others are left open unasked."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture in a prompt."""
+
+    name: str
+    """What it shows; stands for it where prompts are kept, so that a known reply needs no picture."""
+    png: Callable[[], bytes] = field(compare=False, repr=False)
+    """Opens it."""
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """A prompt with pictures, a system message, or a limit of its own."""
+
+    parts: tuple[str | Picture, ...]
+    """Texts and pictures in the order in which they are read."""
+    system: str = ""
+    max_tokens: int = MAX_TOKENS
+    detail: str = ""
+    """How finely pictures are to be looked at, in the words of OpenAI's protocol; empty leaves that to the server."""
+    about: tuple[str, str] | None = None
+    """Sample and description; by them a benchmark's own recording, which holds no prompts, finds its reply."""
+
+    @property
+    def key(self) -> str:
+        """What stands for the prompt in records."""
+        texts = [part if isinstance(part, str) else f"<picture: {part.name}>" for part in self.parts]
+        return "".join([f"<system>\n{self.system}\n</system>\n" if self.system else "", *texts])
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether a judge must look at something."""
+        return any(isinstance(part, Picture) for part in self.parts)
+
+
+Prompted = str | JudgePrompt
+
+
+def key_of(prompt: Prompted) -> str:
+    """What stands for a prompt in records: the text itself, where there is nothing else."""
+    return prompt if isinstance(prompt, str) else prompt.key
+
+
 class Judge(ABC):
     """Something that answers prompts."""
 
@@ -40,8 +89,8 @@ class Judge(ABC):
     """Stands in the name of every metric that rests on it; judges never share a column."""
 
     @abstractmethod
-    def replies(self, prompts: Sequence[str]) -> dict[str, str]:
-        """Replies by prompt; a prompt that got none is left out, and stays open."""
+    def replies(self, prompts: Sequence[Prompted]) -> dict[str, str]:
+        """Replies by the keys of the prompts; a prompt that got none is left out, and stays open."""
 
     @abstractmethod
     def close(self) -> None:
@@ -67,6 +116,16 @@ class Judged(BaseModel):
     response: list[str]
 
 
+class Verdict(BaseModel):
+    """What GAR-Bench's own scorers keep of a description: the judge's reply."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    image: str
+    model_output: str
+    eval_result: str
+
+
 class Replayed(Judge):
     """Recorded replies."""
 
@@ -74,16 +133,24 @@ class Replayed(Judge):
         """Read a recording.
 
         Args:
-            path: `judge_replies.jsonl` of a run, or a `*_eval.json` of DLC-Bench's own scorer.
+            path: `judge_replies.jsonl` of a run, or a `*_eval.json` of DLC-Bench's or GAR-Bench's own scorer.
 
         Raises:
             DataError: missing, broken, or of several judges.
         """
-        self.name, self._known = _recording(path)
+        self.name, self._known, self._about = _recording(path)
 
-    def replies(self, prompts: Sequence[str]) -> dict[str, str]:
-        """What was recorded for these prompts, word for word the same."""
-        return {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
+    def replies(self, prompts: Sequence[Prompted]) -> dict[str, str]:
+        """What was recorded for these prompts, word for word the same, or for the same description of a sample."""
+        found = {}
+        for prompt in prompts:
+            key = key_of(prompt)
+            about = None if isinstance(prompt, str) else prompt.about
+            if key in self._known:
+                found[key] = self._known[key]
+            elif about in self._about:
+                found[key] = self._about[about]
+        return found
 
     def close(self) -> None:
         """Nothing is open."""
@@ -117,12 +184,20 @@ class OpenAIJudge(Judge):
         self._known = {row.prompt: row.reply for row in _replies(record) if row.judge == name} if record else {}
         self._lock = threading.Lock()
         self._unreachable = 0
+        self._looking = threading.Lock()
+        self._looks: bool | None = None
         key = os.environ.get("OPENAI_API_KEY", "none")
         self._client = OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
 
-    def replies(self, prompts: Sequence[str]) -> dict[str, str]:
-        """Ask what is not yet known, several prompts at a time."""
-        fresh = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._known))
+    def replies(self, prompts: Sequence[Prompted]) -> dict[str, str]:
+        """Ask what is not yet known, several prompts at a time.
+
+        Raises:
+            UsageError: the judge takes no pictures, and the prompts have some.
+            DataError: a picture cannot be read.
+        """
+        keyed = {key_of(prompt): prompt for prompt in prompts}
+        fresh = [prompt for key, prompt in keyed.items() if key not in self._known]
         # Where the work is interrupted, `map` takes back what no thread has begun.
         with ThreadPoolExecutor(PARALLEL) as pool:
             reasons = [reason for reason in pool.map(self._ask, fresh) if reason is not None]
@@ -135,7 +210,7 @@ class OpenAIJudge(Judge):
                 len(fresh),
                 reasons[0],
             )
-        return {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
+        return {key: self._known[key] for key in keyed if key in self._known}
 
     def close(self) -> None:
         """Close the connections and the record."""
@@ -143,34 +218,91 @@ class OpenAIJudge(Judge):
         if self._log is not None:
             self._log.close()
 
-    def _ask(self, prompt: str) -> str | None:
+    def _ask(self, prompt: Prompted) -> str | None:
         """Keep the reply to a prompt; why there is none, otherwise."""
-        from openai import APIConnectionError, OpenAIError
+        from openai import APIConnectionError, APIStatusError, OpenAIError
 
         if self._unreachable >= UNREACHABLE:
             return "it does not answer at all"
+        whole = JudgePrompt((prompt,)) if isinstance(prompt, str) else prompt
         try:
-            response = self._client.chat.completions.with_raw_response.create(
-                model=self.name,
-                messages=[{"role": "user", "content": prompt}],
-                temperature=0,
-                max_tokens=MAX_TOKENS,
-            )
-            reply = _reply(response.http_response.content)
+            reply = self._asked(whole)
         except (OpenAIError, ValueError) as error:
+            if whole.has_pictures and isinstance(error, APIStatusError):
+                self._check_looks(error)
             with self._lock:
                 self._unreachable = self._unreachable + 1 if isinstance(error, APIConnectionError) else 0
             return f"{type(error).__name__}: {shortened(error)}"
         with self._lock:
             self._unreachable = 0
-            self._keep(prompt, reply)
+            self._keep(whole.key, reply)
         return None
+
+    def _asked(self, prompt: JudgePrompt) -> str:
+        """The reply to a prompt.
+
+        Raises:
+            OpenAIError: the server refuses it, or does not answer.
+            ValueError: its answer holds no reply.
+        """
+        response = self._client.chat.completions.with_raw_response.create(
+            model=self.name,
+            messages=_messages(prompt),
+            temperature=0,
+            max_tokens=prompt.max_tokens,
+        )
+        return _reply(response.http_response.content)
+
+    def _check_looks(self, refusal: Exception) -> None:
+        """Find out, once, whether a refused prompt was refused for its pictures.
+
+        Raises:
+            UsageError: it was: a plain grey picture is refused as well, and a text alone is not.
+        """
+        with self._looking:
+            if self._looks is None:
+                self._looks = self._answers(JudgePrompt((GREY, TRIAL))) or not self._answers(JudgePrompt((TRIAL,)))
+        if not self._looks:
+            raise UsageError(
+                f"the judge {self.name} at {self._url} takes no pictures ({shortened(refusal)}); the judge of this "
+                "benchmark looks at them: name a model that takes some"
+            ) from refusal
+
+    def _answers(self, prompt: JudgePrompt) -> bool:
+        from openai import OpenAIError
+
+        try:
+            self._asked(prompt)
+        except (OpenAIError, ValueError):
+            return False
+        return True
 
     def _keep(self, prompt: str, reply: str) -> None:
         self._known[prompt] = reply
         if self._log is not None:
             row = Reply(judge=self.name, prompt=prompt, reply=reply)
             self._log.write_line(json.dumps(row.model_dump()))
+
+
+TRIAL = "Answer with the word yes."
+GREY = Picture("grey", lambda: as_png(np.full((64, 64, 3), 128, dtype=np.uint8)))
+
+
+def _messages(prompt: JudgePrompt) -> Any:
+    """A prompt as the protocol writes it; the content of one without pictures is its text."""
+    content: str | list[dict[str, Any]] = "".join(part for part in prompt.parts if isinstance(part, str))
+    if prompt.has_pictures:
+        content = [_part(part, prompt.detail) for part in prompt.parts]
+    system = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    return [*system, {"role": "user", "content": content}]
+
+
+def _part(part: str | Picture, detail: str) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    encoded = base64.b64encode(part.png()).decode()
+    shown = {"url": f"data:image/png;base64,{encoded}", **({"detail": detail} if detail else {})}
+    return {"type": "image_url", "image_url": shown}
 
 
 def _reply(body: bytes) -> str:
@@ -207,19 +339,23 @@ def open_judge(name: str, record: Path | None) -> Judge:
     return OpenAIJudge(url, model, record)
 
 
-def _recording(path: Path) -> tuple[str, dict[str, str]]:
+def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | None, str]]:
+    """Name of the judge, its replies by prompt, and its replies by sample and description."""
     if path.suffix == ".jsonl":
         replies = _replies(path)
         names = {reply.judge for reply in replies}
         if len(names) != 1:
             raise DataError(f"{path} holds replies of {len(names)} judges, expected one: {', '.join(sorted(names))}")
-        return names.pop(), {reply.prompt: reply.reply for reply in replies}
-    content = read_object(path, RECORD_AGAIN)
-    with reading(f"{path} is neither a judge_replies.jsonl nor a DLC-Bench *_eval.json", RECORD_AGAIN):
+        return names.pop(), {reply.prompt: reply.reply for reply in replies}, {}
+    name, content = f"replay:{path.stem}", read_json(path, RECORD_AGAIN)
+    with reading(f"{path} is neither a judge_replies.jsonl nor a benchmark's *_eval.json", RECORD_AGAIN):
+        if isinstance(content, list):
+            verdicts = [Verdict.model_validate(row) for row in content]
+            return name, {}, {(row.image, row.model_output): row.eval_result for row in verdicts}
         # Beside the regions stand their averages.
         regions = [Judged.model_validate(row) for row in content.values() if isinstance(row, Mapping)]
         known = {prompt: reply for row in regions for prompt, reply in zip(row.prompt, row.response, strict=True)}
-    return f"replay:{path.stem}", known
+    return name, known, {}
 
 
 def _replies(path: Path) -> list[Reply]:

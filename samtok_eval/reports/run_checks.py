@@ -58,7 +58,7 @@ def check_identity(run: Run, task: Task) -> list[str]:
     elif scoring_key(manifest) != scoring.key:
         raise DataError(f"{run.path}: manifest.json does not fit the key of its scores; {RUN_AGAIN}")
     if manifest.run_key is not None:
-        prompt = task.asked_with(manifest.settings.prompt).prompt
+        prompt = task.asked_with(manifest.settings.prompt, manifest.split).prompt
         template = (prompt.template if prompt else "") if manifest.template is None else manifest.template
         if run_key(manifest.replace(template=template)) != manifest.run_key:
             raise DataError(

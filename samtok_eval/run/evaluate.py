@@ -206,8 +206,9 @@ def _prepared(options: RunOptions, models: LoadedModels) -> _Prepared:
     """Read the questions and load who answers; what is wrong with either is said before the model is loaded."""
     from samtok_eval.models.select import parameter_count
 
-    task = find_task(load_tasks(options.tasks_dirs), options.task).asked_with(options.prompt)
+    task = find_task(load_tasks(options.tasks_dirs), options.task)
     split = task.check_split(options.split)
+    task = task.asked_with(options.prompt, split)
     task.check_judge(options.judge)
     _check_protocols(task, options)
     samples = read_samples(task, split, options.data_root, options.limit)
@@ -376,7 +377,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
             raise UsageError(f"{predictions} holds predictions for {origin.task}, not {options.task}; correct --task")
         split = split or origin.split
         limit = limit or origin.settings.limit
-        task = task.asked_with(origin.settings.prompt)
+        task = task.asked_with(origin.settings.prompt, split)
     task = task.with_layout(layout_of(origin, options.tokenizer, predictions))
     split = task.check_split(split)
     task.check_judge(options.judge)

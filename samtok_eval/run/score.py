@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from samtok_eval.errors import DataError
-from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
@@ -216,8 +215,8 @@ def counters(records: Mapping[str, Records]) -> Counters:
 
 def _unjudged(task: Task, samples: Sequence[Sample], judge: str | None, owed: int) -> dict[str, str]:
     """The metrics that a judge would give, where there are questions for one and it was not named or owes replies."""
-    judged = [metric for metric in task.metadata.metrics if card(metric).judged]
-    if (judge is not None and not owed) or not judged or not any(sample.target.questions for sample in samples):
+    judged = task.judged_metrics(samples)
+    if (judge is not None and not owed) or not judged:
         return {}
     reason = "no judge was named; give --judge" if judge is None else f"{owed} prompts have no reply of the judge"
     return dict.fromkeys(judged, reason)

@@ -151,7 +151,14 @@ LAYOUTS = (
         ("test",),
         ("accuracy",),
     ),
-    Layout("GAR-Bench-Cap", (grid(("Simple(97)", "Detailed(107)"), ("judge acc",)),)),
+    Layout(
+        "GAR-Bench-Cap",
+        (grid(("Simple(97)", "Detailed(107)"), ("judge acc",)),),
+        "region_caption",
+        ("gar-simple", "gar-detail"),
+        ("judge_accuracy",),
+        ("Published numbers are those of gpt-4o-2024-11-20; each judge has columns of its own.",),
+    ),
     Layout(
         "Ferret-Bench",
         (

@@ -29,7 +29,11 @@ HUB_TASKS = {
 SEGMENTATION = "image-segmentation"
 DATASETS = {"gcg": "MBZUAI/GranD-f", "grounding_suite": "hustvl/GSEval", "region_caption:dlc": "nvidia/DLC-Bench"}
 """Benchmarks that their authors keep on the hub, by task or task:split."""
-MAIN_METRICS = {"region_caption:dlc": "dlc_avg"}
+MAIN_METRICS = {
+    "region_caption:dlc": "dlc_avg",
+    "region_caption:gar-detail": "judge_accuracy",
+    "region_caption:gar-simple": "judge_accuracy",
+}
 """Of splits whose main metric is not their task's."""
 BENCHMARKS_OWN = "official"
 """Protocol that a benchmark's page expects, where a task has it."""

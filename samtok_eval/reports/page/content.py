@@ -232,7 +232,7 @@ def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
     """
     manifest = run.run.manifest
     settings = manifest.settings
-    task = run.task.asked_with(settings.prompt)
+    task = run.task.asked_with(settings.prompt, run.split)
     samples = read_samples(task, run.split, data_root or settings.data_root, settings.limit)
     found, expected = samples_sha256(samples), manifest.dataset.sha256
     if found != expected:
