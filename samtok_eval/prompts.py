@@ -168,3 +168,13 @@ SEGMENT_NAMED = Prompt(
     "Can you segment the {name} in this image?",
     "SAMTok evaluation of ReasonSeg, where the query is a name and no sentence",
 )
+GROUND_CAPTION = Prompt(
+    "ground-caption",
+    "All spatial relationships are defined from the viewer's perspective, where 'front' means closer to the viewer and "
+    "'back' means farther from the viewer. Please provide the segmentation mask of the object the following statement "
+    # Eight blanks before the second and third line, as the released code indents them.
+    "describes:\n        {caption}\n        Ensure that all details mentioned about the object are accurate. If a "
+    "matching object is found, provide its segmentation mask in the format "
+    "`<|mt_start|><|mt_xxxx|><|mt_xxxx|><|mt_end|>`. If no matching object is found, output null.",
+    "CycleGRPO training, verl/utils/dataset.py:429, the question by which a caption is checked",
+)

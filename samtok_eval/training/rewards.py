@@ -2,7 +2,9 @@
 
 In: an answer and the right answer. Out: a share 0..1. No picture, mask or model takes part, so nothing here imports
 torch. The rules are those of SAMTok (arXiv 2601.16093, `rl/reward_function/text2mask.py`), quirks included;
-`matched_answer_reward` and the rewards of closed phrases are corrected variants under names of their own.
+`matched_answer_reward`, the rewards of closed phrases and `closed_no_target_reward` are corrected variants under names
+of their own. `no_target_reward` and `whole_span_reward` are CycleGRPO's (arXiv 2607.11581, its own `text2mask.py`),
+whose rewards of captions and of their grounding are in `cycle.py`.
 
 Every function takes any text and never raises, in time linear in its length. The released code stops with a division by
 zero where neither text has a grounded phrase or a triplet; here such an answer earns 1, as it does where neither text
@@ -24,6 +26,7 @@ from typing import NamedTuple
 from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, SHORTEST_NUMBER, Layout, split_thinking
 from samtok_eval.metrics.token_match import token_match
+from samtok_eval.prompts import NO_TARGET_ANSWER
 
 Reward = Callable[[str | None, str], float]
 """(answer, right answer) -> 0..1."""
@@ -39,6 +42,11 @@ _NODE = r'\{\s*"mask_2d"\s*:\s*"[^"]*"\s*,\s*"label"\s*:\s*"[^"]*"\s*\}'
 _TRIPLET = re.compile(
     rf'\{{\s*"subject"\s*:\s*{_NODE}\s*,\s*"predicate"\s*:\s*"[^"]*"\s*,\s*"object"\s*:\s*{_NODE}\s*\}}'
 )
+_BOX = re.compile(r"\[\d+,\s*\d+,\s*\d+,\s*\d+\]")
+_MASK_WORD = re.compile(r"mt_(?:start|end|\d)")
+"""A word of any layout, also one that is spelled out or cut off."""
+NO_TARGET, OTHER_WORDS = 1.0, 0.2
+"""What an answer earns that denies the target, and any other."""
 _TURN_OF_THOUGHT = re.compile(r"</think>\s*<answer>")
 
 
@@ -204,6 +212,42 @@ def format_reward(prediction: str | None, reference: str = "") -> float:
     return float(_TURN_OF_THOUGHT.search(inside) is not None)
 
 
+def whole_span_reward(prediction: str | None, reference: str = "", layout: Layout = DEFAULT_LAYOUT) -> float:
+    """1 where some complete span stands in the answer, as released."""
+    del reference
+    return 0.0 if prediction is None else float(_patterns(layout).span.search(prediction) is not None)
+
+
+def has_box(text: str) -> bool:
+    """Whether a box is written out, `[x1, y1, x2, y2]` with whole numbers."""
+    return _BOX.search(text) is not None
+
+
+def has_mask_word(text: str) -> bool:
+    """Whether a mask word of whatever layout is written out, complete or not."""
+    return _MASK_WORD.search(text) is not None
+
+
+def no_target_reward(prediction: str | None, reference: str = "") -> float:
+    """How well an answer denies that anything matches, as released.
+
+    Masks are not looked for: an answer that marks one earns as much as any other text, and one that denies the target
+    and marks it all the same earns 1.
+
+    Returns:
+        1 where `No target.` stands in the answer, 0.2 for any other; 0 where a box is written out.
+    """
+    del reference
+    if prediction is None or has_box(prediction):
+        return 0.0
+    return NO_TARGET if NO_TARGET_ANSWER in prediction else OTHER_WORDS
+
+
+def closed_no_target_reward(prediction: str | None, reference: str = "") -> float:
+    """`no_target_reward`, but 0 where any mask word is written out."""
+    return 0.0 if prediction is None or has_mask_word(prediction) else no_target_reward(prediction, reference)
+
+
 def constant_reward(prediction: str | None, reference: str = "") -> float:
     """1. The released totals hold it; it changes no advantage."""
     del prediction, reference
@@ -235,6 +279,9 @@ def rewards_of(layout: Layout) -> dict[str, Reward]:
         "triplet_non_repetition": triplet_non_repetition_reward,
         "format": format_reward,
         "constant": constant_reward,
+        "whole_span": partial(whole_span_reward, layout=layout),
+        "no_target": no_target_reward,
+        "closed_no_target": closed_no_target_reward,
         "final_answer_matching": of_final_answer(matching),
         "final_non_repetition": of_final_answer(repetition),
         "thinking_non_repetition": of_thinking(repetition),
