@@ -168,6 +168,11 @@ SEGMENT_NAMED = Prompt(
     "Can you segment the {name} in this image?",
     "SAMTok evaluation of ReasonSeg, where the query is a name and no sentence",
 )
+CAPTION_ONE_REGION = Prompt(
+    "caption-one-region",
+    "Could you please give me a detailed description of the following region? {region}.",
+    "CycleGRPO training, verl/utils/dataset.py:218, for one of several regions",
+)
 GROUND_CAPTION = Prompt(
     "ground-caption",
     "All spatial relationships are defined from the viewer's perspective, where 'front' means closer to the viewer and "

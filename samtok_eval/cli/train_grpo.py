@@ -19,7 +19,11 @@ def grpo_command(
     job: GrpoJob,
     changes: Given,
     preset: Annotated[
-        str, typer.Option(help="demo, demo-gres, demo-gcg, paper-gres or paper-gcg; see docs/train_grpo.md.")
+        str,
+        typer.Option(
+            help="demo, demo-gres, demo-gcg, demo-cycle, paper-gres, paper-gcg, paper-cyclegrpo or paper-closed-cycle; "
+            "see docs/train_grpo.md."
+        ),
     ] = "demo",
     reward: Annotated[
         list[str] | None, typer.Option(help="NAME=WEIGHT, repeated: instead of the recipe's, for every source.")

@@ -158,6 +158,19 @@ def cycle_sources(name: str) -> dict[str, dict[str, float]]:
     }
 
 
+def cycle_of(weights: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[str, float]]:
+    """Variant and weight of the cycle's rewards, by source, of the sources that have them.
+
+    Args:
+        weights: of all rewards by name, for every source.
+    """
+    found = {}
+    for source, mine in weights.items():
+        for name in (name for name in mine if name in CYCLES):
+            found[source] = (name, mine[name])
+    return found
+
+
 def grades(answers: Sequence[str], region: str, layout: Layout = DEFAULT_LAYOUT) -> list[float]:
     """How much the mask words of each answer agree with a region's: same 1, same first code 0.4, else 0, as released.
 

@@ -1,4 +1,4 @@
-"""Recipes of reinforcement on drawn scenes: `demo-gres`, `demo-gcg`, and `demo`, which is one after the other."""
+"""Recipes of reinforcement on drawn scenes: `demo-gres`, `demo-gcg`, `demo-cycle`; `demo` is the first two in turn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from samtok_eval.errors import UsageError
 from samtok_eval.setting import changed, named
+from samtok_eval.training.cycle import cycle_sources
 from samtok_eval.training.grpo.recipe import PRESETS as PAPER
 from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe
 
@@ -60,6 +61,24 @@ PRESETS = {
             }
         },
         gcg_share=1.0,
+        evaluate_every=10,
+        save_every=10,
+    ),
+    "demo-cycle": replace(
+        DRAWN,
+        steps=40,
+        prompts_per_step=8,
+        samples=4,
+        groundings=4,
+        sequences_per_device=32,
+        learning_rate=1e-4,
+        max_new_tokens=48,
+        weights={source: cycle_sources("closed_cycle")[source] for source in ("denseworld_single", "gres_no_target")},
+        grounding_prompt="find-described",
+        region_share=0.75,
+        # What asks for no caption has no target, as in the released mix.
+        no_target_share=1.0,
+        gcg_share=0.0,
         evaluate_every=10,
         save_every=10,
     ),
@@ -161,8 +180,8 @@ def _train_stage(recipe: GrpoRecipe, job: GrpoJob) -> list[dict[str, Any]]:
 
 def _prompts(recipe: GrpoRecipe, job: GrpoJob, tokenizer: MaskTokenizer) -> list[GrpoPrompt]:
     from samtok_eval.demo.training.corpus import build_scene
-    from samtok_eval.demo.training.grpo_questions import scene_prompts
-    from samtok_eval.training.grpo.prompts import read_prompts
+    from samtok_eval.demo.training.grpo_questions import NO_TARGET_CYCLE, scene_prompts
+    from samtok_eval.training.grpo.prompts import GRES, read_prompts
 
     if job.data is not None:
         return read_prompts(job.data)
@@ -170,7 +189,9 @@ def _prompts(recipe: GrpoRecipe, job: GrpoJob, tokenizer: MaskTokenizer) -> list
     per_scene = 1 if recipe.gcg_share == 1 else PER_SCENE
     count = job.scenes or math.ceil((recipe.steps or 1) * recipe.prompts_per_step / per_scene)
     scenes = (build_scene(seed, tokenizer) for seed in range(FIRST_SCENE, FIRST_SCENE + count))
-    return scene_prompts(scenes, per_scene, recipe.no_target_share, recipe.gcg_share, recipe.seed)
+    source = NO_TARGET_CYCLE if NO_TARGET_CYCLE in recipe.weights else GRES
+    shares = (recipe.no_target_share, recipe.gcg_share)
+    return scene_prompts(scenes, per_scene, *shares, recipe.seed, recipe.region_share, source)
 
 
 def held_out_questions(scenes: int | None = None) -> list[HeldOutQuestion]:

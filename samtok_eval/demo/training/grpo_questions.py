@@ -13,17 +13,26 @@ from samtok_eval import masks
 from samtok_eval.demo.training.corpus import CorpusScene
 from samtok_eval.demo.world.scenes import KINDS, draw_scene, expressions
 from samtok_eval.errors import UsageError
+from samtok_eval.mask_tokens import masks_of, render
 from samtok_eval.prompts import DESCRIBE_WITH_MASKS, SEGMENT_PHRASE
 from samtok_eval.training.grpo.held_out import HeldOutQuestion
 from samtok_eval.training.grpo.prompts import GCG, GRES, GrpoPrompt, StoredPicture
 
 TARGET_KINDS = {"attribute": 0.35, "relation": 0.25, "superlative": 0.15, "multi": 0.25}
 """How often each kind of question with a target is drawn."""
-NO_TARGET, GROUNDED = "none", "grounded caption"
+NO_TARGET, GROUNDED, REGION_CAPTION = "none", "grounded caption", "caption"
+REGION, NO_TARGET_CYCLE = "denseworld_single", "gres_no_target"
+"""Sources of CycleGRPO's prompts."""
 
 
 def scene_prompts(
-    scenes: Iterable[CorpusScene], per_scene: int, no_target_share: float, gcg_share: float, seed: int
+    scenes: Iterable[CorpusScene],
+    per_scene: int,
+    no_target_share: float,
+    gcg_share: float,
+    seed: int,
+    region_share: float = 0.0,
+    no_target_source: str = GRES,
 ) -> list[GrpoPrompt]:
     """Questions about demo scenes.
 
@@ -36,11 +45,14 @@ def scene_prompts(
         no_target_share: of the referring questions, 0..1.
         gcg_share: of all questions, 0..1, that ask for a grounded caption.
         seed: of the choice.
+        region_share: of all questions, 0..1, that ask for the caption of a region; its mask words are the right answer.
+        no_target_source: of questions without a target, where their rewards are others than those of the rest.
 
     Raises:
         UsageError: a share outside 0..1.
     """
-    for name, share in (("--no-target-share", no_target_share), ("--gcg-share", gcg_share)):
+    shares = {"--no-target-share": no_target_share, "--gcg-share": gcg_share, "--region-share": region_share}
+    for name, share in shares.items():
         if not 0 <= share <= 1:
             raise UsageError(f"{name} must lie between 0 and 1, got {share}")
     rng = np.random.default_rng([seed, 7])
@@ -54,13 +66,19 @@ def scene_prompts(
         image = _stored(scene.image)
         for _ in range(per_scene):
             kind = GROUNDED
-            if rng.random() >= gcg_share:
+            # No draw where there is nothing to choose, so that recipes without regions keep their prompts.
+            if region_share and rng.random() < region_share:
+                kind = REGION_CAPTION
+            elif rng.random() >= gcg_share:
                 kind = NO_TARGET if rng.random() < no_target_share else str(rng.choice(targets, p=weights))
             if kind not in by_kind:
                 kind = next(other for other in (*targets, GROUNDED) if other in by_kind)
             several = by_kind[kind]
             question, answer = several[int(rng.integers(len(several)))]
-            prompts.append(GrpoPrompt((image,), question, answer, GCG if kind == GROUNDED else GRES))
+            if kind == REGION_CAPTION:
+                answer = render(masks_of(question))
+            source = {GROUNDED: GCG, REGION_CAPTION: REGION, NO_TARGET: no_target_source}.get(kind, GRES)
+            prompts.append(GrpoPrompt((image,), question, answer, source))
     return prompts
 
 

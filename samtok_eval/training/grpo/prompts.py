@@ -1,11 +1,13 @@
 """Prompts of reinforcement learning: questions with pictures and right answers, drawn from scenes or read from files.
 
-In: demo scenes, or a file with the columns of the released RL data (`problem`, `answer`, `images`, `source`). Out:
-`GrpoPrompt`s, and the rows in which `trl` wants them. The `source` of a prompt decides which rewards it earns.
+In: demo scenes, or a file with the columns of the released RL data (`problem`, `answer`, `images`, `source`), or of
+CycleGRPO's. Out: `GrpoPrompt`s, and the rows in which `trl` wants them. The `source` of a prompt decides which rewards
+it earns.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +22,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.files import read_json_lines
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.mask_tokens import Layout, parse
-from samtok_eval.prompts import DESCRIBE_WITH_MASKS_RL
+from samtok_eval.prompts import CAPTION_ONE_REGION, DESCRIBE_WITH_MASKS_RL, FIND_DESCRIBED, GROUND_CAPTION
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
 GRES, GCG = "gres", "glamm_gcg"
 """Sources of the demo's prompts."""
 IMAGE_MARK = "<image>"
+REGION = re.compile(r"<\|mt_start\|>(?:<\|mt_\d+\|>)+<\|mt_end\|>")
+"""Mask words of a region, of any layout."""
 COLUMNS = ("problem", "answer", "images", "source")
+CYCLE_COLUMNS = {"cap_problem": "problem", "seg_answer": "answer"}
+"""CycleGRPO's names of two columns; it has more, of videos and of captions that nothing is compared with."""
+GROUNDING_PROMPTS = {prompt.id: prompt for prompt in (GROUND_CAPTION, FIND_DESCRIBED)}
+"""Questions by which a caption is checked."""
 THINK = DESCRIBE_WITH_MASKS_RL.template[DESCRIBE_WITH_MASKS_RL.template.index("A conversation between") :]
 """What the released code appends to a prompt whose answer is to be reasoned about (`rl/format_prompt/r1v.jinja`)."""
 
@@ -62,10 +70,11 @@ class GrpoPrompt:
 
 
 def read_prompts(path: Path) -> list[GrpoPrompt]:
-    """Questions of a `.parquet` or `.jsonl` file with the columns of the released RL data.
+    """Questions of a `.parquet` or `.jsonl` file with the columns of the released RL data, or of CycleGRPO's.
 
     Pictures are paths, relative to the file's folder, or (in Parquet) bytes. Blanks around a problem go, the newline
-    behind a picture's mark stays, as in the released code.
+    behind a picture's mark stays, as in the released code. That of CycleGRPO, whose columns have names of their own,
+    takes it away and asks for one region where a problem names several (`_one_region`).
 
     Raises:
         DataError: the file, a column or a picture is missing or broken, or a picture stands behind the text.
@@ -73,6 +82,8 @@ def read_prompts(path: Path) -> list[GrpoPrompt]:
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
     prompts = []
     for number, row in enumerate(rows, start=1):
+        if "cap_problem" in row:
+            row = _one_region({CYCLE_COLUMNS.get(name, name): value for name, value in row.items()}, number)
         lacking = [name for name in COLUMNS if name not in row]
         if lacking:
             raise DataError(f"{path}: row {number} lacks {', '.join(lacking)}; expected the columns {COLUMNS}")
@@ -149,6 +160,23 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
     # Arrow's own errors are of these two kinds.
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as Parquet; {error}") from error
+
+
+def _one_region(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """A row of CycleGRPO's data with one region, whole picture alone.
+
+    Where a problem names several, by a zoomed view or because it asks for several captions, the released loader draws
+    one of them and asks for it in other words. Here the number of the row decides which, so that the same file gives
+    the same prompts.
+    """
+    problem, answer = str(row.get("problem", "")).strip(), str(row.get("answer", ""))
+    images = row.get("images")
+    named, regions = REGION.findall(problem), REGION.findall(answer)
+    if len(named) > 1 and regions:
+        region = regions[number % len(regions)]
+        problem, answer = f"{IMAGE_MARK}{CAPTION_ONE_REGION(region=region)}", region
+    text = problem.removeprefix(IMAGE_MARK).lstrip("\n")
+    return row | {"problem": f"{IMAGE_MARK}{text}", "answer": answer} | ({"images": images[:1]} if images else {})
 
 
 def _picture(value: Any, path: Path, number: int) -> StoredPicture:

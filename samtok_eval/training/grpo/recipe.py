@@ -4,6 +4,9 @@ The values of `paper-gres` and `paper-gcg` are those of `rl/config.yaml` and its
 (GCG) answers, 512 prompts per rollout and 128 per update, learning rate 1e-6 held constant, divergence 1e-2, clipping
 0.2 below and 0.3 above with a dual clip of 3, pictures of 3,136 to 1,605,632 pixels, 16 epochs (GRES) or 1 (GCG), 8
 GPUs, the language model trained in full with the vision tower frozen. They start from a supervised checkpoint.
+`paper-cyclegrpo` is `projects/rl/qwen3vl_4b_mt.sh` of CycleGRPO: 128 prompts of 8 answers and one update per rollout, 6
+answers to the grounding question of each caption, no thinking, 1 epoch; `paper-closed-cycle` is the same without the
+gaps of its rewards.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from samtok_eval.errors import UsageError
 from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE, Range, Setting, check_ranges
+from samtok_eval.training.cycle import cycle_sources
 from samtok_eval.training.rewards import SOURCES
 
 
@@ -76,10 +80,24 @@ class GrpoRecipe:
     thinking: Annotated[bool, Setting("Ask for reasoning before the answer.")] = False
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: dict(SOURCES))
     """Weights of the rewards by name, for every source of prompts; those with `decoded` in their name compare masks."""
+    groundings: Annotated[
+        int,
+        Setting(
+            "Answers drawn to the grounding question of a caption, where the rewards are cyclegrpo or closed_cycle.",
+            within=Range(least=2),
+        ),
+    ] = 6
+    grounding_prompt: Annotated[
+        Literal["ground-caption", "find-described"],
+        Setting("The grounding question: the released one, or that of GroundingSuite."),
+    ] = "ground-caption"
     no_target_share: Annotated[float, Setting("Of referring prompts drawn from scenes.", within=SHARE)] = 0.1
     gcg_share: Annotated[
         float, Setting("Of prompts drawn from scenes, those that ask for a grounded caption.", within=SHARE)
     ] = 0.25
+    region_share: Annotated[
+        float, Setting("Of prompts drawn from scenes, those that ask for the caption of a region.", within=SHARE)
+    ] = 0.0
     evaluate_every: Annotated[int, Setting("Updates between reports on held-out questions.", within=COUNT)] = 20
     save_every: Annotated[int, Setting("Updates between checkpoints to go on from.", within=COUNT)] = 20
     stop_when_bought: Annotated[
@@ -174,9 +192,12 @@ PAPER = GrpoRecipe(
     save_every=20,
     held_out_tokens=2048,
 )
+CYCLE = replace(PAPER, samples=8, epochs=1, updates_per_rollout=1, thinking=False, weights=cycle_sources("cyclegrpo"))
 PRESETS = {
     "paper-gres": Preset(replace(PAPER, samples=8, epochs=16), "gres", "gres"),
     "paper-gcg": Preset(replace(PAPER, samples=16, epochs=1), "gcg", "glamm_gcg"),
+    "paper-cyclegrpo": Preset(CYCLE, "gres", "gres"),
+    "paper-closed-cycle": Preset(replace(CYCLE, weights=cycle_sources("closed_cycle")), "gres", "gres"),
 }
 
 

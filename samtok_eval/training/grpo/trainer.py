@@ -3,7 +3,8 @@
 In: a checkpoint shaped like Qwen2.5-VL or Qwen3-VL, prompts with right answers, held-out questions. Out: the trained
 checkpoint, `best/` with the state of the highest held-out gIoU if it beat the start, and `training_log.jsonl`. The
 vision tower is frozen, everything else is trained. The algorithm is `trl`'s `GRPOTrainer`; settings and rewards are
-those of SAMTok (arXiv 2601.16093, `rl/config.yaml` and `rl/reward_function/text2mask.py`).
+those of SAMTok (arXiv 2601.16093, `rl/config.yaml` and `rl/reward_function/text2mask.py`). Prompts whose captions are
+checked by finding the region again are trained on as in CycleGRPO (`cycle_trainer.py`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from datasets import Dataset
-from transformers import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import CheckpointError
@@ -28,13 +26,16 @@ from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
+from samtok_eval.training.cycle import CYCLES, cycle_of
 from samtok_eval.training.folder import TrainingFolder, start_of
+from samtok_eval.training.grpo.cycle_trainer import CycleSettings, CycleTrainer
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
 from samtok_eval.training.grpo.held_out import HeldOutQuestion
 from samtok_eval.training.grpo.monitor import LOG_FILE, START_FILE, HeldOutMonitor
-from samtok_eval.training.grpo.prompts import THINK, GrpoPrompt, check_references, dataset_of
+from samtok_eval.training.grpo.monitored import MonitoredTrainer
+from samtok_eval.training.grpo.prompts import GROUNDING_PROMPTS, THINK, GrpoPrompt, check_references, dataset_of
 from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe
-from samtok_eval.training.grpo.trl_settings import check_sources, epochs_needed, trl_config
+from samtok_eval.training.grpo.trl_settings import check_sources, epochs_needed, passes_per_update, trl_config
 from samtok_eval.training.rewards import rewards_of
 
 if TYPE_CHECKING:
@@ -90,51 +91,23 @@ def train_grpo(
     state = grpo_folder(out).begin({"model": model, **asdict(recipe)}, start_of(job.resume, job.fresh))
     suffix = f" {THINK}" if recipe.thinking else ""
     monitor = HeldOutMonitor(recipe, processor, mask_tokenizer, held_out, out, suffix, published.save)
-    trainer = MonitoredTrainer(
-        monitor,
-        policy,
-        reward_functions(recipe, processor, published.generation, mask_tokenizer),
-        config,
-        rows,
-        processor,
-    )
-    drawn = config.per_device_train_batch_size * config.steps_per_generation
+    rewards = reward_functions(recipe, processor, published.generation, mask_tokenizer)
+    drawn = recipe.sequences_per_device * passes_per_update(recipe) * recipe.updates_per_rollout
+    around = (monitor, policy, rewards, config, rows, processor, drawn)
     load = f"{recipe.sequences_per_device} answers per pass and {drawn} drawn at once per device"
+    trainer: MonitoredTrainer
+    if cycle_of(recipe.weights):
+        cycle = _cycle(recipe, processor, published.generation, layout, suffix)
+        trainer = CycleTrainer(cycle, *around)
+        load += f", then {recipe.groundings} to the grounding question of each caption"
+    else:
+        trainer = MonitoredTrainer(*around)
     with memory_named(load, LOWER, ALSO):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     if trainer.accelerator.is_main_process:
         published.save(policy, processor, out)
     trainer.accelerator.wait_for_everyone()
     return monitor.lines
-
-
-class MonitoredTrainer(GRPOTrainer):
-    """GRPO whose log lines also say what held-out masks are worth."""
-
-    def __init__(
-        self,
-        monitor: HeldOutMonitor,
-        policy: Any,
-        rewards: list[Callable[..., list[float | None]]],
-        config: GRPOConfig,
-        rows: Dataset,
-        processor: Any,
-    ) -> None:
-        super().__init__(
-            model=policy,
-            reward_funcs=rewards,
-            args=config,
-            train_dataset=rows,
-            processing_class=processor,
-            callbacks=[monitor],
-        )
-        self.monitor = monitor
-        # The monitor logs; printed dictionaries are not for libraries.
-        self.remove_callback(PrinterCallback)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Put the waiting report into the line of the same update, so that reward and masks stand side by side."""
-        super().log({**logs, **self.monitor.take()}, start_time)
 
 
 class Published(NamedTuple):
@@ -180,6 +153,20 @@ def load_policy(model: str | Path, layout: Layout = DEFAULT_LAYOUT) -> tuple[Any
     return policy, processor
 
 
+def _cycle(recipe: GrpoRecipe, processor: Any, generation: Any, layout: Layout, suffix: str) -> CycleSettings:
+    tokenizer = processor.tokenizer
+    return CycleSettings(
+        weights=cycle_of(recipe.weights),
+        prompt=GROUNDING_PROMPTS[recipe.grounding_prompt],
+        suffix=suffix,
+        answers=recipe.groundings,
+        passes=passes_per_update(recipe),
+        text=partial(answer_text, tokenizer=tokenizer, stops=_stops(generation, tokenizer)),
+        special=[word for word in tokenizer.all_special_tokens if word not in layout.words],
+        layout=layout,
+    )
+
+
 def reward_functions(
     settings: GrpoRecipe, processor: Any, generation: Any, mask_tokenizer: MaskTokenizer
 ) -> list[Callable[..., list[float | None]]]:
@@ -188,13 +175,18 @@ def reward_functions(
     Answers are decoded from their ids: `trl` hands on texts without special tokens, and in some checkpoints phrase
     marks or mask words are such, so that every reward would be 0 for ever.
     """
-    stops = stop_ids(generation) | {processor.tokenizer.eos_token_id}
+    stops = _stops(generation, processor.tokenizer)
     on_words = rewards_of(mask_tokenizer.config.layout)
     names = list(dict.fromkeys(name for weights in settings.weights.values() for name in weights))
 
     def function(name: str) -> Callable[..., list[float | None]]:
         def rewards(
-            completion_ids: list[list[int]], reference: list[str], source: list[str], images: list[Any], **_: Any
+            completion_ids: list[list[int]],
+            reference: list[str],
+            source: list[str],
+            images: list[Any],
+            agreement: Sequence[float | None] = (),
+            **_: Any,
         ) -> list[float | None]:
             weights = [settings.weights[origin].get(name) for origin in source]
             counted = [i for i, weight in enumerate(weights) if weight is not None]
@@ -203,6 +195,9 @@ def reward_functions(
             if name in DECODED:
                 pictures = [images[i][0] for i in counted]
                 values = decoded_rewards(DECODED[name], texts, true, pictures, mask_tokenizer)
+            elif name in CYCLES:
+                means = [mean for i in counted if (mean := agreement[i]) is not None]
+                values = [CYCLES[name].caption(*both).total for both in zip(texts, means, strict=True)]
             else:
                 values = [on_words[name](*both) for both in zip(texts, true, strict=True)]
             earned = dict(zip(counted, values, strict=True))
@@ -212,6 +207,10 @@ def reward_functions(
         return rewards
 
     return [function(name) for name in names]
+
+
+def _stops(generation: Any, tokenizer: Any) -> set[int | None]:
+    return stop_ids(generation) | {tokenizer.eos_token_id}
 
 
 def grpo_folder(out: Path) -> TrainingFolder:

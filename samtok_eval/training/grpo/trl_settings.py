@@ -13,26 +13,38 @@ from pathlib import Path
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from samtok_eval.errors import UsageError
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.training.cycle import CYCLES, cycle_of
 from samtok_eval.training.grpo.decoded import DECODED
 from samtok_eval.training.grpo.prompts import GrpoPrompt
 from samtok_eval.training.grpo.recipe import GrpoRecipe
-from samtok_eval.training.rewards import check_weights
+from samtok_eval.training.rewards import check_weights, has_mask_word
 
 
 def check_sources(recipe: GrpoRecipe, prompts: Sequence[GrpoPrompt]) -> None:
-    """Refuse prompts without rewards and rewards that do not exist.
+    """Refuse prompts without rewards, rewards that do not exist, and captions without a region to be found again.
 
     Raises:
         UsageError: the message names them.
+        DataError: the right answer to such a prompt holds no mask words.
     """
-    for weights in recipe.weights.values():
-        check_weights(weights, DECODED)
+    for source, weights in recipe.weights.items():
+        check_weights(weights, {*DECODED, *CYCLES})
+        variants = [name for name in weights if name in CYCLES]
+        if len(variants) > 1:
+            raise UsageError(f"{' and '.join(variants)} reward prompts of the source {source!r}; give one of them")
     unknown = sorted({prompt.source for prompt in prompts} - set(recipe.weights))
     if unknown:
         raise UsageError(
             f"prompts of the source {unknown[0]!r} have no rewards; expected one of {', '.join(recipe.weights)}"
         )
+    cycled = cycle_of(recipe.weights)
+    for prompt in prompts:
+        if prompt.source in cycled and not (prompt.images and has_mask_word(prompt.reference)):
+            raise DataError(
+                f"the prompt {prompt.text[:60]!r} of the source {prompt.source!r} asks for the caption of a region; "
+                f"expected a picture and the region's mask words as its right answer, got {prompt.reference[:60]!r}"
+            )
 
 
 def trl_config(recipe: GrpoRecipe, out: Path, prompts: int, cpu: bool) -> GRPOConfig:
@@ -60,14 +72,14 @@ def trl_config(recipe: GrpoRecipe, out: Path, prompts: int, cpu: bool) -> GRPOCo
             f"{prompts} prompts are fewer than the {recipe.prompts_per_step * recipe.updates_per_rollout} of one "
             "rollout; give more prompts, or lower --prompts-per-step"
         )
-    passes = answers // per_pass
+    accumulated = answers // per_pass * (1 + (recipe.groundings if cycle_of(recipe.weights) else 0))
     return GRPOConfig(
         output_dir=str(out),
         max_steps=recipe.steps if recipe.steps is not None else -1,
         num_train_epochs=1,
         per_device_train_batch_size=recipe.sequences_per_device,
-        gradient_accumulation_steps=passes,
-        steps_per_generation=passes * recipe.updates_per_rollout,
+        gradient_accumulation_steps=accumulated,
+        steps_per_generation=accumulated * recipe.updates_per_rollout,
         num_generations=recipe.samples,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
@@ -96,6 +108,11 @@ def trl_config(recipe: GrpoRecipe, out: Path, prompts: int, cpu: bool) -> GRPOCo
         disable_tqdm=True,
         seed=recipe.seed,
     )
+
+
+def passes_per_update(recipe: GrpoRecipe) -> int:
+    """Passes of a device through the answers to the prompts of an update."""
+    return recipe.prompts_per_step * recipe.samples // (recipe.sequences_per_device * _processes())
 
 
 def epochs_needed(recipe: GrpoRecipe, prompts: int) -> int:
