@@ -36,6 +36,7 @@ from samtok_eval.training.grpo.monitored import MonitoredTrainer
 from samtok_eval.training.grpo.prompts import GROUNDING_PROMPTS, THINK, GrpoPrompt, check_references, dataset_of
 from samtok_eval.training.grpo.recipe import GrpoJob, GrpoRecipe
 from samtok_eval.training.grpo.trl_settings import check_sources, epochs_needed, passes_per_update, trl_config
+from samtok_eval.training.ranks import Ranks
 from samtok_eval.training.rewards import rewards_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def train_grpo(
     """
     model, out = job.start_model(), job.out
     torch.set_num_threads(job.threads)
+    # First of all: on CPUs nothing else knows of the other processes before settings are shared out among them.
+    Ranks(job.device)
     transformers_logging.disable_progress_bar()
     check_sources(recipe, prompts)
     layout = mask_tokenizer.config.layout
