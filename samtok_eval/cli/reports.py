@@ -215,17 +215,19 @@ def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksD
 
 @leaderboard_app.command("check")
 def check_command(folder: FolderOption = LEADERBOARDS, tasks_dir: TasksDirOption = None) -> None:
-    """Say what computes every published number, or why nothing does; exit code 2 when one has neither."""
+    """Say what computes every published number, or why nothing does; exit code 2 when one has neither.
+
+    Also checks that every source is a link, and that each number's trust follows from whose work its source is.
+    """
     from samtok_eval.registry import load_tasks
-    from samtok_eval.reports.leaderboard.build import PUBLISHED_FILE, bundled_leaderboards_dir
+    from samtok_eval.reports.leaderboard.build import bundled_leaderboards_dir, checked_published
     from samtok_eval.reports.leaderboard.computed import COMPUTED_BY_FILE, check_published, check_table
-    from samtok_eval.reports.leaderboard.published_file import read_published
     from samtok_eval.reports.table import aligned_text
 
     if folder == LEADERBOARDS and not folder.is_dir():
         # Away from a checkout, the program's own.
         folder = bundled_leaderboards_dir()
-    published, tasks = read_published(folder / PUBLISHED_FILE), load_tasks(tasks_dir or ())
+    published, tasks = checked_published(folder), load_tasks(tasks_dir or ())
     typer.echo(aligned_text(check_table(check_published(published, folder / COMPUTED_BY_FILE, tasks))))
 
 

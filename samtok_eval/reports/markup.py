@@ -46,6 +46,8 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "§": r"$^{\S}$",
     "–": r"\textendash{}",
     "…": r"\ldots{}",
 }

@@ -84,7 +84,7 @@ def test_published_numbers_stand_beside_runs_without_a_comparison(pair):
     done = command("compare", *pair, "--published", "SAMTok")
     assert done.returncode == 0, done.stderr
     assert "Published under the papers' own protocols" in done.stdout
-    assert "Qwen25VL-SAMTok (rl)†" in done.stdout and "79.4" in done.stdout
+    assert "Qwen25VL-SAMTok (rl)§" in done.stdout and "79.4" in done.stdout
 
 
 def test_a_result_goes_from_run_to_tables_and_card(make_run, tmp_path):

@@ -80,6 +80,8 @@ class PublishedCell:
     """As printed."""
     trust: str
     source: str
+    via: str
+    """Of the digest or copy that was read instead; empty where the source itself was."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _published(run: ScoredRun, metrics: Sequence[str], method: str) -> list[Publ
             f"no published number of {task}:{split} has {method!r} in its method; see leaderboards/README.md"
         )
     rows.sort(key=lambda row: metrics.index(titles[row.metric.casefold()]))
-    return [PublishedCell(titles[r.metric.casefold()], r.method, r.value, r.trust, r.source) for r in rows]
+    return [PublishedCell(titles[r.metric.casefold()], r.method, r.value, r.trust, r.source, r.via) for r in rows]
 
 
 def _warnings(runs: Sequence[ScoredRun], protocols: Sequence[str]) -> list[str]:

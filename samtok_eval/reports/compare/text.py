@@ -17,7 +17,7 @@ from samtok_eval.reports.format import (
     points,
     signed_points,
 )
-from samtok_eval.reports.leaderboard.published_file import DAGGER, SECONDARY
+from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, trust_marks
 from samtok_eval.reports.leaderboard.table import PUBLISHED
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.table import Cell, Column, Row, Table, Writer, aligned_text, left, right
@@ -84,9 +84,7 @@ def _changes_table(comparison: Comparison) -> Table:
 def _notes(comparison: Comparison) -> list[str]:
     notes = []
     if comparison.published:
-        notes.append(
-            f"Published under the papers' own protocols; {DAGGER}: copied or digested by somebody else. Sources:"
-        )
+        notes.append(f"Published under the papers' own protocols. {MARKS_EXPLAINED} Sources:")
         notes += [f"  {source}" for source in dict.fromkeys(cell.source for cell in comparison.published)]
     if len(comparison.runs) > 1:
         notes.append("p: two-sided, Holm-corrected over the metrics of a model and protocol.")
@@ -110,7 +108,7 @@ def _metric_row(cell: MetricCell, runs: Sequence[ScoredRun]) -> Row:
 
 
 def _published_row(cell: PublishedCell) -> Row:
-    method = Cell(cell.method, note=DAGGER if cell.trust == SECONDARY else "")
+    method = Cell(cell.method, note=trust_marks(cell.trust, cell.via))
     return [card(cell.metric).title, PUBLISHED, method, cell.value, *[ABSENT] * 6]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import write_json, write_text
 from samtok_eval.registry import load_tasks
+from samtok_eval.reports.leaderboard.authors import AUTHORS_FILE, check_trust, read_authors
 from samtok_eval.reports.leaderboard.layout import LAYOUTS
 from samtok_eval.reports.leaderboard.page import html_page
 from samtok_eval.reports.leaderboard.published_file import PublishedValue, read_published
@@ -129,7 +130,7 @@ def build(folder: Path, *, tasks: Mapping[str, Task] | None = None) -> list[Path
     """
     known = load_tasks() if tasks is None else tasks
     source = folder / PUBLISHED_FILE
-    published = read_published(source) if source.exists() else []
+    published = checked_published(folder) if source.exists() else []
     found = sections(published, read_results(folder / RESULTS, known), known)
     if not found:
         raise DataError(f"{folder} holds neither {PUBLISHED_FILE} nor {RESULTS}/; give a leaderboard folder")
@@ -144,6 +145,18 @@ def build(folder: Path, *, tasks: Mapping[str, Task] | None = None) -> list[Path
     for path, text in content.items():
         write_text(path, text)
     return list(content)
+
+
+def checked_published(folder: Path) -> list[PublishedValue]:
+    """The published numbers of a leaderboard folder, their trust checked where it says whose work the sources are.
+
+    Raises:
+        DataError: a file is malformed, or the trust of a number does not follow from its source.
+    """
+    published = read_published(folder / PUBLISHED_FILE)
+    if (folder / AUTHORS_FILE).exists():
+        check_trust(published, read_authors(folder / AUTHORS_FILE))
+    return published
 
 
 def _latex_files(folder: Path, found: Sequence[Section]) -> dict[Path, str]:

@@ -54,6 +54,7 @@ def ranked(metric: str) -> bool:
 
 VAL_AND_TESTS = ("val", "testA", "testB")
 ROUNDS = tuple(f"val round {number}" for number in range(2, 9))
+MEAN_IOU = "mean IoU per expression"
 PRESUMED_CIOU = "IoU (unlabelled; cIoU presumed)"
 LLAMA, GPT = "Llama-3.1-8B judge, text only", "GPT-4o-2024-11-20 judge with crop+mask"
 _ROUNDS_NOTE = (
@@ -63,7 +64,8 @@ _ROUNDS_NOTE = (
 
 
 def _referring(name: str, task: str) -> Layout:
-    return Layout(name, (grid(VAL_AND_TESTS, ("cIoU",)),), task, VAL_AND_TESTS, ("ciou",))
+    groups = (grid(VAL_AND_TESTS, ("cIoU",)), grid(VAL_AND_TESTS, ("mIoU",), MEAN_IOU))
+    return Layout(name, groups, task, VAL_AND_TESTS, ("ciou",))
 
 
 def _rounds(name: str, split: str, *, published: bool = True) -> Layout:
@@ -78,6 +80,7 @@ LAYOUTS = (
             grid(VAL_AND_TESTS, ("gIoU", "cIoU", "N-acc")),
             grid(("avg of val/testA/testB",), ("gIoU", "cIoU", "N-acc"), "mean of the three splits"),
             grid(VAL_AND_TESTS, ("T-acc",), "T-acc"),
+            grid(VAL_AND_TESTS, ("target mIoU",), "mean IoU of the expressions with a target"),
         ),
         "gres",
         VAL_AND_TESTS,
@@ -85,7 +88,13 @@ LAYOUTS = (
     ),
     _referring("RefCOCO", "refcoco"),
     _referring("RefCOCO+", "refcoco+"),
-    Layout("RefCOCOg", (grid(("val(U)", "test(U)"), ("cIoU",)),), "refcocog", ("val", "test"), ("ciou",)),
+    Layout(
+        "RefCOCOg",
+        tuple(grid(("val(U)", "test(U)"), (metric,), title) for metric, title in (("cIoU", ""), ("mIoU", MEAN_IOU))),
+        "refcocog",
+        ("val", "test"),
+        ("ciou",),
+    ),
     Layout(
         "GCG",
         (grid(("val", "test"), ("METEOR", "CIDEr", "AP50", "mIoU", "Recall")),),
@@ -192,7 +201,14 @@ LAYOUTS = (
         ("The published scorer skips pictures without a predicted relation.",),
     ),
     Layout("PSG (open-ended, text)", (grid(("test",), ("Recall", "mRecall", "#tuples", "Recall@50", "Recall@100")),)),
-    Layout("ReasonSeg", (grid(("val", "test"), ("gIoU", "cIoU")),), "reasonseg", ("val", "test"), ("giou", "ciou")),
+    Layout(
+        "ReasonSeg",
+        (grid(("val", "test"), ("gIoU", "cIoU")), grid(("val", "test"), ("mIoU",), MEAN_IOU)),
+        "reasonseg",
+        ("val", "test"),
+        ("giou", "ciou"),
+    ),
+    Layout("RefCOCO-M", (grid(("all",), ("mIoU",)),)),
     Layout(
         "Mask reconstruction (tokenizer alone)",
         task="reconstruction",

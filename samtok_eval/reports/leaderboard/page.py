@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from samtok_eval.reports.html import render
-from samtok_eval.reports.leaderboard.published_file import PRIMARY, SECONDARY
+from samtok_eval.reports.leaderboard.published_file import BENCHMARK, COPIED, OWN
 from samtok_eval.reports.leaderboard.table import MEASURED, Cell, Row, Section, Table
-from samtok_eval.reports.leaderboard.text import LEGEND, UNITS, row_name, section_slug, source_numbers
+from samtok_eval.reports.leaderboard.text import LEGEND, UNITS, row_name, section_slug, source_line, source_numbers
 from samtok_eval.reports.markup import one_line
 
 TRUST = (
     (MEASURED, "measured here"),
-    (PRIMARY, "the authors' own table"),
-    (SECONDARY, "copied by somebody else"),
+    (OWN, "the method's own paper or repository"),
+    (BENCHMARK, "the benchmark's authors"),
+    (COPIED, "a third party"),
 )
 SIZE_CLASSES = (("to-2b", "up to 2B", 2.0), ("to-5b", "2B to 5B", 5.0), ("to-10b", "5B to 10B", 10.0))
 """Key, label and upper bound in billions; 2B itself is in the first."""
@@ -88,7 +89,7 @@ def _table(table: Table, anchor: str) -> dict[str, object]:
         "spans": [(one_line(split), len(list(same))) for split, same in groupby(c.split for c in table.columns)],
         "metrics": [one_line(column.metric) for column in table.columns],
         "rows": [_row(table, row) for row in table.rows],
-        "sources": [one_line(source) for source in table.sources],
+        "sources": [[(one_line(text), link) for text, link in source_line(source)] for source in table.sources],
     }
 
 
@@ -100,9 +101,10 @@ def _row(table: Table, row: Row) -> dict[str, object]:
         "size_value": "" if exact is None else exact,
         "size_class": size_class(row.size),
         "trust": row.trust,
+        "marks": row.marks,
         "cells": [_cell(cell) for cell in row.cells],
         "numbers": source_numbers(table, row),
-        "text": one_line(" ".join((table.title, *row.sources))),
+        "text": one_line(" ".join((table.title, *(text for source in row.sources for text, _ in source_line(source))))),
     }
 
 

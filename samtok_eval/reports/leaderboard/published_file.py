@@ -1,7 +1,8 @@
 """Numbers that papers and model cards print, from `leaderboards/published.csv`: one row per number, with its source.
 
-Values stand as printed, with their decimals: mostly shares x 100, on some benchmarks a judge's points. `trust` is
-`primary` for the authors' own table and `secondary` for a number that somebody else copied or digested.
+Values stand as printed, with their decimals: mostly shares x 100, on some benchmarks a judge's points. `trust` says who
+prints the number: `own` for the method's own paper or repository, `benchmark` for the benchmark's authors, who ran the
+method, `copied` for anybody else. Where the source itself was not seen, `via` is the address of what was.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,30 @@ from pathlib import Path
 from samtok_eval.errors import DataError
 from samtok_eval.files import read_text
 
-COLUMNS = ("benchmark", "split", "metric", "method", "params", "value", "trust", "source")
-PRIMARY, SECONDARY = "primary", "secondary"
-DAGGER = "†"
-"""Stands at secondary numbers."""
-MAY_BE_EMPTY = "params"
+COLUMNS = ("benchmark", "split", "metric", "method", "params", "value", "trust", "source", "via", "detail")
+OWN, BENCHMARK, COPIED = "own", "benchmark", "copied"
+TRUST = (OWN, BENCHMARK, COPIED)
+TRUST_MARKS = {OWN: "", BENCHMARK: "‡", COPIED: "†"}
+DIGEST_MARK = "§"
+"""Stands at numbers of which only a digest or copy was seen."""
+MARKS_EXPLAINED = (
+    f"{TRUST_MARKS[COPIED]}: a third party's table or run, {TRUST_MARKS[BENCHMARK]}: run by the benchmark's authors, "
+    f"unmarked: the method's own paper or repository; {DIGEST_MARK}: only a digest or copy of the source was seen."
+)
+MAY_BE_EMPTY = ("params", "via", "detail")
+_ADDRESS = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)/([A-Za-z0-9._~/+-]+)")
+_FORMS = {
+    "arxiv.org": (re.compile(r"abs/\d{4}\.\d{4,5}(v\d+)?"), "https://arxiv.org/abs/NUMBER"),
+    "github.com": (
+        re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(/blob/[0-9a-f]{7,40}/[A-Za-z0-9._/+-]+)?"),
+        "https://github.com/OWNER/NAME, or a file of it at a commit: /blob/COMMIT/PATH",
+    ),
+    "huggingface.co": (
+        re.compile(r"(datasets/)?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+"),
+        "https://huggingface.co/OWNER/NAME or https://huggingface.co/datasets/OWNER/NAME",
+    ),
+}
+"""What the path of a known host must look like: a branch of GitHub moves, a commit does not."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,32 @@ class PublishedValue:
     value: str
     """As printed."""
     trust: str
+    """`own`, `benchmark` or `copied`."""
     source: str
+    """The address of what prints it."""
+    via: str = ""
+    """The address of the digest or copy that was read instead; empty where the source itself was."""
+    detail: str = ""
+    """Where in the source, and what a reader must know of it."""
+
+    @property
+    def marks(self) -> str:
+        """What stands behind its value."""
+        return trust_marks(self.trust, self.via)
+
+
+def trust_marks(trust: str, via: str) -> str:
+    """The marks of a number that is not its authors' own, or of whose source only a digest was seen."""
+    return TRUST_MARKS.get(trust, "") + (DIGEST_MARK if via else "")
+
+
+def wrong_address(text: str) -> str | None:
+    """What an address of a source must look like; None for one that does. Nothing is asked of the network."""
+    found = _ADDRESS.fullmatch(text)
+    if not found:
+        return "an address https://HOST/PATH"
+    form, described = _FORMS.get(found[1], (None, ""))
+    return described if form and not form.fullmatch(found[2]) else None
 
 
 def read_published(path: Path) -> list[PublishedValue]:
@@ -49,7 +95,7 @@ def read_published(path: Path) -> list[PublishedValue]:
     rows = [_row(f"{path}:{number}", line) for number, line in lines]
     seen: dict[tuple[str, ...], int] = {}
     for (number, _), row in zip(lines, rows, strict=True):
-        key = (row.benchmark, row.split, row.metric, row.method, row.params, row.trust, row.source)
+        key = (row.benchmark, row.split, row.metric, row.method, row.params, row.trust, row.source, row.via)
         if key in seen:
             raise DataError(f"{path}:{number} repeats line {seen[key]} ({row.method}, {row.metric}); remove one")
         seen[key] = number
@@ -79,11 +125,15 @@ def csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]
 
 def _row(where: str, line: Sequence[str]) -> PublishedValue:
     row = PublishedValue(*line)
-    empty = [name for name in COLUMNS if not getattr(row, name).strip() and name != MAY_BE_EMPTY]
+    empty = [name for name in COLUMNS if not getattr(row, name).strip() and name not in MAY_BE_EMPTY]
     if empty:
         raise DataError(f"{where}: {empty[0]} is empty; every number needs it")
-    if row.trust not in (PRIMARY, SECONDARY):
-        raise DataError(f"{where}: trust must be {PRIMARY} or {SECONDARY}, got {row.trust!r}")
+    if row.trust not in TRUST:
+        raise DataError(f"{where}: trust must be {OWN}, {BENCHMARK} or {COPIED}, got {row.trust!r}")
+    for name, address in (("source", row.source), ("via", row.via)):
+        wanted = wrong_address(address) if address else None
+        if wanted:
+            raise DataError(f"{where}: {name} must be {wanted}; got {address!r}")
     try:
         finite = math.isfinite(float(row.value))
     except ValueError:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import estimate
 from samtok_eval.reports.leaderboard.layout import Group, Layout, layouts_for, ranked
-from samtok_eval.reports.leaderboard.published_file import PublishedValue
+from samtok_eval.reports.leaderboard.published_file import PublishedValue, trust_marks
 from samtok_eval.reports.result_file import ResultFile
 from samtok_eval.reports.table import BEST, SECOND
 from samtok_eval.run.signature import HASH_SHOWN
@@ -37,6 +37,18 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a number comes from."""
+
+    text: str
+    """The signature of our own, or what a reader must know of a published one; may be empty there."""
+    address: str = ""
+    """Of what prints a published number."""
+    via: str = ""
+    """Of the digest or copy that was read instead of it."""
+
+
+@dataclass(frozen=True)
 class Cell:
     """One number of the table."""
 
@@ -44,8 +56,7 @@ class Cell:
     """In the table's unit."""
     text: str
     """As shown, without marks."""
-    source: str
-    """Where a published number stands, or the signature of our own."""
+    source: Source
     low: float | None = None
     high: float | None = None
     n: int | None = None
@@ -62,13 +73,18 @@ class Row:
     size: str
     """Parameters as stated, empty where they are not."""
     trust: str
-    """`primary`, `secondary` or `measured`."""
+    """`own`, `benchmark`, `copied` or `measured`."""
     cells: tuple[Cell | None, ...]
 
     @property
-    def sources(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[Source, ...]:
         """Of its cells, each once, in their order."""
         return tuple(dict.fromkeys(cell.source for cell in self.cells if cell is not None))
+
+    @property
+    def marks(self) -> str:
+        """What stands behind its values."""
+        return trust_marks(self.trust, "".join(source.via for source in self.sources))
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
-    def sources(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[Source, ...]:
         """Numbered from 1 in every form of the table."""
         return tuple(dict.fromkeys(source for row in self.rows for source in row.sources))
 
@@ -179,14 +195,15 @@ def _columns(names: Iterable[tuple[str, str]]) -> tuple[Column, ...]:
 
 def _published_rows(columns: Sequence[tuple[str, str]], values: Sequence[PublishedValue]) -> tuple[Row, ...]:
     """A row is what one source prints of one method: two sources never share one."""
-    found: dict[tuple[str, str, str, str], dict[tuple[str, str], Cell]] = {}
+    found: dict[tuple[str, str, str, str, str], dict[tuple[str, str], Cell]] = {}
     for value in values:
         if (value.split, value.metric) in columns:
-            cells = found.setdefault((value.method, value.params, value.trust, value.source), {})
-            cells[value.split, value.metric] = Cell(float(value.value), value.value, value.source)
+            cells = found.setdefault((value.method, value.params, value.trust, value.source, value.via), {})
+            source = Source(value.detail, value.source, value.via)
+            cells[value.split, value.metric] = Cell(float(value.value), value.value, source)
     return tuple(
         Row(method, "", params, trust, tuple(cells.get(column) for column in columns))
-        for (method, params, trust, _), cells in found.items()
+        for (method, params, trust, *_), cells in found.items()
     )
 
 
@@ -251,7 +268,7 @@ def _cell(result: ResultFile, protocol: str, metric: str) -> Cell | None:
     scale = card(metric).scale
     low, high = (None if bound is None else scale * bound for bound in (found.low, found.high))
     text = estimate(metric, found.value, found.low, found.high)
-    return Cell(scale * found.value, text, result.signature[protocol], low, high, found.n)
+    return Cell(scale * found.value, text, Source(result.signature[protocol]), low, high, found.n)
 
 
 def _marked(table: Table) -> Table:

@@ -14,8 +14,8 @@ from dataclasses import asdict
 
 from samtok_eval.reports import table as plain
 from samtok_eval.reports.format import ABSENT
-from samtok_eval.reports.leaderboard.published_file import DAGGER, SECONDARY
-from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Table
+from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, wrong_address
+from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Source, Table
 from samtok_eval.reports.markup import latex_text, markdown_text
 from samtok_eval.reports.table import BEST, SECOND, left, markdown_grid, right
 
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 GENERATED = "Written by `samtok-eval leaderboard build`; edit published.csv or results/ and build again."
 LEGEND = (
     "Bold: the highest value of a column, underlined: the next; only a paired test on the same questions says whether "
-    f"a difference is real. {DAGGER}: copied from somebody else's table, not from the authors'."
+    f"a difference is real. {MARKS_EXPLAINED}"
 )
 UNITS = (
     "Numbers measured here are x 100, ± half of the 95 % interval over pictures; published ones stand as printed. "
@@ -48,6 +48,8 @@ CSV_COLUMNS = (
     "mark",
     "trust",
     "source",
+    "via",
+    "detail",
 )
 
 
@@ -110,7 +112,7 @@ def latex_table(table: Table) -> str:
         r"\end{tabular}}%",
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
         r"\par\smallskip\footnotesize\raggedright",
-        *(f"[{number}] {latex_text(source)}\\par" for number, source in enumerate(table.sources, start=1)),
+        *(f"[{number}] {_latex_source(source)}\\par" for number, source in enumerate(table.sources, start=1)),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -130,7 +132,7 @@ def csv_text(sections: Sequence[Section]) -> str:
                         value = cell.text if row.trust != MEASURED else cell.value
                         numbers = (value, cell.low, cell.high, cell.n, _unit(table))
                         who = (row.name, row.revision, row.size)
-                        writer.writerow((*place, *who, *numbers, cell.mark, row.trust, cell.source))
+                        writer.writerow((*place, *who, *numbers, cell.mark, row.trust, *_source_fields(cell.source)))
     return out.getvalue()
 
 
@@ -156,6 +158,21 @@ def source_numbers(table: Table, row: Row) -> list[int]:
     return [table.sources.index(source) + 1 for source in row.sources]
 
 
+def source_line(source: Source) -> list[tuple[str, bool]]:
+    """A source as one line: pieces of text, each with whether it is an address that may be followed."""
+    pieces = [(source.address, wrong_address(source.address) is None)] if source.address else []
+    if source.text:
+        pieces += [(", ", False)] * bool(pieces) + [(source.text, False)]
+    if source.via:
+        pieces += [("; seen only in ", False), (source.via, wrong_address(source.via) is None)]
+    return pieces
+
+
+def _source_fields(source: Source) -> tuple[str, str, str]:
+    """Address, what was read instead, and what a reader must know; of our own the signature alone."""
+    return (source.address, source.via, source.text) if source.address else (source.text, "", "")
+
+
 def _numbers(table: Table, row: Row) -> str:
     return ", ".join(map(str, source_numbers(table, row)))
 
@@ -165,27 +182,34 @@ def _unit(table: Table) -> str:
 
 
 def _json_table(table: Table) -> dict[str, object]:
-    return {**asdict(table), "unit": _unit(table), "sources": list(table.sources)}
+    return {**asdict(table), "unit": _unit(table), "sources": [asdict(source) for source in table.sources]}
 
 
 def _markdown_cell(cell: Cell | None, row: Row) -> str | plain.Cell:
     if cell is None:
         return ABSENT
-    return plain.Cell(cell.text, mark=cell.mark, note=DAGGER if row.trust == SECONDARY else "")
+    return plain.Cell(cell.text, mark=cell.mark, note=row.marks)
 
 
 def _markdown_notes(table: Table) -> list[str]:
-    return ["\n".join(f"{number}. {markdown_text(source)}" for number, source in enumerate(table.sources, start=1))]
+    return ["\n".join(f"{number}. {_markdown_source(source)}" for number, source in enumerate(table.sources, start=1))]
+
+
+def _markdown_source(source: Source) -> str:
+    return "".join(f"<{text}>" if link else markdown_text(text) for text, link in source_line(source))
 
 
 def _latex_legend(table: Table) -> str:
-    secondary = any(row.trust == SECONDARY for row in table.rows)
     interval = any(cell and cell.low is not None for row in table.rows for cell in row.cells)
     ranked = any(cell and cell.mark for row in table.rows for cell in row.cells)
     parts = ["Best bold, second underlined"] if ranked else []
     parts += ["± half of the 95 % interval"] if interval else []
-    parts += [f"{DAGGER}: not from the authors' own table"] if secondary else []
+    parts += [MARKS_EXPLAINED.rstrip(".")] if any(row.marks for row in table.rows) else []
     return "".join(f" {part}." for part in parts)
+
+
+def _latex_source(source: Source) -> str:
+    return latex_text("".join(text for text, _ in source_line(source)))
 
 
 def _latex_heads(table: Table) -> list[str]:
@@ -209,4 +233,4 @@ def _latex_cell(cell: Cell | None, row: Row) -> str:
     if cell is None:
         return "--"
     around = {BEST: r"\textbf{%s}", SECOND: r"\underline{%s}", "": "%s"}[cell.mark]
-    return around % latex_text(cell.text) + (latex_text(DAGGER) if row.trust == SECONDARY else "")
+    return around % latex_text(cell.text) + latex_text(row.marks)

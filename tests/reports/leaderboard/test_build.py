@@ -16,11 +16,11 @@ from samtok_eval.errors import DataError
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.leaderboard.build import build
 from samtok_eval.reports.leaderboard.published_file import COLUMNS, PublishedValue, read_published
-from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Section, Table, mark_column, sections
+from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Section, Source, Table, mark_column, sections
 from samtok_eval.reports.leaderboard.text import csv_text, section_slug
 from samtok_eval.reports.result_file import default_split
+from tests.support.results import OTHER_PAPER, PAPER, REPOSITORY, printed, result, two_and_a_third, value
 from tests.support.results import PUBLISHED as PUBLISHED_CSV
-from tests.support.results import REPOSITORY, printed, result, two_and_a_third, value
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +54,21 @@ def write_csv(path: Path, rows: list[PublishedValue]) -> None:
             "GRES (gRefCOCO)",
             [(split, metric) for split in ("val", "testA", "testB") for metric in ("gIoU", "cIoU", "N-acc")],
             ("LISA (zero-shot)", ["32.2", "38.7", "2.71", "48.5", "52.6", "6.37", "39.7", "44.8", "5.0"]),
-            19,
+            20,
         ),
         (
             "RefCOCO",
             [("val", "cIoU"), ("testA", "cIoU"), ("testB", "cIoU")],
             ("ReLA (GRES)", ["73.8", "76.5", "70.2"]),
-            35,
+            38,
         ),
         (
             "RefCOCO+",
             [("val", "cIoU"), ("testA", "cIoU"), ("testB", "cIoU")],
             ("ReLA (GRES)", ["66.0", "71.0", "57.7"]),
-            35,
+            37,
         ),
-        ("RefCOCOg", [("val(U)", "cIoU"), ("test(U)", "cIoU")], ("ReLA (GRES)", ["65.0", "66.0"]), 35),
+        ("RefCOCOg", [("val(U)", "cIoU"), ("test(U)", "cIoU")], ("ReLA (GRES)", ["65.0", "66.0"]), 37),
         (
             "GCG",
             [(split, metric) for split in ("val", "test") for metric in ("METEOR", "CIDEr", "AP50", "mIoU", "Recall")],
@@ -88,14 +88,10 @@ def test_published_tables_come_in_the_papers_order(shipped, title, columns, firs
 
 
 def test_every_published_number_stands_once_with_its_source(shipped):
-    expected = sorted(
-        (row.benchmark, row.split, row.metric, row.method, row.params, row.value, row.trust, row.source)
-        for row in read_published(PUBLISHED_CSV)
-    )
-    names = ("benchmark", "split", "metric", "method", "params", "value", "trust", "source")
+    expected = sorted(tuple(getattr(row, name) for name in COLUMNS) for row in read_published(PUBLISHED_CSV))
     lines = csv.DictReader(csv_text(shipped).splitlines())
-    assert sorted(tuple(line[name] for name in names) for line in lines) == expected
-    assert len(expected) == 872
+    assert sorted(tuple(line[name] for name in COLUMNS) for line in lines) == expected
+    assert len(expected) == 891
 
 
 def test_a_benchmark_with_a_comma_in_its_name_is_one(shipped):
@@ -114,13 +110,13 @@ def test_judges_and_inferred_splits_have_tables_of_their_own(shipped):
 
 
 def test_two_sources_of_one_method_are_two_rows(tasks):
-    rows = printed(("A", "70.0"), source="first") + printed(("A", "71.0"), source="second")
-    rows += printed(("A", "72.0"), source="second", trust="secondary")
+    rows = printed(("A", "70.0")) + printed(("A", "71.0"), source=OTHER_PAPER, trust="copied")
+    rows += printed(("A", "72.0"), via=OTHER_PAPER)
     table = sections(rows, [], tasks)[0].tables[0]
-    assert [(row.name, row.trust, row.sources) for row in table.rows] == [
-        ("A", "primary", ("first",)),
-        ("A", "primary", ("second",)),
-        ("A", "secondary", ("second",)),
+    assert [(row.name, row.trust, row.sources, row.marks) for row in table.rows] == [
+        ("A", "own", (Source("", PAPER),), ""),
+        ("A", "copied", (Source("", OTHER_PAPER),), "†"),
+        ("A", "own", (Source("", PAPER, OTHER_PAPER),), "§"),
     ]
 
 
@@ -128,13 +124,15 @@ def test_two_sources_of_one_method_are_two_rows(tasks):
     ("text", "message"),
     [
         ("benchmark,split\n", "expected the columns benchmark,split,metric"),
-        ("RefCOCO,val,cIoU,A, B,7B,70,primary,x\n", ":2: expected 8 fields, got 9; quote"),
-        ("RefCOCO,val,cIoU,A,7B,high,primary,x\n", ":2: value must be a number, got 'high'"),
-        ("RefCOCO,val,cIoU,A,7B,nan,primary,x\n", ":2: value must be a number, got 'nan'"),
-        ("RefCOCO,val,cIoU,A,7B,70,hearsay,x\n", ":2: trust must be primary or secondary"),
-        ("RefCOCO,val,cIoU,A,7B,70,primary,\n", ":2: source is empty"),
-        ("RefCOCO,val,cIoU,A,7B,70,primary,x\nRefCOCO,val,cIoU,A,7B,71,primary,x\n", ":3 repeats line 2"),
-        ('RefCOCO,val,cIoU,"A"b,7B,70,primary,x\n', "not a readable CSV file"),
+        (f"RefCOCO,val,cIoU,A, B,7B,70,own,{PAPER},,\n", ":2: expected 10 fields, got 11; quote"),
+        (f"RefCOCO,val,cIoU,A,7B,high,own,{PAPER},,\n", ":2: value must be a number, got 'high'"),
+        (f"RefCOCO,val,cIoU,A,7B,nan,own,{PAPER},,\n", ":2: value must be a number, got 'nan'"),
+        (f"RefCOCO,val,cIoU,A,7B,70,hearsay,{PAPER},,\n", ":2: trust must be own, benchmark or copied"),
+        ("RefCOCO,val,cIoU,A,7B,70,own,,,\n", ":2: source is empty"),
+        ("RefCOCO,val,cIoU,A,7B,70,own,a paper,,\n", ":2: source must be an address https://HOST/PATH; got 'a paper'"),
+        (f"RefCOCO,val,cIoU,A,7B,70,own,{PAPER},a blog,\n", ":2: via must be an address"),
+        (f"RefCOCO,val,cIoU,A,7B,70,own,{PAPER},,\nRefCOCO,val,cIoU,A,7B,71,own,{PAPER},,p. 3\n", ":3 repeats line 2"),
+        ('RefCOCO,val,cIoU,"A"b,7B,70,own,x,,\n', "not a readable CSV file"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, text, message):
@@ -172,7 +170,7 @@ def test_another_protocol_never_shares_a_column(tasks):
         tasks,
     )
     assert [(table.protocol, {row.trust for row in table.rows}) for table in found[0].tables] == [
-        (PUBLISHED, {"primary"}),
+        (PUBLISHED, {"own"}),
         ("strict", {MEASURED}),
         ("samtok", {MEASURED}),
     ]
@@ -317,9 +315,7 @@ def test_a_folder_without_numbers_is_refused(tmp_path):
 
 def test_two_benchmarks_of_one_file_name_are_refused(tmp_path):
     names = ("My bench", "My-bench")
-    write_csv(
-        tmp_path / "published.csv", [PublishedValue(n, "val", "cIoU", "A", "", "1", "primary", "x") for n in names]
-    )
+    write_csv(tmp_path / "published.csv", [PublishedValue(n, "val", "cIoU", "A", "", "1", "own", PAPER) for n in names])
     with pytest.raises(DataError, match=r"would be written to my-bench\.tex"):
         build(tmp_path)
 
@@ -332,7 +328,7 @@ def test_every_layout_has_a_file_name_of_its_own(shipped):
 
 def test_the_shipped_leaderboard_is_what_its_inputs_give(tmp_path):
     source = REPOSITORY / "leaderboards"
-    for name in ("published.csv", "computed_by.csv"):
+    for name in ("published.csv", "computed_by.csv", "authors.csv"):
         shutil.copy(source / name, tmp_path)
     shutil.copytree(source / "results", tmp_path / "results")
     build(tmp_path)

@@ -86,7 +86,7 @@ def test_a_head_sorts_by_key_and_click_with_missing_values_last(page):
         ({"benchmark": "refcoco", "size": "larger"}, "", 2),
         ({}, "osprey refcocog meteor-nowhere", 0),
         ({"benchmark": "reasonseg"}, "unipixel 64.0", 1),
-        ({"trust": "secondary"}, "SA2VA digest", 1),
+        ({"trust": "copied"}, "SA2VA paper-notes", 1),
     ],
 )
 def test_filters_leave_the_rows_that_fit_and_hide_empty_tables(page, filters, search, left):

@@ -18,8 +18,8 @@ from samtok_eval.reports.leaderboard.published_file import read_published
 from samtok_eval.reports.leaderboard.table import sections
 from samtok_eval.reports.leaderboard.text import latex, markdown
 from samtok_eval.reports.markup import latex_text, one_line
+from tests.support.results import OTHER_PAPER, PAPER, printed, result, two_and_a_third
 from tests.support.results import PUBLISHED as PUBLISHED_CSV
-from tests.support.results import printed, result, two_and_a_third
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -82,12 +82,12 @@ class Page(HTMLParser):
         (
             html_page,
             '<td data-value="80.0"><strong>80.0</strong></td>',
-            '<u>70.0</u><sup title="copied from somebody else\'s table">†</sup>',
+            "<u>70.0</u><sup>†</sup>",
             '<td data-value="60.0">60.0</td>',
         ),
     ],
 )
-def test_best_is_bold_second_underlined_and_secondary_has_a_dagger(tasks, write, best, second, plain):
+def test_best_is_bold_second_underlined_and_a_copied_number_has_a_dagger(tasks, write, best, second, plain):
     text = write(sections(two_and_a_third(), [], tasks))
     assert best in text
     assert second in text
@@ -96,10 +96,21 @@ def test_best_is_bold_second_underlined_and_secondary_has_a_dagger(tasks, write,
 
 def test_sources_are_numbered_and_listed(tasks):
     found = sections(two_and_a_third(), [], tasks)
-    assert "\n1. a paper\n2. a digest\n" in markdown(found)
-    assert "[1] a paper\\par\n[2] a digest\\par\n" in latex(found[0])
-    assert "<li><bdi>a paper</bdi></li>\n<li><bdi>a digest</bdi></li>" in html_page(found)
+    assert f"\n1. <{PAPER}>\n2. <{OTHER_PAPER}>\n" in markdown(found)
+    assert f"[1] {PAPER}\\par\n[2] {OTHER_PAPER}\\par\n" in latex(found[0])
+    assert f'<li><a href="{PAPER}" rel="noreferrer">{PAPER}</a></li>' in html_page(found)
     assert "| mid |  | <u>70.0</u>† | 2 |" in markdown(found)
+
+
+@pytest.mark.parametrize(
+    ("trust", "via", "marks"), [("own", "", ""), ("benchmark", "", "‡"), ("copied", "", "†"), ("own", OTHER_PAPER, "§")]
+)
+def test_who_prints_a_number_and_what_was_seen_of_it_stand_beside_it(tasks, trust, via, marks):
+    found = sections(printed(("A", "70.0"), trust=trust, via=via), [], tasks)
+    assert f"| A |  | 70.0{marks} | 1 |" in markdown(found)
+    assert f"seen only in <{via}>" in markdown(found) or not via
+    assert (f"<sup>{marks}</sup>" in html_page(found)) == bool(marks)
+    assert ("a third party" in latex(found[0])) == bool(marks), "explained where it is used"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +191,10 @@ def test_every_shipped_latex_table_compiles(tmp_path, shipped):
 
 def test_a_page_asks_the_network_for_nothing(shipped):
     page = html_page(shipped)
-    assert not re.search(r"(?:src|href)=\"(?!#)|@import|url\(|fetch\(|https?://", page)
+    followed = re.findall(r'<a href="(https://[^"]+)" rel="noreferrer">([^<]+)</a>', page)
+    assert len(followed) > 50 and all(address == text for address, text in followed)
+    loaded = re.sub(r'<a href="https://[^"]+" rel="noreferrer">', "", page)
+    assert not re.search(r"(?:src|href)=\"(?!#)|@import|url\(|fetch\(|XMLHttpRequest|sendBeacon", loaded)
     assert "default-src 'none'" in html.unescape(page)
 
 
