@@ -24,6 +24,8 @@ class Group:
     """(split, metric) as `published.csv` writes them."""
     title: str = ""
     """Empty for the benchmark's main table."""
+    main: tuple[str, str] | None = None
+    """The column that the benchmark is known by; the first ranked one where it is not named."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Layout:
     """The task's metrics, in the order of the papers' columns; empty for all that a result has."""
     notes: tuple[str, ...] = ()
     """What a reader must know before comparing."""
+    main: str = ""
+    """The task's metric that the benchmark is known by; the first ranked one where it is not named."""
 
 
-def grid(splits: Sequence[str], metrics: Sequence[str], title: str = "") -> Group:
+def grid(splits: Sequence[str], metrics: Sequence[str], title: str = "", main: tuple[str, str] | None = None) -> Group:
     """Every metric of a split, then the next split."""
-    return Group(tuple((split, metric) for split in splits for metric in metrics), title)
+    return Group(tuple((split, metric) for split in splits for metric in metrics), title, main)
 
 
 def ranked(metric: str) -> bool:
@@ -97,7 +101,7 @@ LAYOUTS = (
     ),
     Layout(
         "GCG",
-        (grid(("val", "test"), ("METEOR", "CIDEr", "AP50", "mIoU", "Recall")),),
+        (grid(("val", "test"), ("METEOR", "CIDEr", "AP50", "mIoU", "Recall"), main=("val", "AP50")),),
         "gcg",
         ("val", "test"),
         ("meteor", "cider", "ap50", "miou_gcg", "recall_gcg", "recall_gcg_minilm"),
@@ -105,13 +109,15 @@ LAYOUTS = (
             "METEOR and CIDEr move strongly with the prompt: some models were asked for a detailed caption, some for a "
             "brief one.",
         ),
+        "ap50",
     ),
     Layout(
         "GroundingSuite-Eval",
-        (grid(("Stuff", "Part", "Multi", "Single", "All"), ("gIoU",)),),
+        (grid(("Stuff", "Part", "Multi", "Single", "All"), ("gIoU",), main=("All", "gIoU")),),
         "grounding_suite",
         ("eval",),
         ("giou_stuff", "giou_part", "giou_multi", "giou_single", "giou"),
+        main="giou",
     ),
     _rounds("MR-RefCOCO", "refcoco"),
     _rounds("MR-RefCOCO+", "refcoco+"),
@@ -119,11 +125,15 @@ LAYOUTS = (
     _rounds("MR-PACO", "paco", published=False),
     Layout(
         "DLC-Bench",
-        tuple(grid((judge,), ("Pos", "Neg", "Avg"), judge) for judge in (LLAMA, GPT, f"{LLAMA} (judge inferred)")),
+        tuple(
+            grid((judge,), ("Pos", "Neg", "Avg"), judge, (judge, "Avg"))
+            for judge in (LLAMA, GPT, f"{LLAMA} (judge inferred)")
+        ),
         "region_caption",
         ("dlc",),
         ("dlc_pos", "dlc_neg", "dlc_avg"),
         ("Two judges give different scales; each has columns of its own.",),
+        "dlc_avg",
     ),
     Layout(
         "Region captioning RefCOCOg",
@@ -186,7 +196,7 @@ LAYOUTS = (
     ),
     Layout(
         "VideoRefer-Bench-D",
-        (grid(("single-frame", "multi-frame"), ("SC", "AD", "TD", "HD", "Avg")),),
+        (grid(("single-frame", "multi-frame"), ("SC", "AD", "TD", "HD", "Avg"), main=("single-frame", "Avg")),),
         notes=("A judge's points from 0 to 5.",),
     ),
     Layout("VideoRefer-Bench-Q", (grid(("single-frame", "multi-frame"), ("acc",)),)),

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from samtok_eval.reports.html import render
 from samtok_eval.reports.leaderboard.published_file import BENCHMARK, COPIED, OWN
+from samtok_eval.reports.leaderboard.ranks import rank_text
 from samtok_eval.reports.leaderboard.table import MEASURED, Cell, Row, Section, Table
 from samtok_eval.reports.leaderboard.text import LEGEND, UNITS, row_name, section_slug, source_line, source_numbers
 from samtok_eval.reports.markup import one_line
@@ -84,6 +85,7 @@ def _once(names: Iterable[str]) -> list[str]:
 def _table(table: Table, anchor: str) -> dict[str, object]:
     return {
         "anchor": anchor,
+        "ranked": table.ranked,
         "title": one_line(table.title),
         "protocol": table.protocol,
         "spans": [(one_line(split), len(list(same))) for split, same in groupby(c.split for c in table.columns)],
@@ -97,6 +99,8 @@ def _row(table: Table, row: Row) -> dict[str, object]:
     exact = billions(row.size)
     return {
         "name": one_line(row_name(row)),
+        "rank": rank_text(table.rank(row)),
+        "rank_value": sum(table.rank(row) or ()) or "",
         "size": one_line(row.size),
         "size_value": "" if exact is None else exact,
         "size_class": size_class(row.size),

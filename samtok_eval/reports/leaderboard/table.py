@@ -15,6 +15,7 @@ from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import estimate
 from samtok_eval.reports.leaderboard.layout import Group, Layout, layouts_for, ranked
 from samtok_eval.reports.leaderboard.published_file import PublishedValue, trust_marks
+from samtok_eval.reports.leaderboard.ranks import Paired, Range, is_apart, marks_of, rank_ranges, unpaired
 from samtok_eval.reports.result_file import ResultFile
 from samtok_eval.reports.table import BEST, SECOND
 from samtok_eval.run.signature import HASH_SHOWN
@@ -62,6 +63,8 @@ class Cell:
     n: int | None = None
     mark: str = ""
     """`best`, `second` or empty."""
+    rank: Range | None = None
+    """Places in its column that noise leaves open; None for published numbers, which come without intervals."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,19 @@ class Table:
     protocol: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    """Best first, by the main column and then by the others from the left."""
+    main: int = 0
+    """The column that the benchmark is known by."""
+
+    def rank(self, row: Row) -> Range | None:
+        """The places that a row may have by the main column."""
+        cell = row.cells[self.main] if row.cells else None
+        return cell.rank if cell else None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any row has a rank."""
+        return any(self.rank(row) for row in self.rows)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -127,7 +143,10 @@ class _Variant(NamedTuple):
 
 
 def sections(
-    published: Sequence[PublishedValue], results: Sequence[ResultFile], tasks: Mapping[str, Task]
+    published: Sequence[PublishedValue],
+    results: Sequence[ResultFile],
+    tasks: Mapping[str, Task],
+    paired: Paired = unpaired,
 ) -> list[Section]:
     """Every section that has a number, benchmarks first, the demo's last.
 
@@ -135,6 +154,7 @@ def sections(
         published: numbers from papers, in their order.
         results: our own.
         tasks: tasks by name, for titles and the order of protocols.
+        paired: intervals of differences between our own results, for their ranks.
     """
     titles = {r.task: tasks[r.task].metadata.title if r.task in tasks else r.task for r in results}
     layouts = layouts_for([row.benchmark for row in published], titles)
@@ -142,18 +162,18 @@ def sections(
     for layout in layouts:
         rows = [row for row in published if row.benchmark == layout.name]
         own = [r for r in results if not r.dataset.demo and _home(layouts, r) == layout]
-        tables = (*published_tables(layout, rows), *result_tables(layout, own))
+        tables = (*published_tables(layout, rows), *result_tables(layout, own, paired))
         if tables:
             found.append(Section(layout.name, False, layout.notes, tables))
     for layout in layouts:
         own = [r for r in results if r.dataset.demo and _home(layouts, r) == layout]
-        if tables := result_tables(layout, own):
+        if tables := result_tables(layout, own, paired):
             found.append(Section(layout.name, True, (), tables))
     return found
 
 
 def published_tables(layout: Layout, rows: Sequence[PublishedValue]) -> tuple[Table, ...]:
-    """A table per group of the layout, then one per split that no group names; methods in the order of the file."""
+    """A table per group of the layout, then one per split that no group names; best first."""
     named = {column for group in layout.groups for column in group.columns}
     present = dict.fromkeys((row.split, row.metric) for row in rows)
     left = dict.fromkeys(split for split, metric in present if (split, metric) not in named)
@@ -163,15 +183,17 @@ def published_tables(layout: Layout, rows: Sequence[PublishedValue]) -> tuple[Ta
         columns = [column for column in group.columns if column in present]
         if columns:
             title = ", ".join(filter(None, (layout.name, PUBLISHED, group.title)))
-            tables.append(_marked(Table(title, PUBLISHED, _columns(columns), _published_rows(columns, rows))))
-    return tuple(tables)
+            found = _columns(columns)
+            main = columns.index(group.main) if group.main in columns else _first_ranked(found)
+            tables.append(_marked(Table(title, PUBLISHED, found, _published_rows(columns, rows), main)))
+    return tuple(map(_best_first, tables))
 
 
-def result_tables(layout: Layout, results: Sequence[ResultFile]) -> tuple[Table, ...]:
-    """A table per protocol, models by name."""
+def result_tables(layout: Layout, results: Sequence[ResultFile], paired: Paired = unpaired) -> tuple[Table, ...]:
+    """A table per protocol, best first."""
     protocols = dict.fromkeys(protocol for result in results for protocol in result.protocols)
-    tables = (_result_table(layout, results, protocol) for protocol in protocols)
-    return tuple(table for table in tables if table.columns)
+    tables = (_result_table(layout, results, protocol, paired) for protocol in protocols)
+    return tuple(_best_first(table) for table in tables if table.columns)
 
 
 def mark_column(values: Sequence[float | None]) -> list[str]:
@@ -207,23 +229,79 @@ def _published_rows(columns: Sequence[tuple[str, str]], values: Sequence[Publish
     )
 
 
-def _result_table(layout: Layout, results: Sequence[ResultFile], protocol: str) -> Table:
+def _result_table(layout: Layout, results: Sequence[ResultFile], protocol: str, paired: Paired) -> Table:
     scored = sorted(
         (r for r in results if protocol in r.protocols), key=lambda r: (r.model.name.casefold(), r.model.revision)
     )
     columns = _result_columns(layout, scored, protocol)
-    models: dict[tuple[str, str], list[ResultFile]] = {}
+    models: dict[tuple[str, str], dict[tuple[_Variant, str], ResultFile]] = {}
     for result in scored:
-        models.setdefault((result.model.name, result.model.revision), []).append(result)
+        cells = models.setdefault((result.model.name, result.model.revision), {})
+        cells.update({(_variant(result), metric): result for metric in result.protocols[protocol]})
     rows = []
     for (name, revision), own in models.items():
-        size = next((r.model.parameters for r in own if r.model.parameters), "")
-        cells = {(_variant(r), metric): _cell(r, protocol, metric) for r in own for metric in r.protocols[protocol]}
-        rows.append(Row(name, revision, size, MEASURED, tuple(cells.get(key) for key in columns)))
+        size = next((r.model.parameters for r in own.values() if r.model.parameters), "")
+        found = (_cell(own[key], protocol, key[1]) if key in own else None for key in columns)
+        rows.append(Row(name, revision, size, MEASURED, tuple(found)))
     title = f"{layout.name}, measured here, protocol {protocol}"
     if any(result.dataset.demo for result in scored):
         title = f"DEMO (synthetic scenes, not {layout.name}), protocol {protocol}"
-    return _marked(Table(title, protocol, tuple(columns.values()), tuple(rows)))
+    known = tuple(columns.values())
+    main = next(
+        (i for i, (_, metric) in enumerate(columns) if MetricKey.of(metric).metric == layout.main), _first_ranked(known)
+    )
+    table = Table(title, protocol, known, tuple(rows), main)
+    return _with_ranks(table, list(columns), list(models.values()), paired)
+
+
+def _with_ranks(
+    table: Table,
+    keys: Sequence[tuple[_Variant, str]],
+    models: Sequence[Mapping[tuple[_Variant, str], ResultFile]],
+    paired: Paired,
+) -> Table:
+    """Places that noise leaves open in every ranked column, and marks of those that it does not.
+
+    Args:
+        table: of our own results.
+        keys: of its columns.
+        models: of its rows, the result behind each cell.
+        paired: intervals of differences.
+    """
+    rows = [list(row.cells) for row in table.rows]
+    for place, (key, column) in enumerate(zip(keys, table.columns, strict=True)):
+        here = [(i, cell) for i, cells in enumerate(rows) if (cell := cells[place]) is not None]
+        if not column.ranked or len(here) < 2:
+            continue
+
+        def is_better(one: int, other: int) -> bool:
+            (i, mine), (j, theirs) = here[one], here[other]  # noqa: B023 - called before the next column
+            difference = None if i == j else paired(models[j][key], models[i][key], table.protocol, key[1])  # noqa: B023
+            if difference is not None:
+                return difference[0] > 0
+            return is_apart((mine.low, mine.high), (theirs.low, theirs.high))
+
+        ranges = rank_ranges(len(here), is_better)
+        for (i, cell), found, mark in zip(here, ranges, marks_of(ranges), strict=True):
+            rows[i][place] = replace(cell, rank=found, mark=mark)
+    kept = (replace(row, cells=tuple(cells)) for row, cells in zip(table.rows, rows, strict=True))
+    return replace(table, rows=tuple(kept))
+
+
+def _first_ranked(columns: Sequence[Column]) -> int:
+    return next((i for i, column in enumerate(columns) if column.ranked), 0)
+
+
+def _best_first(table: Table) -> Table:
+    """The rows by the main column, highest first, then by the others; missing values last."""
+    order = [table.main, *(i for i in range(len(table.columns)) if i != table.main)]
+    order = [i for i in order if table.columns[i].ranked]
+
+    def key(row: Row) -> list[tuple[bool, float]]:
+        cells = [row.cells[i] for i in order]
+        return [(cell is None, -cell.value if cell else 0.0) for cell in cells]
+
+    return replace(table, rows=tuple(sorted(table.rows, key=key)))
 
 
 def _result_columns(layout: Layout, results: Sequence[ResultFile], protocol: str) -> dict[tuple[_Variant, str], Column]:

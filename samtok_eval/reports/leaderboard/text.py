@@ -15,15 +15,21 @@ from dataclasses import asdict
 from samtok_eval.reports import table as plain
 from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, wrong_address
+from samtok_eval.reports.leaderboard.ranks import rank_text
 from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Source, Table
 from samtok_eval.reports.markup import latex_text, markdown_text
 from samtok_eval.reports.table import BEST, SECOND, left, markdown_grid, right
 
 SCHEMA_VERSION = 1
 GENERATED = "Written by `samtok-eval leaderboard build`; edit published.csv or results/ and build again."
+RANKS = (
+    "Rank: the places by the main metric that noise leaves open, from paired differences where both results keep their "
+    "records, else from intervals that do not overlap; pairs are judged one by one at 95 %. Of our own numbers bold is "
+    "best and underlined second where no other row may have that place."
+)
 LEGEND = (
-    "Bold: the highest value of a column, underlined: the next; only a paired test on the same questions says whether "
-    f"a difference is real. {MARKS_EXPLAINED}"
+    f"Rows stand best first. {RANKS} Published numbers come without intervals: bold is the highest printed value, "
+    f"underlined the next, and nobody knows which of these differences are noise. {MARKS_EXPLAINED}"
 )
 UNITS = (
     "Numbers measured here are x 100, ± half of the 95 % interval over pictures; published ones stand as printed. "
@@ -45,6 +51,8 @@ CSV_COLUMNS = (
     "high",
     "n",
     "unit",
+    "rank_first",
+    "rank_last",
     "mark",
     "trust",
     "source",
@@ -72,11 +80,18 @@ def markdown(sections: Sequence[Section]) -> str:
 def markdown_table(table: Table) -> str:
     """One table: method, size, values, numbers of the sources."""
     values = (f"{column.split} {column.metric}" for column in table.columns)
-    rows = [
-        [row_name(row), row.size, *(_markdown_cell(cell, row) for cell in row.cells), _numbers(table, row)]
+    rows: list[plain.Row] = [
+        [
+            *_rank(table, row),
+            row_name(row),
+            row.size,
+            *(_markdown_cell(cell, row) for cell in row.cells),
+            _numbers(table, row),
+        ]
         for row in table.rows
     ]
-    return markdown_grid(plain.Table([*left("method", "size"), *right(*values, "source")], rows))
+    rank = right("rank") if table.ranked else []
+    return markdown_grid(plain.Table([*rank, *left("method", "size"), *right(*values, "source")], rows))
 
 
 def latex(section: Section) -> str:
@@ -89,6 +104,7 @@ def latex_table(table: Table) -> str:
     rows = [
         " & ".join(
             [
+                *_rank(table, row),
                 latex_text(row_name(row)),
                 latex_text(row.size),
                 *(_latex_cell(cell, row) for cell in row.cells),
@@ -103,7 +119,7 @@ def latex_table(table: Table) -> str:
         r"\centering\small",
         rf"\caption{{{latex_text(f'{table.title}.{_latex_legend(table)}')}}}",
         r"\sbox0{%",
-        rf"\begin{{tabular}}{{ll{'r' * len(table.columns)}r}}",
+        rf"\begin{{tabular}}{{{'r' * table.ranked}ll{'r' * len(table.columns)}r}}",
         r"\toprule",
         *_latex_heads(table),
         r"\midrule",
@@ -132,7 +148,10 @@ def csv_text(sections: Sequence[Section]) -> str:
                         value = cell.text if row.trust != MEASURED else cell.value
                         numbers = (value, cell.low, cell.high, cell.n, _unit(table))
                         who = (row.name, row.revision, row.size)
-                        writer.writerow((*place, *who, *numbers, cell.mark, row.trust, *_source_fields(cell.source)))
+                        rank = cell.rank or ("", "")
+                        writer.writerow(
+                            (*place, *who, *numbers, *rank, cell.mark, row.trust, *_source_fields(cell.source))
+                        )
     return out.getvalue()
 
 
@@ -173,6 +192,11 @@ def _source_fields(source: Source) -> tuple[str, str, str]:
     return (source.address, source.via, source.text) if source.address else (source.text, "", "")
 
 
+def _rank(table: Table, row: Row) -> list[str]:
+    """The row's first field where the table has ranks."""
+    return [rank_text(table.rank(row))] if table.ranked else []
+
+
 def _numbers(table: Table, row: Row) -> str:
     return ", ".join(map(str, source_numbers(table, row)))
 
@@ -203,6 +227,7 @@ def _latex_legend(table: Table) -> str:
     interval = any(cell and cell.low is not None for row in table.rows for cell in row.cells)
     ranked = any(cell and cell.mark for row in table.rows for cell in row.cells)
     parts = ["Best bold, second underlined"] if ranked else []
+    parts += ["Rank: the places that noise leaves open"] if table.ranked else []
     parts += ["± half of the 95 % interval"] if interval else []
     parts += [MARKS_EXPLAINED.rstrip(".")] if any(row.marks for row in table.rows) else []
     return "".join(f" {part}." for part in parts)
@@ -221,12 +246,13 @@ def _latex_heads(table: Table) -> list[str]:
         else:
             spans.append((column.split, 1))
     over = " & ".join(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(split)}}}" for split, width in spans)
-    rules, first = [], 3
+    rules, first = [], 3 + table.ranked
     for _, width in spans:
         rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
         first += width
     metrics = " & ".join(latex_text(column.metric) for column in table.columns)
-    return [rf" & & {over} & \\", "".join(rules), rf"method & size & {metrics} & source \\"]
+    blank, rank = (" & ", "rank & ") if table.ranked else ("", "")
+    return [rf"{blank} & & {over} & \\", "".join(rules), rf"{rank}method & size & {metrics} & source \\"]
 
 
 def _latex_cell(cell: Cell | None, row: Row) -> str:
