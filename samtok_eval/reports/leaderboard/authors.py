@@ -61,6 +61,10 @@ class Authors:
         return COPIED
 
 
+NOBODY = Authors()
+"""Of a leaderboard that does not say whose work its sources are."""
+
+
 def read_authors(path: Path) -> Authors:
     """Read the file.
 

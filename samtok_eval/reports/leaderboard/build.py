@@ -1,7 +1,8 @@
 """The leaderboard folder: results go in one by one, and every table is built anew from what lies there.
 
-In: `published.csv` and `results/`. Out: `README.md`, `index.html`, `tables/<benchmark>.tex`, `leaderboard.csv` and
-`leaderboard.json`, all from one table model, and the same bytes whenever the input is the same.
+In: `published.csv`, `authors.csv` and `results/`. Out: `README.md`, `index.html`, `methods/<method>.html`,
+`tables/<benchmark>.tex`, `leaderboard.csv` and `leaderboard.json`, all from one table model, and the same bytes
+whenever the input is the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pathlib import Path
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import write_json, write_text
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.leaderboard.authors import AUTHORS_FILE, check_trust, read_authors
+from samtok_eval.reports.leaderboard.authors import AUTHORS_FILE, NOBODY, check_trust, read_authors
 from samtok_eval.reports.leaderboard.layout import LAYOUTS
-from samtok_eval.reports.leaderboard.page import html_page
+from samtok_eval.reports.leaderboard.page import html_page, method_pages
 from samtok_eval.reports.leaderboard.published_file import PublishedValue, read_published
 from samtok_eval.reports.leaderboard.table import Section, sections
 from samtok_eval.reports.leaderboard.text import GENERATED, csv_text, json_text, latex, markdown, section_slug
@@ -24,7 +25,9 @@ from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import COMPLETE
 from samtok_eval.task import Task
 
-PUBLISHED_FILE, RESULTS, TABLES = "published.csv", "results", "tables"
+PUBLISHED_FILE, RESULTS, TABLES, METHODS = "published.csv", "results", "tables", "methods"
+HTML_HEAD = f"<!doctype html>\n<!-- {GENERATED} -->\n"
+"""How a page of a method begins, by which a later build knows it."""
 
 
 def bundled_leaderboards_dir() -> Path:
@@ -129,19 +132,21 @@ def build(folder: Path, *, tasks: Mapping[str, Task] | None = None) -> list[Path
         DataError: nothing to show, or a file is broken or out of place.
     """
     known = load_tasks() if tasks is None else tasks
-    source = folder / PUBLISHED_FILE
-    published = checked_published(folder) if source.exists() else []
+    published = checked_published(folder) if (folder / PUBLISHED_FILE).exists() else []
+    authors = read_authors(folder / AUTHORS_FILE) if (folder / AUTHORS_FILE).exists() else NOBODY
     found = sections(published, read_results(folder / RESULTS, known), known)
     if not found:
         raise DataError(f"{folder} holds neither {PUBLISHED_FILE} nor {RESULTS}/; give a leaderboard folder")
     content = {
         folder / "README.md": markdown(found),
-        folder / "index.html": html_page(found),
+        folder / "index.html": html_page(found, authors),
         folder / "leaderboard.csv": csv_text(found),
         folder / "leaderboard.json": json_text(found),
         **_latex_files(folder / TABLES, found),
+        **{folder / METHODS / name: text for name, text in method_pages(found, authors).items()},
     }
-    _remove_stale(folder / TABLES, content)
+    _remove_stale(folder / TABLES, "*.tex", f"% {GENERATED}", content)
+    _remove_stale(folder / METHODS, "*.html", HTML_HEAD, content)
     for path, text in content.items():
         write_text(path, text)
     return list(content)
@@ -169,8 +174,8 @@ def _latex_files(folder: Path, found: Sequence[Section]) -> dict[Path, str]:
     return {folder / f"{section_slug(section)}.tex": latex(section) for section in found}
 
 
-def _remove_stale(folder: Path, kept: Mapping[Path, str]) -> None:
-    """Tables that an earlier build wrote and this one would not; nobody else's files."""
-    for path in folder.glob("*.tex"):
-        if path not in kept and path.read_text(encoding="utf-8").startswith(f"% {GENERATED}"):
+def _remove_stale(folder: Path, pattern: str, head: str, kept: Mapping[Path, str]) -> None:
+    """Files that an earlier build wrote and this one would not; nobody else's."""
+    for path in folder.glob(pattern):
+        if path not in kept and path.read_text(encoding="utf-8").startswith(head):
             path.unlink()

@@ -228,6 +228,46 @@ LAYOUTS = (
 )
 
 
+TABS = (
+    (
+        "Referring segmentation",
+        ("GRES (gRefCOCO)", "RefCOCO", "RefCOCO+", "RefCOCOg", "RefCOCO-M", "GroundingSuite-Eval", "ReasonSeg"),
+    ),
+    ("Interactive segmentation", ("MR-RefCOCO", "MR-RefCOCO+", "MR-RefCOCOg", "MR-PACO")),
+    ("Captions with masks", ("GCG",)),
+    (
+        "Region captions",
+        (
+            "DLC-Bench",
+            "Region captioning RefCOCOg",
+            "Region captioning VG",
+            "GAR-Bench-Cap",
+            "Ferret-Bench",
+            "MDVP-Bench (GAR variant)",
+            "VideoRefer-Bench-D",
+        ),
+    ),
+    (
+        "Region questions",
+        (
+            "GAR-Bench-VQA",
+            "VideoRefer-Bench-Q",
+            "Region classification LVIS-1k",
+            "Region classification PACO-1k",
+        ),
+    ),
+    ("Scene graphs", ("PSG", "PSG (open-ended, text)")),
+    ("Mask tokenizer", ("Mask reconstruction (tokenizer alone)",)),
+)
+"""Tabs of the page: what a model is asked to do, and the benchmarks of it."""
+OTHER_TAB, DEMO_TAB = "Other", "Demo"
+
+
+def tab_of(name: str) -> str:
+    """The tab of a benchmark."""
+    return next((tab for tab, names in TABS if name in names), OTHER_TAB)
+
+
 def layouts_for(benchmarks: Sequence[str], tasks: Mapping[str, str]) -> tuple[Layout, ...]:
     """The known layouts, then one for each benchmark and task that they do not name.
 

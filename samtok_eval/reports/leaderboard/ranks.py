@@ -1,8 +1,8 @@
 """What a rank is worth: the places that a row may have, given the intervals of the numbers.
 
-A row's first place is one behind the rows that are better than it beyond noise, its last place one before those that are
-worse. A row is better beyond noise where the 95 % interval of the paired difference lies above zero, or, where only the
-two results are at hand, where their own intervals do not overlap, which asks for more. Pairs are judged one by one.
+A row's first place is one behind the rows that are better than it beyond noise, its last place one before those that
+are worse. A row is better beyond noise where the 95 % interval of the paired difference lies above zero, or, where only
+the two results are at hand, where their own intervals do not overlap, which asks for more. Pairs are judged one by one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import estimate
-from samtok_eval.reports.leaderboard.layout import Group, Layout, layouts_for, ranked
+from samtok_eval.reports.leaderboard.layout import DEMO_TAB, Group, Layout, layouts_for, ranked, tab_of
 from samtok_eval.reports.leaderboard.published_file import PublishedValue, trust_marks
 from samtok_eval.reports.leaderboard.ranks import Paired, Range, is_apart, marks_of, rank_ranges, unpaired
 from samtok_eval.reports.result_file import ResultFile
@@ -126,6 +126,11 @@ class Section:
     demo: bool
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
+
+    @property
+    def tab(self) -> str:
+        """What a model is asked to do there."""
+        return DEMO_TAB if self.demo else tab_of(self.name)
 
     @property
     def title(self) -> str:

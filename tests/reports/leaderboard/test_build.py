@@ -280,6 +280,7 @@ def test_a_build_writes_every_form_and_twice_the_same_bytes(folder):
         "tables/gres-grefcoco.tex",
         "tables/refcoco.tex",
         "tables/demo-gres-grefcoco.tex",
+        *(f"methods/{name}.html" for name in ("low", "high", "mid", "o-x", "org-model")),
     }
     before = contents(folder)
     build(folder)
@@ -299,9 +300,12 @@ def test_the_bytes_do_not_depend_on_the_hash_seed(folder):
 def test_tables_that_are_gone_are_removed_and_other_files_kept(folder):
     build(folder)
     (folder / "tables" / "mine.tex").write_text("% my own table\n")
+    (folder / "methods" / "mine.html").write_text("<!doctype html>\n")
     shutil.rmtree(folder / "results")
     build(folder)
     assert sorted(path.name for path in (folder / "tables").iterdir()) == ["mine.tex", "refcoco.tex"]
+    found = sorted(path.name for path in (folder / "methods").iterdir())
+    assert found == ["high.html", "low.html", "mid.html", "mine.html"]
 
 
 def test_the_machine_readable_forms_agree(folder):

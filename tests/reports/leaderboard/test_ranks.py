@@ -112,7 +112,9 @@ def test_ranks_stand_in_every_form_and_not_beside_published_numbers():
     found = sections(printed(("A", "70.0")), results, load_tasks())
     text, page = markdown(found), html_page(found)
     assert "| 1 | o/a @ abc123 |" in text and "| 2 | o/b @ abc123 |" in text and "| A |  | 70.0 | 1 |" in text
-    assert '<td data-value="2">1</td>' in page and '<td data-value="4">2</td>' in page
+    assert (
+        '<td data-label="rank" data-value="2">1</td>' in page and '<td data-label="rank" data-value="4">2</td>' in page
+    )
     assert page.count(">rank</th>") == 1
     assert r"1 & o/a @ abc123" in latex(found[0])
     lines = csv.DictReader(csv_text(found).splitlines())

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.leaderboard.page import billions, html_page, size_class
+from samtok_eval.reports.leaderboard.page import billions, html_page, method_files, method_pages, size_class
 from samtok_eval.reports.leaderboard.published_file import read_published
 from samtok_eval.reports.leaderboard.table import sections
 from samtok_eval.reports.leaderboard.text import latex, markdown
@@ -81,9 +81,9 @@ class Page(HTMLParser):
         (lambda s: latex(s[0]), r"& \textbf{80.0} &", r"& \underline{70.0}$^\dagger$ &", "& 60.0 &"),
         (
             html_page,
-            '<td data-value="80.0"><strong>80.0</strong></td>',
+            '<td data-label="val cIoU" data-value="80.0"><strong>80.0</strong></td>',
             "<u>70.0</u><sup>†</sup>",
-            '<td data-value="60.0">60.0</td>',
+            '<td data-label="val cIoU" data-value="60.0">60.0</td>',
         ),
     ],
 )
@@ -155,6 +155,24 @@ def test_hostile_names_stay_text_on_the_page(tasks, name):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_stay_text_on_a_methods_page(tasks, name):
+    def of(shown: str) -> Page:
+        (page,) = method_pages(sections(printed((shown, "70.0"), source=shown), [], tasks)).values()
+        return Page(page)
+
+    assert of(name).tags == of("A").tags
+    assert of(name).handlers == []
+    assert one_line(name) in of(name).cells
+
+
+def test_methods_whose_names_differ_in_signs_alone_have_pages_of_their_own(tasks):
+    names = ("A+B", "A-B", "模", "C")
+    files = method_files(sections(printed(*((name, "1.0") for name in names)), [], tasks))
+    assert len(set(files.values())) == 4 and files["C"] == "c.html"
+    assert all(re.fullmatch(r"[a-z0-9-]+\.html", file) for file in files.values())
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text_in_markdown(tasks, name):
     def page(shown: str) -> Page:
         text = markdown(sections(printed((shown, "70.0"), ("other", "71.0"), source=shown), [], tasks))
@@ -193,7 +211,7 @@ def test_a_page_asks_the_network_for_nothing(shipped):
     page = html_page(shipped)
     followed = re.findall(r'<a href="(https://[^"]+)" rel="noreferrer">([^<]+)</a>', page)
     assert len(followed) > 50 and all(address == text for address, text in followed)
-    loaded = re.sub(r'<a href="https://[^"]+" rel="noreferrer">', "", page)
+    loaded = re.sub(r'<a href="(https://[^"]+" rel="noreferrer|methods/[a-z0-9-]+\.html)">', "", page)
     assert not re.search(r"(?:src|href)=\"(?!#)|@import|url\(|fetch\(|XMLHttpRequest|sendBeacon", loaded)
     assert "default-src 'none'" in html.unescape(page)
 
