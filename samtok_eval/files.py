@@ -418,11 +418,20 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: the system refuses, e.g. because the disk is full.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UsageError: the system refuses, e.g. because the disk is full.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(content)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

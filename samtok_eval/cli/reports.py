@@ -241,9 +241,13 @@ def submit_command(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace an earlier result of this model, revision and split.")
     ] = False,
+    records: Annotated[
+        str,
+        typer.Option(help="Where its records are kept: beside the result (compressed), none, or an https address."),
+    ] = "beside",
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Keep a run's numbers as a result file; `build` then shows them."""
+    """Keep a run's numbers as a result file, and its records; `build` then shows them, `verify` checks them."""
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.leaderboard.build import submit
     from samtok_eval.reports.runs import read_scored
@@ -251,7 +255,40 @@ def submit_command(
     scored, tasks = read_scored(run, tasks_dir or ()), load_tasks(tasks_dir or ())
     for note in scored.notes:
         typer.echo(f"WARNING: {note}")
-    typer.echo(f"result {submit(scored.run, folder, model, revision, parameters, tasks=tasks, replace=replace)}")
+    path = submit(scored.run, folder, model, revision, parameters, tasks=tasks, replace=replace, records=records)
+    typer.echo(f"result {path}")
+
+
+@leaderboard_app.command("verify")
+def verify_command(
+    results: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RESULT...]", help="Result files; all of the folder by default.")
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Records of the one result given, where they do not lie beside it.")
+    ] = None,
+    folder: FolderOption = Path("leaderboards"),
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Score the kept records of results again: exit code 2 when a number differs, 5 when some could not be checked."""
+    from samtok_eval.errors import DataError, IncompleteRunError
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.build import RESULTS
+    from samtok_eval.reports.leaderboard.verify import NOT_CHECKED, UNEQUAL, verdict_table, verify
+    from samtok_eval.reports.table import aligned_text
+
+    paths = results or sorted((folder / RESULTS).rglob("*.json"))
+    if not paths:
+        raise UsageError(f"{folder / RESULTS} holds no result file; name one, or give --folder")
+    if records and len(paths) != 1:
+        raise UsageError(f"--records belongs to one result, got {len(paths)}; name it")
+    tasks = load_tasks(tasks_dir or ())
+    verdicts = [verify(path, tasks, records) for path in paths]
+    typer.echo(aligned_text(verdict_table(verdicts)))
+    for verdict, error in ((UNEQUAL, DataError), (NOT_CHECKED, IncompleteRunError)):
+        count = sum(each.verdict == verdict for each in verdicts)
+        if count:
+            raise error(f"{count} of {len(verdicts)} results {verdict}; the table says why")
 
 
 @leaderboard_app.command("publish")
@@ -263,10 +300,16 @@ def publish_command(
         list[str] | None, typer.Option(help="TASK[:SPLIT]=ORG/NAME: a benchmark's data set on the hub.")
     ] = None,
     folder: FolderOption = Path("leaderboards"),
+    framework: Annotated[
+        str, typer.Option(help="Evaluation framework in the benchmarks' eval.yaml, as the hub's list names it.")
+    ] = "samtok-eval",
     upload_to: Annotated[str | None, typer.Option(help="Hub repository to upload it to, as a pull request.")] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Write a model card's metadata and `.eval_results` into a folder; uploaded only with --upload-to."""
+    """Write a model card's metadata and `.eval_results` into a folder; uploaded only with --upload-to.
+
+    Beside them, in benchmarks/, the eval.yaml of each benchmark's data set, for its owner; it is not uploaded.
+    """
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.leaderboard.build import RESULTS
     from samtok_eval.reports.leaderboard.publish import upload, write_publication
@@ -283,7 +326,7 @@ def publish_command(
         names = ", ".join(sorted({f"{result.model.name} {result.model.revision}" for result in known})) or "none"
         raise UsageError(f"no result of {model} {revision} in {folder}; there are: {names}")
     named = {name: target for name, _, target in pairs}
-    for path in write_publication(chosen, out, named, tasks=tasks):
+    for path in write_publication(chosen, out, named, tasks=tasks, framework=framework):
         typer.echo(f"wrote {path}")
     if upload_to:
         typer.echo(f"sent to {upload(out, upload_to)}")

@@ -22,10 +22,11 @@ from samtok_eval.run.settings import DEMO
 from samtok_eval.run.signature import signature
 from samtok_eval.task import Task
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 HUB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 REVISION = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PARAMETERS = r"(<=)?[0-9]+(\.[0-9]+)?[KMBT]"
+ADDRESS = r"https://[a-z0-9.-]+/[A-Za-z0-9._~/+?=&%-]+"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_+-]*"
 """Tasks and splits are parts of a file name, where a dot separates them."""
 DEMO_PICTURES = "DEMO_*"
@@ -78,10 +79,20 @@ class IntervalEntry(_Frozen):
     confidence: float = Field(gt=0, lt=1)
 
 
+class RecordsEntry(_Frozen):
+    """The records that the values follow from."""
+
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    """Of the run's `records.jsonl`, before it was compressed."""
+    place: Annotated[str, StringConstraints(pattern=rf"^{ADDRESS}$")] | None = None
+    """Where they can be had; None where they lie beside the result file."""
+
+
 class ResultFile(_Frozen):
     """What a leaderboard keeps of one run."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    """2 since it may name its records."""
     task: Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
     split: Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
     task_version: int
@@ -96,6 +107,8 @@ class ResultFile(_Frozen):
     counters: dict[str, int | dict[str, int]]
     intervals: IntervalEntry | None = None
     """None in files from before it was kept: 1,000 draws of the percentile bootstrap."""
+    records: RecordsEntry | None = None
+    """None where they are kept nowhere, as in files of schema 1."""
     date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     """When the run finished, UTC."""
     samtok_eval: Text
@@ -129,7 +142,9 @@ class ResultFile(_Frozen):
         return Path(slug(self.model.name), self.model.revision, f"{'.'.join(parts)}.json")
 
 
-def result_of(run: Run, model: str, revision: str, parameters: str | None) -> ResultFile:
+def result_of(
+    run: Run, model: str, revision: str, parameters: str | None, records: RecordsEntry | None = None
+) -> ResultFile:
     """What a result file keeps of a scored run.
 
     Args:
@@ -137,6 +152,7 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
         model: `org/model`, which also replaces the name in the signatures: that may be a path of this machine.
         revision: commit, tag, or the beginning of the weights' hash.
         parameters: size, e.g. `3B`.
+        records: where its records are kept.
 
     Raises:
         DataError: manifest or metrics do not hold what a result needs, or a name is not well formed.
@@ -160,6 +176,7 @@ def result_of(run: Run, model: str, revision: str, parameters: str | None) -> Re
         "signature": {protocol: _signature(manifest, protocol, model) for protocol in manifest.signature},
         "counters": metrics.counters.model_dump(exclude_unset=True),
         "intervals": metrics.intervals.model_dump() if metrics.intervals else None,
+        "records": records and records.model_dump(),
         "date": manifest.times.finished or manifest.times.started,
         "samtok_eval": manifest.scored_by,
     }

@@ -138,7 +138,7 @@ def check_numbers(
         computed["stopped"] = stopped(task, records)
     said = told.to_json()
     for name, value in computed.items():
-        difference = _difference(said.get(name), value, name)
+        difference = first_difference(said.get(name), value, name)
         if difference is not None:
             raise DataError(f"{run.path}: metrics.json says {difference}; {RUN_AGAIN}")
     kept = run.manifest.counters
@@ -176,13 +176,13 @@ def _with_bounds(entry: Entry, told: Entry | None) -> Entry:
     return entry.model_copy(update={"low": low, "high": high}) if real else entry
 
 
-def _difference(told: Any, computed: Any, where: str) -> str | None:
+def first_difference(told: Any, computed: Any, where: str) -> str | None:
     """The first place at which two pieces of JSON differ, in words; None where they do not."""
     if isinstance(told, Mapping) and isinstance(computed, Mapping):
         if told.keys() != computed.keys():
             more, less = (sorted(map(str, a.keys() - b.keys())) for a, b in ((told, computed), (computed, told)))
             return f"{where} has {more}, which the records do not give" if more else f"{where} lacks {less}"
-        found = (_difference(told[key], value, f"{where} {key}") for key, value in computed.items())
+        found = (first_difference(told[key], value, f"{where} {key}") for key, value in computed.items())
         return next((difference for difference in found if difference is not None), None)
     numbers = all(isinstance(each, float | int) and not isinstance(each, bool) for each in (told, computed))
     same = math.isclose(told, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE) if numbers else told == computed

@@ -2,6 +2,9 @@
 
 In: result files of one model. Out: a local folder to look at before anything is sent; `upload` sends it, in one commit.
 Formats and parsers are those of `huggingface_hub`, the extra `publish`. Values are shares 0..1, as in the result files.
+Beside them lies, for the owner of each benchmark's data set, the `eval.yaml` that makes it a benchmark of the hub's
+community evaluations: its tasks are what the results name. The format is that of the hub's documentation, of which a
+stored copy was read (https://huggingface.co/docs/hub/eval-results); whether the hub takes the file was not tried.
 """
 
 from __future__ import annotations
@@ -9,16 +12,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from samtok_eval.errors import UsageError
-from samtok_eval.files import write_text
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.files import first_problem, read_yaml, reading, write_text
 from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.result_file import HUB_ID, MetricValue, ResultFile
+from samtok_eval.run.folder import slug
 from samtok_eval.task import Task
 
 CARD, EVAL_RESULTS = "README.md", ".eval_results"
+BENCHMARKS, EVAL_YAML = "benchmarks", "eval.yaml"
+FRAMEWORK = "samtok-eval"
+"""Of `eval.yaml`; the hub keeps a list of the names that it accepts."""
 HUB_TASKS = {
     "gcg": "image-text-to-text",
     "region_caption": "image-text-to-text",
@@ -71,26 +80,113 @@ def eval_results_yaml(
         UsageError: several models or tasks, a demo result, or a benchmark without a hub id.
         ModuleNotFoundError: the extra `publish` is not installed.
     """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    from huggingface_hub import eval_result_entries_to_yaml
     from huggingface_hub.utils import yaml_dump
 
     _one_model(results)
     if len({result.task for result in results}) > 1:
         raise UsageError("expected results of one task for one .eval_results file; give them task by task")
     known = load_tasks() if tasks is None else tasks
-    entries = []
-    for result in results:
-        protocol, metric, value = _main(result, known)
-        entries.append(
-            EvalResultEntry(
-                dataset_id=_dataset_id(result, datasets),
-                task_id=result.split,
-                value=value.value,
-                date=result.date,
-                notes=f"{metric}, protocol {protocol}, {_spread(value)}; {result.signature[protocol]}",
-            )
-        )
+    entries = [_entry(result, datasets, known) for result in results]
     return str(yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+
+
+class EvalTask(BaseModel):
+    """One leaderboard of a benchmark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, StringConstraints(min_length=1)]
+    """What the `task_id` of a result names."""
+    config: Annotated[str, StringConstraints(min_length=1)] = "default"
+    split: Annotated[str, StringConstraints(min_length=1)] = "test"
+
+
+class EvalYaml(BaseModel):
+    """`eval.yaml` at the root of a data set's repository, without what the framework `inspect-ai` alone needs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(min_length=1)]
+    description: Annotated[str, StringConstraints(min_length=1)]
+    evaluation_framework: Annotated[str, StringConstraints(pattern="^[a-z0-9-]+$")]
+    tasks: list[EvalTask] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        ids = [task.id for task in self.tasks]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"tasks must have ids of their own, got {', '.join(ids)}")
+        return self
+
+
+def read_eval_yaml(path: Path) -> EvalYaml:
+    """Read and check a benchmark's `eval.yaml`.
+
+    Raises:
+        DataError: missing, not YAML, or not of the hub's format.
+    """
+    content = read_yaml(path)
+    with reading(str(path), "correct it"):
+        return EvalYaml.model_validate(content)
+
+
+def eval_yaml(
+    results: Sequence[ResultFile], framework: str = FRAMEWORK, *, tasks: Mapping[str, Task] | None = None
+) -> str:
+    """The `eval.yaml` of one benchmark: a task per split that has a result.
+
+    Args:
+        results: on the splits of one data set of the hub, none of them on the demo.
+        framework: name of the evaluation framework, as the hub's list has it.
+        tasks: tasks by name, for their titles; the bundled ones by default.
+
+    Raises:
+        UsageError: two tasks of this program would be one leaderboard there, or a name that the format forbids.
+        ModuleNotFoundError: the extra `publish` is not installed.
+    """
+    from huggingface_hub.utils import yaml_dump
+
+    known = load_tasks() if tasks is None else tasks
+    by_split = {(result.split, result.task) for result in results}
+    if len({split for split, _ in by_split}) < len(by_split):
+        named = ", ".join(f"{task}:{split}" for split, task in sorted(by_split))
+        raise UsageError(f"{named} have the same split names in one data set; name a data set for each with --dataset")
+    names = sorted({task for _, task in by_split})
+    titles = [known[name].metadata.title if name in known else name for name in names]
+    mains = dict.fromkeys(_main(result, known)[:2] for result in results)
+    content = {
+        "name": ", ".join(titles),
+        "description": f"{', '.join(titles)}, scored by samtok-eval: "
+        + "; ".join(f"{metric} under the protocol {protocol}" for protocol, metric in mains),
+        "evaluation_framework": framework,
+        "tasks": [{"id": split, "split": split} for split, _ in sorted(by_split)],
+    }
+    try:
+        EvalYaml.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"no eval.yaml of {', '.join(names)}: {first_problem(error)}") from error
+    return str(yaml_dump(content, sort_keys=False))
+
+
+def check_named(entries: Sequence[Any], benchmark: EvalYaml, where: str) -> None:
+    """Refuse results that name a task which their benchmark does not have: the hub would show them nowhere.
+
+    Args:
+        entries: of `.eval_results`, of one data set.
+        benchmark: its `eval.yaml`.
+        where: for the message.
+
+    Raises:
+        DataError: with the first such task.
+    """
+    known = [task.id for task in benchmark.tasks]
+    lost = next((entry.task_id for entry in entries if entry.task_id not in known), None)
+    if lost is not None:
+        raise DataError(
+            f"{where} has the tasks {', '.join(known)}, and a result names {lost!r}; add it there, or remove the file "
+            "to have it written anew"
+        )
 
 
 def write_publication(
@@ -99,8 +195,12 @@ def write_publication(
     datasets: Mapping[str, str] | None = None,
     *,
     tasks: Mapping[str, Task] | None = None,
+    framework: str = FRAMEWORK,
 ) -> list[Path]:
-    """Write card and `.eval_results` files of one model into a local folder.
+    """Write card and `.eval_results` files of one model into a local folder, and the benchmarks' `eval.yaml`.
+
+    An `eval.yaml` that lies there, such as the benchmark's own, is kept and checked: every result must name one of its
+    tasks. The others are written to be given to whoever owns the data set, and are not uploaded.
 
     A card that is there keeps its text, its other metadata and other people's results. A demo result goes into the
     card, under its own name, and never into `.eval_results`: the hub shows those beside a benchmark's real results.
@@ -111,12 +211,14 @@ def write_publication(
         datasets: hub ids of the benchmarks, by task or `task:split`; what is given goes before `DATASETS`. A benchmark
             without one has no page to appear on, and gets no `.eval_results` file.
         tasks: tasks by name; the bundled ones by default.
+        framework: name of the evaluation framework, as the hub's list has it.
 
     Returns:
         The files written.
 
     Raises:
         UsageError: no results, or of several models.
+        DataError: an `eval.yaml` that lies there is malformed, or lacks a task that a result names.
         ModuleNotFoundError: the extra `publish` is not installed.
     """
     named = DATASETS | dict(datasets or {})
@@ -127,6 +229,7 @@ def write_publication(
     content = {folder / CARD: _card(results, folder / CARD, tasks)}
     for task, of_task in by_task.items():
         content[folder / EVAL_RESULTS / f"{task}.yaml"] = eval_results_yaml(of_task, named, tasks=tasks)
+    content |= _benchmark_files([r for mine in by_task.values() for r in mine], folder, named, framework, tasks)
     for path, text in content.items():
         write_text(path, text)
     return list(content)
@@ -172,6 +275,45 @@ def upload(
             f"{repo_id} was not written: {reason}; check name, token and connection, then try again"
         ) from error
     return str(done.pr_url or done.commit_url)
+
+
+def _entry(result: ResultFile, datasets: Mapping[str, str], tasks: Mapping[str, Task]) -> Any:
+    """One line of `.eval_results`: the main number, with the address of its records where they have one."""
+    from huggingface_hub import EvalResultEntry
+
+    protocol, metric, value = _main(result, tasks)
+    place = result.records.place if result.records else None
+    return EvalResultEntry(
+        dataset_id=_dataset_id(result, datasets),
+        task_id=result.split,
+        value=value.value,
+        date=result.date,
+        source_url=place,
+        source_name="Records, for samtok-eval leaderboard verify" if place else None,
+        notes=f"{metric}, protocol {protocol}, {_spread(value)}; {result.signature[protocol]}",
+    )
+
+
+def _benchmark_files(
+    results: Sequence[ResultFile],
+    folder: Path,
+    datasets: Mapping[str, str],
+    framework: str,
+    tasks: Mapping[str, Task] | None,
+) -> dict[Path, str]:
+    """The `eval.yaml` of every data set that has none there yet; those that are there must fit the results."""
+    known = load_tasks() if tasks is None else tasks
+    by_dataset: dict[str, list[ResultFile]] = {}
+    for result in results:
+        by_dataset.setdefault(_dataset_id(result, datasets), []).append(result)
+    content = {}
+    for dataset, mine in by_dataset.items():
+        path = folder / BENCHMARKS / slug(dataset) / EVAL_YAML
+        if path.exists():
+            check_named([_entry(result, datasets, known) for result in mine], read_eval_yaml(path), str(path))
+        else:
+            content[path] = eval_yaml(mine, framework, tasks=known)
+    return content
 
 
 def _eval_results(results: Sequence[ResultFile], tasks: Mapping[str, Task] | None) -> list[Any]:

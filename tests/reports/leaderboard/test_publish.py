@@ -11,9 +11,17 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from samtok_eval.errors import UsageError
+from samtok_eval.errors import DataError, UsageError
 from samtok_eval.registry import load_tasks
-from samtok_eval.reports.leaderboard.publish import eval_results_yaml, model_index, upload, write_publication
+from samtok_eval.reports.leaderboard.publish import (
+    check_named,
+    eval_results_yaml,
+    eval_yaml,
+    model_index,
+    read_eval_yaml,
+    upload,
+    write_publication,
+)
 from tests.support.results import DATA, result, value
 
 
@@ -110,11 +118,87 @@ def test_what_does_not_belong_on_a_benchmarks_page_is_refused(tasks, results, da
 def test_a_publication_is_a_folder_and_twice_the_same_bytes(tmp_path, tasks):
     results = [result(), result(demo=True, task="refcoco", protocols={"strict": {"ciou": value(0.9)}})]
     written = write_publication(results, tmp_path, {"gres": "org/grefcoco"}, tasks=tasks)
-    assert [path.relative_to(tmp_path).as_posix() for path in written] == ["README.md", ".eval_results/gres.yaml"]
+    names = ["README.md", ".eval_results/gres.yaml", "benchmarks/org__grefcoco/eval.yaml"]
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == names
     before = [path.read_bytes() for path in written]
     write_publication(results, tmp_path, {"gres": "org/grefcoco"}, tasks=tasks)
     assert [path.read_bytes() for path in written] == before
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["README.md", "gres.yaml"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "README.md",
+        "eval.yaml",
+        "gres.yaml",
+    ]
+
+
+def test_a_benchmarks_eval_yaml_names_the_tasks_of_its_results_in_the_hubs_format(tmp_path, tasks):
+    write_publication([result(), result(split="testA")], tmp_path, {"gres": "org/grefcoco"}, tasks=tasks)
+    path = tmp_path / "benchmarks" / "org__grefcoco" / "eval.yaml"
+    assert yaml.safe_load(path.read_text()) == {
+        "name": "GRES (gRefCOCO)",
+        "description": "GRES (gRefCOCO), scored by samtok-eval: giou under the protocol strict",
+        "evaluation_framework": "samtok-eval",
+        "tasks": [{"id": "testA", "split": "testA"}, {"id": "val", "split": "val"}],
+    }
+    entries = parse_eval_result_entries(yaml.safe_load((tmp_path / ".eval_results" / "gres.yaml").read_text()))
+    check_named(entries, read_eval_yaml(path), str(path))
+
+
+def test_a_benchmarks_own_eval_yaml_is_kept_and_must_have_the_tasks_of_the_results(tmp_path, tasks):
+    path = tmp_path / "benchmarks" / "org__grefcoco" / "eval.yaml"
+    path.parent.mkdir(parents=True)
+    own = "name: N\ndescription: D\nevaluation_framework: math-arena\ntasks:\n  - id: val\n    config: default\n"
+    path.write_text(own)
+    datasets = {"gres": "org/grefcoco"}
+    assert path not in write_publication([result()], tmp_path, datasets, tasks=tasks)
+    assert path.read_text() == own
+    with pytest.raises(DataError, match=r"eval\.yaml has the tasks val, and a result names 'testA'; add it there"):
+        write_publication([result(), result(split="testA")], tmp_path, datasets, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: N\n", "description"),
+        ("name: N\ndescription: D\nevaluation_framework: x\ntasks: []\n", "tasks"),
+        ("name: N\ndescription: D\nevaluation_framework: x\ntasks: [{split: val}]\n", "id"),
+        ("name: N\ndescription: D\nevaluation_framework: x\ntasks: [{id: a}, {id: a}]\n", "ids of their own, got a, a"),
+        ("name: N\ndescription: D\nevaluation_framework: A b\ntasks: [{id: a}]\n", "evaluation_framework"),
+        ("name: N\ndescription: D\nevaluation_framework: x\nsolvers: []\ntasks: [{id: a}]\n", "solvers"),
+        ("- a\n", "EvalYaml"),
+        ("name: [\n", "well-formed YAML"),
+    ],
+)
+def test_an_eval_yaml_of_another_format_is_refused(tmp_path, text, message):
+    path = tmp_path / "eval.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_eval_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("results", "framework", "message"),
+    [
+        (
+            [result(), result(task="refcoco", protocols={"strict": {"ciou": value(0.6)}})],
+            "samtok-eval",
+            "gres:val, refcoco:val have the same split names in one data set",
+        ),
+        ([result()], "My Framework", "no eval.yaml of gres: evaluation_framework"),
+        ([result(demo=True)], "samtok-eval", "run on the demo's scenes"),
+    ],
+)
+def test_an_eval_yaml_that_the_hub_would_refuse_is_not_written(tasks, results, framework, message):
+    with pytest.raises(UsageError, match=message):
+        eval_yaml(results, framework, tasks=tasks)
+
+
+def test_records_that_can_be_had_are_the_source_of_a_result(tasks):
+    records = {"sha256": DATA, "place": "https://example.org/records.gz"}
+    text = eval_results_yaml([result(records=records)], {"gres": "o/d"}, tasks=tasks)
+    (entry,) = parse_eval_result_entries(yaml.safe_load(text))
+    assert entry.source_url == "https://example.org/records.gz"
+    beside = eval_results_yaml([result(records=records | {"place": None})], {"gres": "o/d"}, tasks=tasks)
+    assert parse_eval_result_entries(yaml.safe_load(beside))[0].source_url is None
 
 
 def test_demo_results_and_benchmarks_without_a_page_stay_in_the_card(tmp_path, tasks):
