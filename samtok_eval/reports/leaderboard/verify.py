@@ -67,8 +67,10 @@ def verify(path: Path, tasks: Mapping[str, Task], records: Path | None = None) -
 def _compared(result: ResultFile, task: Task, records: Mapping[str, Records]) -> tuple[str | None, str]:
     """Compute everything that a result file says from its records.
 
+    A metric that the result lacks is no difference: this program may know more of them than the one that submitted it.
+
     Returns:
-        The first thing that does not follow, in words, or None; and what could not be computed again.
+        The first thing that does not follow, in words, or None; and what a reader of the verdict should know.
 
     Raises:
         DataError: a record lacks what the task counts.
@@ -88,6 +90,10 @@ def _compared(result: ResultFile, task: Task, records: Mapping[str, Records]) ->
     told = {
         name: {metric: each.model_dump() for metric, each in mine.items()} for name, mine in result.protocols.items()
     }
+    more = sorted({metric for name, mine in computed.items() for metric in mine if metric not in told[name]})
+    if more:
+        note = "; ".join(filter(None, (note, f"{', '.join(more)}: not in the result, the records give it")))
+        computed = {name: {m: entry for m, entry in mine.items() if m in told[name]} for name, mine in computed.items()}
     if method is None:
         told, computed = (_without_bounds(values) for values in (told, computed))
     counted = counters({name: records[name] for name in result.protocols}).model_dump()
