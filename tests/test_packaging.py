@@ -22,7 +22,7 @@ FLOORS = (
         "device", "setting", "resume", "user_code", "ahead",
     ),
     ("protocol",),
-    ("datasets", "metrics", "tokenizer", "statistics"),
+    ("datasets", "metrics", "tokenizer", "statistics", "sequential"),
     # A task names its metrics, so it stands above them.
     ("task", "registry"),
     ("models",),
