@@ -27,7 +27,7 @@ REACH = 8.0
 """Standard deviations beyond which nothing of a distribution is left."""
 POINTS = 8
 """Of Gauss and Legendre's rule in each panel of the grid."""
-PANEL = 1.5
+PANEL = 2.5
 """Width of a panel, in standard deviations of the step to or from its look."""
 SEARCHED = (-8.0, 16.0)
 """Constants C among which the one of a level is looked for."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 
@@ -59,6 +59,23 @@ class Difference:
     """Standard error under the same."""
     pictures: int
     """That count in either run."""
+
+
+@dataclass(frozen=True)
+class PairedStep:
+    """How far a second run is from a first one in one metric, and how sure that is; shares 0..1."""
+
+    baseline: float
+    candidate: float
+    error: float
+    """Standard error of their difference over pictures."""
+    pictures: int
+    """That count in either run."""
+
+    @property
+    def difference(self) -> float:
+        """Candidate minus baseline."""
+        return self.candidate - self.baseline
 
 
 def intervals(
@@ -137,18 +154,9 @@ def compare_metrics(
     Raises:
         ValueError: the runs are about other pictures.
     """
-    pairs: dict[str, tuple[Estimate, Estimate]] = {}
-    observed: dict[str, float] = {}
-    for name in first.keys() & second.keys():
-        one, other = first[name], second[name]
-        if isinstance(one, Description) or isinstance(other, Description):
-            continue
-        if one.value is not None and other.value is not None:
-            pairs[name], observed[name] = (one, other), other.value - one.value
-    pairs = {name: pairs[name] for name in first if name in pairs}
-    pictures = Pictures(one.clusters for one, _ in pairs.values())
-    if Pictures(other.clusters for _, other in pairs.values()).keys() != pictures.keys():
-        raise ValueError("the two runs are about different pictures; compare runs on the same data")
+    pairs = _pairs(first, second)
+    observed = {name: _value(other) - _value(one) for name, (one, other) in pairs.items()}
+    pictures = _pictures_of_pairs(pairs)
     differences = _bootstrap_differences(pairs, pictures, seed, draws)
     flips = _sign_flips(pairs, pictures, seed, permutations)
     found = {}
@@ -166,6 +174,54 @@ def compare_metrics(
         counted = len(counting_pictures(one) | counting_pictures(other))
         found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses, margin, error, counted)
     return found
+
+
+def paired_steps(
+    baseline: Mapping[str, Metric], candidate: Mapping[str, Metric], seed: int, draws: int = DRAWS
+) -> dict[str, PairedStep]:
+    """Differences of two runs on the same pictures with their standard errors, for every metric that both have.
+
+    A ratio is linear in its pictures but for terms that vanish with their number, so its error is that of a mean.
+    Other formulas of sums are computed again for pictures that are swapped at random, rankings for pictures that are
+    drawn again.
+
+    Args:
+        baseline: metrics of the one run.
+        candidate: metrics of the other, over the same samples in the same order.
+        seed: of swaps and draws.
+        draws: how many of either.
+
+    Returns:
+        By name; metrics without a value in either run, or with fewer than two pictures that count, are left out.
+
+    Raises:
+        ValueError: the runs are about other pictures.
+    """
+    pairs = _pairs(baseline, candidate)
+    pictures = _pictures_of_pairs(pairs)
+    errors = {name: _linear_error(*pair, pictures) for name, pair in pairs.items() if _are_ratios(pair)}
+    others = {name: pair for name, pair in pairs.items() if name not in errors}
+    null = _sign_flips(others, pictures, seed, draws) if others else {}
+    null |= _bootstrap_differences({k: pair for k, pair in others.items() if k not in null}, pictures, seed, draws)
+    errors |= {name: float(np.nanstd(values)) for name, values in null.items()}
+    counted = {name: len(counting_pictures(a) | counting_pictures(b)) for name, (a, b) in pairs.items()}
+    return {
+        name: PairedStep(_value(one), _value(other), errors[name], counted[name])
+        for name, (one, other) in pairs.items()
+        if counted[name] > 1
+    }
+
+
+def linear_terms(metric: Ratio, pictures: Pictures) -> Array:
+    """What each picture adds to a ratio's distance from its own value, (pictures,); they add up to 0.
+
+    With numerator a, denominator b and value r these are (a_i - r b_i) / sum of b, the derivative of the ratio to the
+    weight of picture i.
+    """
+    totals = metric.totals(pictures)
+    above, below = totals.sum(axis=0)
+    terms: Array = (totals[:, 0] - above / below * totals[:, 1]) / below
+    return terms
 
 
 def mcnemar(wins: int, losses: int, alternative: Literal["two-sided", "less"] = "two-sided") -> float:
@@ -190,6 +246,43 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, p * (len(ordered) - rank)))
         found[name] = highest
     return {name: found[name] for name in p_values}
+
+
+def _pairs(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> dict[str, tuple[Estimate, Estimate]]:
+    """Metrics that both have, with a value in both, in the order of the first."""
+    found: dict[str, tuple[Estimate, Estimate]] = {}
+    for name, one in first.items():
+        other = second.get(name)
+        if isinstance(one, Description) or other is None or isinstance(other, Description):
+            continue
+        if one.value is not None and other.value is not None:
+            found[name] = (one, other)
+    return found
+
+
+def _pictures_of_pairs(pairs: Mapping[str, tuple[Estimate, Estimate]]) -> Pictures:
+    pictures = Pictures(one.clusters for one, _ in pairs.values())
+    if Pictures(other.clusters for _, other in pairs.values()).keys() != pictures.keys():
+        raise ValueError("the two runs are about different pictures; compare runs on the same data")
+    return pictures
+
+
+def _value(metric: Estimate) -> float:
+    """The value of a metric that has one."""
+    found = metric.value
+    if found is None:
+        raise ValueError("the metric has no value")
+    return found
+
+
+def _are_ratios(pair: tuple[Estimate, Estimate]) -> TypeGuard[tuple[Ratio, Ratio]]:
+    return isinstance(pair[0], Ratio) and isinstance(pair[1], Ratio)
+
+
+def _linear_error(first: Ratio, second: Ratio, pictures: Pictures) -> float:
+    terms = linear_terms(second, pictures) - linear_terms(first, pictures)
+    counted = len(counting_pictures(first) | counting_pictures(second))
+    return math.sqrt(math.fsum(terms**2) * counted / max(counted - 1, 1))
 
 
 def _drawer(metric: Estimate, pictures: Pictures) -> Callable[[Array], Array]:

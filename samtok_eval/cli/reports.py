@@ -1,15 +1,26 @@
-"""Commands about finished runs: compare, gate, report, leaderboard, curves. None imports torch or transformers."""
+"""Commands about finished runs: compare, gate, report, leaderboard, curves.
+
+None imports torch or transformers, but for a gate that asks a model.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from samtok_eval.cli.options import STDOUT, results
+from samtok_eval.cli.options import STDOUT, Given, console, results, takes
 from samtok_eval.errors import UsageError
+from samtok_eval.run.settings import flags_of
+
+if TYPE_CHECKING:
+    from samtok_eval.reports.gate.early import EarlyRules
+
+LOOKS = 15
+"""As `samtok_eval.sequential.LOOKS`, which takes scipy to import."""
 
 RunsArgument = Annotated[
     list[Path],
@@ -52,9 +63,15 @@ def compare_command(
     results(json_file, comparison.to_json(), comparison_table(comparison))
 
 
+@takes("answers", "where", but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"))
 def gate_command(
+    given: Given,
     baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file to compare with.")],
-    candidate: Annotated[Path, typer.Option(help="The same of the new checkpoint, which is judged.")],
+    candidate: Annotated[Path | None, typer.Option(help="The same of the new checkpoint, which is judged.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Instead of --candidate: the new checkpoint, which is asked until the verdict is known."),
+    ] = None,
     tolerances: Annotated[
         Path | None, typer.Option(help="TOML file with the points that each metric may lose.")
     ] = None,
@@ -64,16 +81,26 @@ def gate_command(
         typer.Option(help="What undecided metrics do: warn by default, fail with exit code 6, or pass."),
     ] = None,
     protocol: ProtocolOption = None,
-    seed: SeedOption = 0,
+    looks: Annotated[int, typer.Option(help="With --model: how often the two are compared.", min=1, max=100)] = LOOKS,
+    budget: Annotated[
+        str | None, typer.Option(help="With --model: most pictures (500) or minutes (30min) to ask.")
+    ] = None,
+    until: Annotated[
+        Literal["verdict", "every-metric"],
+        typer.Option(help="With --model: stop at a regression already, or only once every metric is decided."),
+    ] = "verdict",
+    repeat_baseline: Annotated[
+        float | None,
+        typer.Option(help="With --model: ask the baseline's model again on this share (0..1), and add that noise."),
+    ] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json_file: JsonOption = None,
     summary: Annotated[Path | None, typer.Option(help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".')] = None,
-    tasks_dir: TasksDirOption = None,
 ) -> None:
     """Pass or fail a checkpoint: exit code 4 when it is really worse, 5 when a run is incomplete.
 
     Each metric passes (a loss of the tolerance is ruled out), regressed (worse, by more than the tolerance) or is
-    undecided.
+    undecided. With --model the checkpoint is asked here, like the baseline was, until that is known.
     """
     from samtok_eval.files import write_text
     from samtok_eval.registry import load_tasks
@@ -84,9 +111,19 @@ def gate_command(
 
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
-    dirs = tasks_dir or ()
+    if (candidate is None) == (model is None):
+        raise UsageError("give --candidate RUN, or --model CHECKPOINT to ask it here")
+    dirs, seed = given.get("tasks_dirs") or (), given.get("seed", 0)
     allowed = read_tolerances(tolerances, alpha, load_tasks(dirs), on_undecided)
-    judged = gate(baseline, candidate, allowed, protocol, seed, dirs)
+    if candidate is not None:
+        _check_unused(given, {"looks": looks != LOOKS, "budget": budget, "repeat-baseline": repeat_baseline})
+        judged = gate(baseline, candidate, allowed, protocol, seed, dirs)
+    else:
+        from samtok_eval.reports.gate.asked import ask_and_gate
+
+        rules = _early_rules(looks, budget, until)
+        asked = {**given, "model": model}
+        judged = ask_and_gate(baseline, asked, allowed, protocol, rules, repeat_baseline, console())
     results(json_file, [result.to_json() for result in judged], gate_table(judged))
     if junit_file:
         write_text(junit_file, junit(judged))
@@ -102,6 +139,31 @@ def gate_command(
         typer.echo(
             f"WARNING: undecided: {undecided}; the table says how many pictures would decide", err=json_file == STDOUT
         )
+
+
+def _check_unused(given: Given, options: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing for two finished runs."""
+    names = [flags_of(name)[0] for name in given if name not in ("seed", "tasks_dirs")]
+    names += [f"--{name}" for name, value in options.items() if value]
+    if names:
+        raise UsageError(f"{', '.join(names)}: only with --model; a finished --candidate is not asked again")
+
+
+def _early_rules(looks: int, budget: str | None, until: Literal["verdict", "every-metric"]) -> EarlyRules:
+    from samtok_eval.reports.gate.early import EarlyRules
+
+    if budget is None:
+        return EarlyRules(looks, until=until)
+    number, minutes = budget.removesuffix("min"), budget.endswith("min")
+    try:
+        amount = float(number) if minutes else int(number)
+    except ValueError:
+        amount = 0
+    if not 0 < amount < math.inf:
+        raise UsageError(f"--budget {budget}: expected a number of pictures, e.g. 500, or of minutes, e.g. 30min")
+    if minutes:
+        return EarlyRules(looks, minutes=float(amount), until=until)
+    return EarlyRules(looks, pictures=int(amount), until=until)
 
 
 def plan_command(

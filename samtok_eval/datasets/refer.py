@@ -72,7 +72,11 @@ def each_expression(
     """
     refs = json_items(refs_file) if refs_file.suffix == ".json" else read_plain_pickle(refs_file)
     # The refs are opened first, so that an error names them first.
-    return _of_split(refs, refs_file, lambda: _Instances(read_json(instances_file), instances_file, images_dir), split)
+
+    def instances() -> _Instances:
+        return _Instances(read_json(instances_file), instances_file, images_dir)
+
+    return _of_split(refs, refs_file, instances, split, no_targets)
 
 
 def each_hub_expression(parts: Sequence[Path], images_dir: Path, split: str) -> Iterator[Expression]:
@@ -91,7 +95,9 @@ def each_hub_expression(parts: Sequence[Path], images_dir: Path, split: str) -> 
     return _of_split(refs, parts[0], lambda: _Instances(instances, parts[0], images_dir), split)
 
 
-def _of_split(refs: Iterable[Any], refs_file: Path, made: Callable[[], _Instances], split: str) -> Iterator[Expression]:
+def _of_split(
+    refs: Iterable[Any], refs_file: Path, made: Callable[[], _Instances], split: str, no_targets: bool = False
+) -> Iterator[Expression]:
     """Sentences of the references of a split; the instances are made when the first reference was read."""
     instances: _Instances | None = None
     splits: set[str] = set()

@@ -5,6 +5,7 @@ Nothing that a run folder names is run: task files come from the caller alone.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from samtok_eval.registry import load_tasks
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
 from samtok_eval.reports.summary import absences
 from samtok_eval.run.folder import Run, RunFolder, load_run, read_records
+from samtok_eval.run.manifest import FOREIGN
+from samtok_eval.run.settings import words_of
 from samtok_eval.task import Task
 
 
@@ -106,6 +109,19 @@ def _task_of(run: Run, tasks_dirs: Sequence[Path]) -> Task:
             f"with --tasks-dir{where}"
         )
     return tasks[name].with_layout(run.manifest.code_layout)
+
+
+def reproduce(run: ScoredRun) -> str:
+    """The command that makes the same run, with what was given and nothing else."""
+    manifest = run.run.manifest
+    task = ["--task", f"{run.task.metadata.name}:{run.split}"]
+    if manifest.prompt == FOREIGN:
+        words = ["samtok-eval", "score", *task, "--predictions", manifest.predictions or manifest.model.name]
+    else:
+        name = manifest.model.name
+        model = name if run.task.needs_language_model else name.removeprefix("tokenizer-of-")
+        words = ["python", "run_eval.py", *task, "--model", model]
+    return shlex.join([*words, *words_of(manifest.settings, manifest.passed)])
 
 
 def check_comparable(baseline: ScoredRun, candidate: ScoredRun) -> None:

@@ -181,11 +181,11 @@ class _Answered:
         if profile is None:
             return run
         profile = profile.model_copy(update={"stages": profile.stages | profiler.stages()})
-        return replace(run, manifest=_saved(folder, run.manifest.replace(profile=profile)))
+        return replace(run, manifest=saved(folder, run.manifest.replace(profile=profile)))
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """Everything that asking needs, loaded and checked."""
 
     options: RunOptions
@@ -202,7 +202,7 @@ class _Prepared:
     threads: int
 
 
-def _prepared(options: RunOptions, models: LoadedModels) -> _Prepared:
+def prepared(options: RunOptions, models: LoadedModels) -> Prepared:
     """Read the questions and load who answers; what is wrong with either is said before the model is loaded."""
     from samtok_eval.models.select import parameter_count
 
@@ -223,7 +223,7 @@ def _prepared(options: RunOptions, models: LoadedModels) -> _Prepared:
     backend = models.backend(chosen, tokenizer, task, samples)
     threads = thread_count(parameter_count(tokenizer, backend), options.threads)
     name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
-    return _Prepared(
+    return Prepared(
         options, task, split, samples, chosen, tokenizer, tokenizer_sha256, backend, name, threads
     )  # fmt: skip
 
@@ -236,30 +236,31 @@ def _check_protocols(task: Task, options: RunOptions) -> None:
 def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
     """Ask this process's share of a run's questions; the first process returns when all are answered."""
     share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
-    ready = _prepared(options, models)
+    ready = prepared(options, models)
     with ExitStack() as held:
-        begun = _begun(ready, held) if share.first else None
+        begun = begin(ready, manifest_of_run(ready), held) if share.first else None
         folder = RunFolder(Path(share.same(str(begun.path) if begun else None)))
         started = time.perf_counter()
-        counts, profile = _asked(ready, folder, share, console if share.first else Console(quiet=True))
+        counts, profile = ask(ready, folder, share, console if share.first else Console(quiet=True))
         if begun is None or options.shard:
             return _Answered(ready.task, ready.samples, Run(folder.path, read_manifest(folder.manifest)))
         seconds = round(time.perf_counter() - started, 3)
         times = Times(started=begun.manifest.times.started, predict_seconds=seconds, finished=now())
         measured = {"profile": profile} if profile else {}
         changes = {"state": "predicted", "counters": asdict(counts), "times": times, **measured}
-        manifest = _saved(folder, begun.manifest.replace(**changes))
+        manifest = saved(folder, begun.manifest.replace(**changes))
     return _Answered(ready.task, ready.samples, Run(folder.path, manifest))
 
 
-def _begun(ready: _Prepared, held: ExitStack) -> Run:
+def begin(ready: Prepared, manifest: Manifest, held: ExitStack) -> Run:
     """Take hold of a run's folder and mend it, so that questions can be asked.
 
     Args:
         ready: what is asked.
+        manifest: of the run, see `manifest_of_run`.
         held: keeps the folder until the questions are asked.
     """
-    options, manifest = ready.options, _manifest(ready)
+    options = ready.options
     # Refused before hours of answering, not after.
     _references(manifest)
     if options.reuse_decoded:
@@ -275,15 +276,26 @@ def _begun(ready: _Prepared, held: ExitStack) -> Run:
     if options.shard and folder.manifest.exists():
         # Shards share the folder, and the first of them describes the run.
         return Run(folder.path, read_manifest(folder.manifest))
-    return Run(folder.path, _saved(folder, manifest.replace(run_id=folder.path.name)))
+    return Run(folder.path, saved(folder, manifest.replace(run_id=folder.path.name)))
 
 
-def _asked(ready: _Prepared, folder: RunFolder, share: Share, console: Console) -> tuple[PredictCounts, Profile | None]:
-    """Ask a share of the questions; what happened, and how fast where that was to be measured."""
+def ask(
+    ready: Prepared, folder: RunFolder, share: Share, console: Console, known: KnownMasks | None = None
+) -> tuple[PredictCounts, Profile | None]:
+    """Ask a share of the questions; what happened, and how fast where that was to be measured.
+
+    Args:
+        ready: everything that asking needs.
+        folder: receives the answers.
+        share: which batches are asked.
+        console: for the progress bar.
+        known: masks that need not be decoded; those of `--reuse-decoded` by default.
+    """
     from samtok_eval.run.predict import predict
 
     options, backend, device = ready.options, ready.backend, ready.chosen.device_name()
-    known = KnownMasks(options.reuse_decoded) if options.reuse_decoded else None
+    if known is None and options.reuse_decoded:
+        known = KnownMasks(options.reuse_decoded)
     profiler = Profiler(device) if options.profile else None
     before = work_of(backend)
     title = f"{ready.task.metadata.name}:{ready.split} {ready.name}"
@@ -354,7 +366,7 @@ def score_into(
         scoring=Scoring(samtok_eval=samtok_eval.__version__, task_version=task.metadata.version, seed=seed),
     )
     manifest = sealed(manifest, list(scored.metrics.protocols))
-    return Run(folder.path, _saved(folder, manifest), scored.metrics)
+    return Run(folder.path, saved(folder, manifest), scored.metrics)
 
 
 @_without_search_for_cycles()
@@ -420,7 +432,8 @@ def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> 
     return RunFolder(base / run_id)
 
 
-def _manifest(ready: _Prepared) -> Manifest:
+def manifest_of_run(ready: Prepared) -> Manifest:
+    """The description of a run before anything is asked, with its key."""
     options, task, samples, chosen = ready.options, ready.task, ready.samples, ready.chosen
     dataset = Dataset(
         root=options.data_root,
@@ -482,6 +495,7 @@ def _foreign_manifest(
     ).of_layout(task.layout)
 
 
-def _saved(folder: RunFolder, manifest: Manifest) -> Manifest:
+def saved(folder: RunFolder, manifest: Manifest) -> Manifest:
+    """A manifest, which the folder now holds."""
     write_json(folder.manifest, manifest.to_json())
     return manifest

@@ -100,6 +100,17 @@ class Profile(_Part):
     """Lower bound of stages, from work and rates."""
 
 
+class Asked(_Part):
+    """Which part of the questions was asked, of a run that was asked in parts."""
+
+    batches: int
+    """From the first, in the seeded order of `run.in_parts`."""
+    of_batches: int
+    samples: int
+    """Answered; `dataset.samples` says of how many."""
+    pictures: int
+
+
 class Scoring(_Part):
     """How the answers were scored."""
 
@@ -140,6 +151,8 @@ class Manifest(_Part):
     times: Times
     profile: Profile | None = None
     """None without `--profile`."""
+    asked: Asked | None = None
+    """Of a run that a gate stopped early; None where all questions are asked, or were."""
     counters: dict[str, int | dict[str, int]] = {}
     run_key: str | None = None
     """Hash of everything that can change an answer; None for answers from elsewhere."""

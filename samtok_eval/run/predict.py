@@ -112,13 +112,11 @@ def predict(
     """
     share = share or Shard()
     finished = {name for name, answer in read_own_predictions(folder.parts()).items() if answer.error is None}
-    ordered = _grouped(samples) if settings.group_pictures else samples
     counts = PredictCounts(done_before=sum(sample.id in finished for sample in samples))
     progress.start(total=len(samples), done=counts.done_before)
     first = True
     with PredictionLog(folder.part(share.part)) as log:
-        # Batches are those of the whole split, so that neither going on nor the number of processes changes them.
-        batches = share.of(_batches(ordered, backend.batch_size or settings.batch_size))
+        batches = share.of(batches_of(samples, backend, settings))
         unfinished = ([sample for sample in batch if sample.id not in finished] for batch in batches)
         read = partial(_read_pictures, grouped=settings.group_pictures)
         asking = _Asking(task, backend, tokenizer, settings, known, profiler)
@@ -139,6 +137,18 @@ def predict(
         share.add(name, 0) for name in (ANSWERED, ERRORS, HALVED, REUSED)
     )
     return counts
+
+
+def batches_of(samples: Sequence[Sample], backend: Backend, settings: RunSettings) -> list[Sequence[Sample]]:
+    """The batches of a whole split, so that neither going on nor the number of processes changes them.
+
+    Args:
+        samples: all of them.
+        backend: may prefer a size.
+        settings: of the run.
+    """
+    ordered = _grouped(samples) if settings.group_pictures else samples
+    return _batches(ordered, backend.batch_size or settings.batch_size)
 
 
 def _check_failures(

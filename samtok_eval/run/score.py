@@ -113,6 +113,31 @@ def score(
     return Scored(by_protocol, metrics, task.export(samples, answers), absent)
 
 
+def records_of(
+    task: Task, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: str, judges: Judges
+) -> Records:
+    """Records under one protocol, in the order of the samples.
+
+    Args:
+        task: the rules.
+        samples: to score.
+        answers: by sample id; a sample without one is scored by rule.
+        protocol: its name.
+        judges: outside helpers, which may have been started before.
+
+    Raises:
+        DataError: masks do not fit the pictures, or codes not the layout of the task.
+    """
+    rules = task.protocol(protocol)
+    parts = [task.score_all(batch, given, rules, judges) for batch, given in _batches(task, samples, answers)]
+    return Records.joined([Records.of(part) for part in parts])
+
+
+def scores_one_by_one(task: Task) -> bool:
+    """Whether the record of a sample does not depend on what else is scored."""
+    return type(task).score_all is Task.score_all
+
+
 def answers_of(task: Task, samples: Sequence[Sample], predictions: Iterable[Prediction]) -> dict[str, Prediction]:
     """Predictions by the id of the sample that they answer.
 
@@ -126,7 +151,7 @@ def _batches(
     task: Task, samples: Sequence[Sample], answers: Mapping[str, Prediction]
 ) -> Iterator[tuple[Sequence[Sample], Mapping[str, Prediction]]]:
     """Samples with their answers: a few at a time, or all for a task that scores them together."""
-    size = BATCH if type(task).score_all is Task.score_all else max(len(samples), 1)
+    size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
     for first in range(0, len(samples), size):
         batch = list(samples[first : first + size])
         found = ((sample.id, answers.get(sample.id)) for sample in batch)

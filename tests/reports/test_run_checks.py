@@ -444,7 +444,7 @@ def test_a_task_of_ones_own_may_have_a_tolerance(foreign, tmp_path):
 
 def test_the_command_of_a_report_quotes_the_folder_of_task_files(foreign):
     run, tasks, _ = foreign
-    from samtok_eval.reports.page.content import reproduce
+    from samtok_eval.reports.runs import reproduce
 
     edit_manifest(run, lambda m: m.update(prompt="own", passed=["tasks_dirs"]))
     assert f"--tasks-dir '{tasks}'" in reproduce(read_scored(run, [tasks]))

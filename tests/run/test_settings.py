@@ -19,8 +19,7 @@ from samtok_eval import evaluate
 from samtok_eval.cli.main import app
 from samtok_eval.cli.options import read_config, takes
 from samtok_eval.errors import UsageError
-from samtok_eval.reports.page.content import reproduce
-from samtok_eval.reports.runs import read_scored
+from samtok_eval.reports.runs import read_scored, reproduce
 from samtok_eval.run import settings as settings_module
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.folder import load_run

@@ -46,15 +46,15 @@ def gate(
         IncompleteRunError: answers, or whole runs, are missing; a candidate that answered less never passes.
         DataError: a file is broken.
     """
-    before, after = _read_all(baseline, tasks_dirs), _read_all(candidate, tasks_dirs)
+    before, after = read_sides(baseline, tasks_dirs), read_sides(candidate, tasks_dirs)
     lacking = [f"{task}:{split}" for task, split in before if (task, split) not in after]
     if lacking:
         raise IncompleteRunError(f"{candidate} has no run of {', '.join(lacking)}, which {baseline} has; run it too")
     results = []
     for key, expected in before.items():
         found = after[key]
-        _check_complete(expected, baseline)
-        _check_complete(found, candidate)
+        check_complete(expected, baseline)
+        check_complete(found, candidate)
         if isinstance(expected, ScoredRun) and isinstance(found, ScoredRun):
             results.append(gate_runs(expected, found, tolerances, protocol, seed))
         else:
@@ -64,7 +64,12 @@ def gate(
     return results
 
 
-def _check_complete(given: Side, path: Path) -> None:
+def check_complete(given: Side, path: Path) -> None:
+    """Refuse a side to which answers are missing.
+
+    Raises:
+        IncompleteRunError: how many are.
+    """
     counters = given.run.metrics["counters"] if isinstance(given, ScoredRun) else given.counters
     for name in ("missing", "errored"):
         if counters.get(name):
@@ -80,7 +85,7 @@ def _result(given: Side) -> ResultFile:
     return given if isinstance(given, ResultFile) else result_of(given.run, "a/run", "unnamed", None)
 
 
-def _read_all(path: Path, tasks_dirs: Sequence[Path]) -> dict[tuple[str, str], Side]:
+def read_sides(path: Path, tasks_dirs: Sequence[Path]) -> dict[tuple[str, str], Side]:
     """Runs or the stored result under a path, by task and split."""
     if path.is_file():
         result = read_result(path)

@@ -69,7 +69,7 @@ def gate_runs(
         paired=True,
         verdicts=verdicts,
         changed=_changed(baseline, candidate, name),
-        falls=_falls(baseline, candidate, name, metric_of_samples) if metric_of_samples else [],
+        falls=falls(baseline, candidate, name, metric_of_samples) if metric_of_samples else [],
         sample_metric=metric_of_samples,
         warnings=[*disagreements(*signatures), *baseline.notes, *candidate.notes],
     )
@@ -118,9 +118,10 @@ def _levels(prediction: Prediction, protocol: Protocol) -> tuple[object, object,
     return prediction.text, codes, [prediction.decoded.get(pair.key) for pair in codes]
 
 
-def _falls(baseline: ScoredRun, candidate: ScoredRun, protocol: str, metric: str) -> list[Fall]:
+def falls(baseline: ScoredRun, candidate: ScoredRun, protocol: str, metric: str) -> list[Fall]:
+    """The samples that lost most in a metric that has a value per sample, worst first."""
     sign = -1 if metric in baseline.task.metadata.lower_is_better else 1
     before, after = (sample_values(run, protocol, metric) for run in (baseline, candidate))
     shared = [Fall(name, before[name], after[name]) for name in before if name in after]
-    falls = [fall for fall in shared if sign * (fall.candidate - fall.baseline) < 0]
-    return sorted(falls, key=lambda fall: (sign * (fall.candidate - fall.baseline), fall.id))[:WORST_SHOWN]
+    lost = [fall for fall in shared if sign * (fall.candidate - fall.baseline) < 0]
+    return sorted(lost, key=lambda fall: (sign * (fall.candidate - fall.baseline), fall.id))[:WORST_SHOWN]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree
 
 from samtok_eval.metrics.cards import card
 from samtok_eval.reports.format import ABSENT, interval, p_value, points, signed_points
 from samtok_eval.reports.gate.tolerances import DEFAULT_POINTS
-from samtok_eval.reports.gate.verdict import GateResult, Verdict, Word
+from samtok_eval.reports.gate.verdict import Early, GateResult, Verdict, Word
 from samtok_eval.reports.table import Table, Writer, aligned_text, left, markdown, right
 from samtok_eval.text import visible
 
@@ -67,8 +67,8 @@ def failure_line(results: Sequence[GateResult]) -> str:
 
 def undecided_line(results: Sequence[GateResult]) -> str:
     """All undecided metrics in one line, unless they count as passed."""
-    counted = [r for r in results if r.undecided and r.on_undecided != "pass"]
-    return "; ".join(f"{r.task}:{r.split} " + ", ".join(card(v.metric).title for v in r.undecided) for r in counted)
+    counted = [r for r in results if (r.undecided or r.unseen) and r.on_undecided != "pass"]
+    return "; ".join(f"{r.task}:{r.split} {_titles([*(v.metric for v in r.undecided), *r.unseen])}" for r in counted)
 
 
 def _junit_tag(result: GateResult, verdict: Verdict) -> str | None:
@@ -104,16 +104,60 @@ def _metrics_table(result: GateResult) -> Table:
     if result.changed is not None:
         c = result.changed
         changed = f"Of {c.samples} answers changed: text {c.text}, codes {c.codes}, masks {c.masks}."
+    looked = right("look") if result.early else []
     return Table(
         [
             *left("metric"),
             *right("baseline", "candidate", "difference", "95 % interval", "tolerance", "p"),
+            *looked,
             *left("verdict", "why"),
         ],
         [_row(verdict) for verdict in result.verdicts],
-        [heading, *(f"WARNING: {warning}" for warning in result.warnings)],
-        [*_default_tolerance(result), changed],
+        [heading, *(_early(result.early) if result.early else []), *(f"WARNING: {w}" for w in result.warnings)],
+        [*_default_tolerance(result), *_unseen(result), *_repeated(result), changed, *_complete(result)],
     )
+
+
+def _early(early: Early) -> list[str]:
+    """How far the gate had to go, and what that saved."""
+    ends = {
+        "verdict": f"Stopped at look {early.looks} of {early.of_looks}, when the verdict was known",
+        "end": f"Undecided to the end, look {early.looks} of {early.of_looks}",
+        "budget": f"Stopped by --budget after look {early.looks} of {early.of_looks}",
+    }
+    saved = early.of_samples - early.samples
+    share = f"{100 * early.pictures / max(early.of_pictures, 1):.1f} %"
+    return [
+        f"{ends[early.stopped_by]}: {early.pictures:,} of {early.of_pictures:,} pictures asked ({share}), "
+        f"{saved:,} of {early.of_samples:,} answers saved; {early.masks_reused:,} of {early.masks:,} masks were the "
+        "baseline's and not decoded."
+    ]
+
+
+def _repeated(result: GateResult) -> list[str]:
+    if result.repeated is None:
+        return []
+    return [
+        f"The baseline's model was asked again on {100 * result.repeated:g} % of the batches; how far it differs from "
+        "itself is added to every interval and p."
+    ]
+
+
+def _complete(result: GateResult) -> list[str]:
+    if result.early is None or not result.early.complete_with:
+        return []
+    return [f"What was asked is in {result.early.path}; the rest is asked by: {result.early.complete_with}"]
+
+
+def _unseen(result: GateResult) -> list[str]:
+    """Says which metrics have no row."""
+    if not result.unseen:
+        return []
+    return [f"Undecided without a row, since no picture asked so far counts: {_titles(result.unseen)}."]
+
+
+def _titles(metrics: Iterable[str]) -> str:
+    return ", ".join(card(metric).title for metric in metrics)
 
 
 def _default_tolerance(result: GateResult) -> list[str]:
@@ -134,6 +178,7 @@ def _row(verdict: Verdict) -> list[str]:
         interval(verdict.low, verdict.high, signed_points),
         points(verdict.tolerance),
         p_value(verdict.p),
+        *([] if verdict.look is None else [str(verdict.look)]),
         WORDS[verdict.verdict],
         verdict.reason,
     ]

@@ -21,6 +21,8 @@ from samtok_eval.run.signature import differences
 from samtok_eval.task import Task
 
 Word: TypeAlias = Literal["pass", "regression", "undecided"]
+StoppedBy: TypeAlias = Literal["verdict", "end", "budget"]
+"""The verdict is known, nothing is left to ask, or no more may be."""
 
 
 class RegressionError(SamtokError):
@@ -54,6 +56,8 @@ class Evidence:
     """That count for the metric."""
     counted_in: Literal["pictures", "samples"] = "pictures"
     """What `pictures` are: a stored result knows its samples only."""
+    level: float | None = None
+    """Of the single test, where several looks share alpha; None where there is one look."""
 
     @property
     def difference(self) -> float:
@@ -80,6 +84,8 @@ class Verdict(Evidence):
     """Whether chance alone does not explain the loss, however small."""
     pictures_needed: int | None
     """Of an undecided metric: with which this difference and spread would decide; None where no number would."""
+    look: int | None = None
+    """From 1, at which the verdict was reached, or the last one; None where there is one look."""
 
     @property
     def regressed(self) -> bool:
@@ -129,6 +135,29 @@ class Fall:
 
 
 @dataclass(frozen=True)
+class Early:
+    """How far a gate that asked the candidate itself had to go."""
+
+    looks: int
+    """That were made."""
+    of_looks: int
+    pictures: int
+    """That were asked."""
+    of_pictures: int
+    samples: int
+    of_samples: int
+    masks: int
+    """Decoded masks of the answers so far."""
+    masks_reused: int
+    """Of those, taken from the baseline instead of decoded."""
+    stopped_by: StoppedBy
+    path: str
+    """Folder of the candidate's run."""
+    complete_with: str
+    """The command that asks the rest; empty where there is none."""
+
+
+@dataclass(frozen=True)
 class GateResult:
     """The verdict on one task and split."""
 
@@ -148,6 +177,12 @@ class GateResult:
     """The samples that lost most in `sample_metric`."""
     sample_metric: str | None = None
     warnings: list[str] = field(default_factory=list)
+    early: Early | None = None
+    """None of two finished runs."""
+    repeated: float | None = None
+    """Share of the batches on which the baseline's model was asked again, so that its noise is in the intervals."""
+    unseen: list[str] = field(default_factory=list)
+    """Metrics for which no picture counted when the gate stopped, so that they are undecided."""
 
     @property
     def regressed(self) -> list[Verdict]:
@@ -164,12 +199,12 @@ class GateResult:
         """The worst of the metrics'; undecided ones count as passed where the caller says so."""
         if self.regressed:
             return "regression"
-        return "undecided" if self.undecided and self.on_undecided != "pass" else "pass"
+        return "undecided" if (self.undecided or self.unseen) and self.on_undecided != "pass" else "pass"
 
     @property
     def passed(self) -> bool:
         """Whether the command ends well."""
-        return not self.regressed and not (self.undecided and self.on_undecided == "fail")
+        return not self.regressed and not ((self.undecided or self.unseen) and self.on_undecided == "fail")
 
     def to_json(self) -> dict[str, object]:
         """Everything, as plain values."""
@@ -180,7 +215,9 @@ class GateResult:
         return asdict(self) | {"verdicts": rows, "verdict": self.verdict, "passed": self.passed}
 
 
-def judge(task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, tests: int) -> Verdict:
+def judge(
+    task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, tests: int, look: int | None = None
+) -> Verdict:
     """The verdict on one metric.
 
     Args:
@@ -189,6 +226,7 @@ def judge(task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, t
         evidence: what was measured of it.
         tolerances: what may be lost, and the level of the tests.
         tests: metrics of the gate, over which p was corrected.
+        look: at which it was measured, from 1.
     """
     name, alpha = task.metadata.name, tolerances.alpha
     tolerance = tolerances.of(name, metric)
@@ -197,7 +235,8 @@ def judge(task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, t
     largest = None
     if evidence.margin is not None:
         # Too few pictures may hide a rare total loss, of which the spread of the others knows nothing.
-        largest = loss + max(evidence.margin, _highest(metric) * unseen_rate(evidence.pictures, alpha))
+        unseen = unseen_rate(evidence.pictures, evidence.level or alpha)
+        largest = loss + max(evidence.margin, _highest(metric) * unseen)
     word: Word = "undecided"
     if largest is not None and largest < tolerance:
         word = "pass"
@@ -215,6 +254,7 @@ def judge(task: Task, metric: str, evidence: Evidence, tolerances: Tolerances, t
         pictures_needed=_pictures_needed(metric, evidence, loss, tolerance, alpha, tests)
         if word == "undecided"
         else None,
+        look=look,
     )
 
 
@@ -224,7 +264,7 @@ def _pictures_needed(
     """With which the difference and spread seen would most probably decide."""
     if evidence.error is None or loss == tolerance:
         return None
-    spread = evidence.error * evidence.pictures**0.5
+    spread, alpha = evidence.error * evidence.pictures**0.5, evidence.level or alpha
     if loss > tolerance:
         found = pictures_to_find(spread, loss, alpha / tests)
     else:

@@ -6,7 +6,6 @@ In: checked runs, optionally a ceiling and a floor, and the samples. Out: a `Rep
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.page.galleries import Answered, Gallery, galleries
 from samtok_eval.reports.page.leaks import Leaks, leaks
-from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.reports.runs import ScoredRun, reproduce
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.fingerprints import samples_sha256
-from samtok_eval.run.manifest import FOREIGN
 from samtok_eval.run.samples import read_samples
-from samtok_eval.run.settings import words_of
 from samtok_eval.run.signature import HASH_SHOWN
 from samtok_eval.run.slices import sliced
 from samtok_eval.sample import Sample
@@ -209,19 +206,6 @@ def gather(
         leaks=leaks(run, overlap, seed) if overlap else None,
         separation=run.task.separation(run.records),
     )
-
-
-def reproduce(run: ScoredRun) -> str:
-    """The command that makes the same run, with what was given and nothing else."""
-    manifest = run.run.manifest
-    task = ["--task", f"{run.task.metadata.name}:{run.split}"]
-    if manifest.prompt == FOREIGN:
-        words = ["samtok-eval", "score", *task, "--predictions", manifest.predictions or manifest.model.name]
-    else:
-        name = manifest.model.name
-        model = name if run.task.needs_language_model else name.removeprefix("tokenizer-of-")
-        words = ["python", "run_eval.py", *task, "--model", model]
-    return shlex.join([*words, *words_of(manifest.settings, manifest.passed)])
 
 
 def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:

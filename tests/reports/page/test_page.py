@@ -16,7 +16,7 @@ from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import render
 from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.bounds import bounds_of
-from samtok_eval.reports.page.content import ROWS, BoundedScore, gather, reproduce
+from samtok_eval.reports.page.content import ROWS, BoundedScore, gather
 from samtok_eval.reports.page.page import page, write_report, write_reports
 from samtok_eval.reports.page.pictures import (
     FALSE_NEGATIVE,
@@ -29,7 +29,7 @@ from samtok_eval.reports.page.pictures import (
     instances_layer,
     photograph,
 )
-from samtok_eval.reports.runs import read_scored
+from samtok_eval.reports.runs import read_scored, reproduce
 from tests.conftest import edit_manifest, right, shifted
 
 TOKENIZER = "ab" * 32
