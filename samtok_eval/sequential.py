@@ -23,6 +23,8 @@ LOOKS = 15
 """Where nothing else is asked for."""
 SHAPE = 0.25
 """Of the bounds. Fewer pictures than 0 where a candidate is clearly worse, more passes than 0.5 where it is equal."""
+LOSS_SHAPE = 0.4
+"""Where a loss is to be shown: a fifth fewer pictures than 0.25 where it is large, and one in a hundred passes less."""
 REACH = 8.0
 """Standard deviations beyond which nothing of a distribution is left."""
 POINTS = 8

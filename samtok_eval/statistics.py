@@ -1,19 +1,21 @@
 """How sure a number is: intervals, paired comparisons and corrections, all from metrics over Records.
 
 Expressions of one picture are not independent, so whole pictures are drawn or swapped, never single samples. The
-bootstrap is the percentile bootstrap over clusters (Efron and Tibshirani 1993; Field and Welsh 2007), the paired test
-swaps the two runs picture by picture (a sign-flip permutation test), McNemar's is exact, corrections are Holm's (1979).
-Everything is seeded, and nothing but numpy and scipy is used.
+bootstrap is the percentile bootstrap over clusters (Efron and Tibshirani 1993; Field and Welsh 2007); for few pictures
+Student's t with the error of the jackknife over clusters (Tukey 1958) takes its place. The paired test swaps the two
+runs picture by picture (a sign-flip permutation test), McNemar's is exact, corrections are Holm's (1979). Everything is
+seeded, and nothing but numpy and scipy is used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 import numpy as np
+from scipy.special import stdtrit
 
 from samtok_eval.metrics.ratio import Array, Description, Estimate, Metric, Pictures, Ranked, Ratio
 
@@ -21,6 +23,8 @@ DRAWS = 1000
 """Of the bootstrap."""
 PERMUTATIONS = 5000
 CONFIDENCE = 0.95
+FEW = 50
+"""Pictures below which the percentile bootstrap is too narrow, see docs/statistics.md."""
 ALPHA = 0.05
 """Level of a one-sided test."""
 CHUNK_NUMBERS = 4_000_000
@@ -79,24 +83,29 @@ class PairedStep:
 
 
 def intervals(
-    metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE
+    metrics: Mapping[str, Metric], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE, few: int = FEW
 ) -> dict[str, Interval | None]:
-    """Percentile intervals of several metrics over the same draws of pictures.
+    """Intervals of several metrics: percentiles over the same draws of pictures, Student's t where there are few.
 
     Args:
         metrics: by name.
         seed: of the draws.
         draws: number of bootstrap draws.
         confidence: share of draws within the interval.
+        few: pictures below which Student's t takes the place of the draws; 0 for draws alone.
 
     Returns:
         (low, high) by name; None for descriptions and with fewer than two pictures that count.
     """
-    return intervals_of_families({"": metrics}, seed, draws, confidence)[""]
+    return intervals_of_families({"": metrics}, seed, draws, confidence, few)[""]
 
 
 def intervals_of_families(
-    families: Mapping[str, Mapping[str, Metric]], seed: int, draws: int = DRAWS, confidence: float = CONFIDENCE
+    families: Mapping[str, Mapping[str, Metric]],
+    seed: int,
+    draws: int = DRAWS,
+    confidence: float = CONFIDENCE,
+    few: int = FEW,
 ) -> dict[str, dict[str, Interval | None]]:
     """`intervals` of families of metrics, such as those of protocols; those about the same pictures share draws.
 
@@ -105,6 +114,7 @@ def intervals_of_families(
         seed: of the draws, which begin anew for every family.
         draws: number of bootstrap draws.
         confidence: share of draws within the interval.
+        few: pictures below which the interval is Student's.
     """
     found: dict[str, dict[str, Interval | None]] = {name: dict.fromkeys(own) for name, own in families.items()}
     groups: list[tuple[Pictures, list[tuple[str, str, Estimate]]]] = []
@@ -122,8 +132,11 @@ def intervals_of_families(
         for weights in _weights(len(pictures), seed, draws) if members else ():
             for draw, values in drawn:
                 values.append(draw(weights))
-        for (family, name, metric), (_, values) in zip(members, drawn, strict=True):
-            if _counts_several(metric, pictures):
+        for (family, name, metric), (draw, values) in zip(members, drawn, strict=True):
+            count = _count(metric, pictures)
+            if 1 < count < few:
+                found[family][name] = _of_few(metric, draw, pictures, confidence)
+            elif count > 1:
                 found[family][name] = _interval(np.concatenate(values), confidence)
     return found
 
@@ -162,7 +175,11 @@ def compare_metrics(
     found = {}
     for name, (one, other) in pairs.items():
         step = observed[name]
-        low, high = _interval(differences[name]) or (step, step)
+        counted = counting_pictures(one) | counting_pictures(other)
+        if 1 < len(counted) < FEW:
+            low, high = _student(step, [_drawer(one, pictures), _drawer(other, pictures)], pictures, counted)
+        else:
+            low, high = _interval(differences[name]) or (step, step)
         sign = -1 if name in lower_is_better else 1
         wins, ties, losses = _wins(one, other, sign)
         test: Test = "sign-flip" if name in flips else "bootstrap"
@@ -171,8 +188,7 @@ def compare_metrics(
         if wins is not None and losses is not None and _is_independent_accuracy(one, other):
             test, p, p_worse = "mcnemar", mcnemar(wins, losses), mcnemar(wins, losses, "less")
         margin, error = _margin(sign * null, alpha), float(np.nanstd(null))
-        counted = len(counting_pictures(one) | counting_pictures(other))
-        found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses, margin, error, counted)
+        found[name] = Difference(step, low, high, p, p_worse, test, wins, ties, losses, margin, error, len(counted))
     return found
 
 
@@ -349,6 +365,47 @@ def _interval(values: Array, confidence: float = CONFIDENCE) -> Interval | None:
     return float(low), float(high)
 
 
+def _student(
+    value: float,
+    drawers: Sequence[Callable[[Array], Array]],
+    pictures: Pictures,
+    counted: Collection[str],
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """The interval of Student's t around a value, with the error of the jackknife.
+
+    Args:
+        value: of the metric, or second minus first of two.
+        drawers: of the metric, or of the two.
+        pictures: all.
+        counted: those that count, at least two.
+        confidence: of the interval.
+    """
+    number = len(counted)
+    without = np.ones((number, len(pictures)))
+    without[np.arange(number), [pictures[name] for name in sorted(counted)]] = 0
+    values = drawers[-1](without) - (drawers[0](without) if len(drawers) > 1 else 0.0)
+    # Where the only picture of a kind is left out, there may be no value.
+    values = values[~np.isnan(values)]
+    error = float(np.sqrt((number - 1) * np.var(values))) if len(values) else 0.0
+    width = float(stdtrit(number - 1, (1 + confidence) / 2)) * error
+    return value - width, value + width
+
+
+def _beyond_agreement(metric: Estimate, counted: int, confidence: float) -> Interval | None:
+    """The interval of a share where all pictures are all right or all wrong, exactly that of a binomial share.
+
+    Such pictures have no spread, and what they do not show may still happen (Clopper and Pearson 1934).
+    """
+    if not isinstance(metric, Ratio) or np.any(np.asarray(metric.denominators) < 0):
+        return None
+    above, below = (np.asarray(column, dtype=np.float64) for column in (metric.numerators, metric.denominators))
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / counted)
+    if np.array_equal(above, below):
+        return 1 - unseen, 1.0
+    return None if above.any() else (0.0, unseen)
+
+
 def _share(draws: Array, observed: float) -> float:
     """Share of draws at least as high as the observed value, which is one of them."""
     return float((1 + np.sum(draws >= observed - TIE)) / (1 + len(draws)))
@@ -367,12 +424,18 @@ def counting_pictures(metric: Estimate) -> set[str]:
     return {name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below}
 
 
-def _counts_several(metric: Estimate, pictures: Pictures) -> bool:
-    """Whether a metric looks at more than one picture."""
+def _count(metric: Estimate, pictures: Pictures) -> int:
+    """How many pictures a metric looks at."""
     rows = pictures.rows(metric.clusters)
     if isinstance(metric, Ratio):
         rows = rows[np.asarray(metric.denominators) != 0]
-    return len(rows) > 0 and bool((rows != rows[0]).any())
+    return int(np.count_nonzero(np.bincount(rows, minlength=len(pictures))))
+
+
+def _of_few(metric: Estimate, draw: Callable[[Array], Array], pictures: Pictures, confidence: float) -> Interval:
+    counted = counting_pictures(metric)
+    exact = _beyond_agreement(metric, len(counted), confidence)
+    return exact or _student(_value(metric), [draw], pictures, counted, confidence)
 
 
 def _wins(first: Estimate, second: Estimate, sign: int) -> tuple[int, int, int] | tuple[None, None, None]:

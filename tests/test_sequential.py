@@ -75,9 +75,9 @@ def test_p_is_below_alpha_where_the_test_rejects_and_as_rare_as_it_says_at_any_l
     assert [looks.p(2, x) for x in (-np.inf, -9.0, 9.0, np.inf)] == pytest.approx([1, 1, 0, 0])
     # A walk of five steps is never above 0 with probability (10 over 5) / 2^10 (Sparre Andersen 1953).
     assert looks.p(2, 0.0) == pytest.approx(1 - 252 / 1024)
-    smallest = [min(looks.p(look, x) for look, x in enumerate(path)) for path in paths(fractions, repetitions=2000)]
+    smallest = [min(looks.p(look, x) for look, x in enumerate(path)) for path in paths(fractions, repetitions=600)]
     for level in (0.01, 0.05, 0.2, 0.5):
-        assert np.mean(np.array(smallest) < level) == pytest.approx(level, abs=3 * (level * (1 - level) / 2000) ** 0.5)
+        assert np.mean(np.array(smallest) < level) == pytest.approx(level, abs=3 * (level * (1 - level) / 600) ** 0.5)
 
 
 def test_the_level_of_a_single_look_is_that_of_its_bound():

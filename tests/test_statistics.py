@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import bootstrap, kstest, permutation_test
+from scipy.stats import t as scipy_t
 
 from samtok_eval import statistics
 from samtok_eval.metrics.gcg import ap50
 from samtok_eval.metrics.ratio import Description, Pictures, Ratio, Sums, mean_of
 from samtok_eval.prediction import Record
-from samtok_eval.statistics import compare_metrics, holm, intervals, mcnemar
+from samtok_eval.statistics import compare_metrics, holm, intervals, mcnemar, paired_steps
 
 
 def pixels(rng, pictures=60, each=3, shift=0.0):
@@ -181,3 +182,93 @@ def test_a_formula_of_sums_is_resampled_like_the_ratio_that_it_is():
 )
 def test_holm(given, expected):
     assert holm(given) == pytest.approx(expected)
+
+
+def test_few_pictures_have_the_interval_of_students_t():
+    values = np.random.default_rng(3).normal(0.6, 0.1, 12)
+    metric = mean_of(values, [str(i) for i in range(12)])
+    expected = scipy_t.interval(0.95, 11, values.mean(), values.std(ddof=1) / 12**0.5)
+    assert intervals({"m": metric}, 0)["m"] == pytest.approx(expected)
+    found = compare_metrics({"m": mean_of(np.zeros(12), metric.clusters)}, {"m": metric}, 0)["m"]
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_the_jackknife_of_a_ratio_and_of_a_formula_that_is_one_agree():
+    metric = pixels(np.random.default_rng(2), pictures=15)
+    sums = Sums(np.column_stack([metric.numerators, metric.denominators]), metric.clusters, metric.formula)
+    assert intervals({"m": sums}, 0)["m"] == pytest.approx(intervals({"m": metric}, 0)["m"])
+    low, high = intervals({"m": metric}, 0, few=0)["m"]
+    wide_low, wide_high = intervals({"m": metric}, 0)["m"]
+    assert wide_low < low < high < wide_high
+
+
+@pytest.mark.parametrize("pictures", [statistics.FEW - 1, statistics.FEW])
+def test_many_pictures_keep_the_percentiles(pictures):
+    metric = pixels(np.random.default_rng(2), pictures=pictures)
+    same = intervals({"m": metric}, 0)["m"] == intervals({"m": metric}, 0, few=0)["m"]
+    assert same is (pictures == statistics.FEW)
+
+
+def test_what_few_pictures_agree_on_may_still_be_otherwise():
+    pictures = [str(i) for i in range(10)]
+    right, wrong = (mean_of([share] * 10, pictures) for share in (1.0, 0.0))
+    # 0.025 is (1 - 0.308)^10.
+    assert intervals({"m": right}, 0)["m"] == pytest.approx((1 - 0.3085, 1), abs=1e-4)
+    assert intervals({"m": wrong}, 0)["m"] == pytest.approx((0, 0.3085), abs=1e-4)
+
+
+def test_statistics_are_those_of_scipy():
+    values = np.random.default_rng(5).beta(5, 2, 200)
+    ours = intervals({"m": mean_of(values, [str(i) for i in range(200)])}, 0, draws=4000)["m"]
+    drawn = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1))
+    assert ours == pytest.approx(tuple(drawn.confidence_interval), abs=0.002)
+    other = values + np.random.default_rng(6).normal(-0.02, 0.1, 200)
+    pair = ({"m": mean_of(side, [str(i) for i in range(200)])} for side in (values, other))
+    flips = permutation_test(
+        (other - values,), np.mean, permutation_type="samples", n_resamples=5000, alternative="less",
+        rng=np.random.default_rng(2),
+    )  # fmt: skip
+    assert compare_metrics(*pair, seed=0)["m"].p_worse == pytest.approx(flips.pvalue, abs=0.005)
+
+
+def test_statistics_are_those_of_statsmodels():
+    pytest.importorskip("statsmodels", reason="a package of the extra dev")
+    from statsmodels.api import OLS
+    from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.proportion import proportion_confint
+
+    p_values = np.random.default_rng(0).random(9) ** 3
+    ours = holm({str(i): p for i, p in enumerate(p_values)})
+    assert list(ours.values()) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert mcnemar(3, 11) == pytest.approx(their_mcnemar([[0, 3], [11, 0]], exact=True).pvalue)
+    everything_right = mean_of([1.0] * 12, [str(i) for i in range(12)])
+    assert intervals({"m": everything_right}, 0)["m"] == pytest.approx(proportion_confint(12, 12, method="beta"))
+    # The error of a mean over samples of several per picture is that of a regression with clusters.
+    metric = pixels(np.random.default_rng(1), pictures=30, each=4)
+    scores = np.array(metric.per_sample())
+    before, after = mean_of(np.zeros(120), metric.clusters), mean_of(scores, metric.clusters)
+    groups = np.array([int(name) for name in metric.clusters])
+    fit = OLS(scores, np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True})
+    assert paired_steps({"m": before}, {"m": after}, 0)["m"].error == pytest.approx(fit.cov_params()[0, 0] ** 0.5)
+
+
+def test_a_step_has_the_error_of_what_changes_it():
+    """Ratios by their linear terms, other sums by swaps, rankings by draws: all agree where all can be used."""
+    rng = np.random.default_rng(0)
+    before, after = pixels(rng, pictures=300, each=1), pixels(np.random.default_rng(1), pictures=300, each=1)
+    columns = [np.column_stack([m.numerators, m.denominators]) for m in (before, after)]
+    sums = [Sums(rows, before.clusters, before.formula) for rows in columns]
+    linear, swapped = (
+        paired_steps({"m": one}, {"m": other}, 0, draws=4000)["m"] for one, other in ((before, after), sums)
+    )
+    assert swapped.error == pytest.approx(linear.error, rel=0.05)
+    assert (swapped.difference, swapped.pictures) == (pytest.approx(linear.difference), 300)
+    assert statistics.linear_terms(before, {str(i): i for i in range(300)}).sum() == pytest.approx(0)
+
+
+def test_steps_of_metrics_without_two_pictures_or_a_value_are_left_out():
+    one = mean_of([1.0, 0.0], ["a", "b"], [True, False])
+    assert paired_steps({"m": one, "d": Description(1.0, 2)}, {"m": one, "d": Description(1.0, 2)}, 0) == {}
+    two = mean_of([1.0, 0.0], ["a", "b"])
+    assert list(paired_steps({"m": two, "n": two}, {"m": two}, 0)) == ["m"]

@@ -17,7 +17,15 @@ from samtok_eval.records import Records
 from samtok_eval.run.folder import Run
 from samtok_eval.run.manifest import Manifest, Scoring
 from samtok_eval.run.metrics_file import Entry, IntervalMethod, Metrics
-from samtok_eval.run.score import PERCENTILE, counters, entries_by_protocol, percentile, slice_entries, stopped
+from samtok_eval.run.score import (
+    FEW_OF_METHOD,
+    PERCENTILE,
+    counters,
+    entries_by_protocol,
+    interval_method,
+    slice_entries,
+    stopped,
+)
 from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
 
@@ -161,8 +169,8 @@ def _method(run: Run) -> tuple[IntervalMethod | None, list[str]]:
     named = run.metrics.intervals
     if named is None:
         # Folders from before the method was kept know this one only.
-        return percentile(run.manifest.settings.seed), []
-    if named.method != PERCENTILE:
+        return interval_method(run.manifest.settings.seed, PERCENTILE), []
+    if named.method not in FEW_OF_METHOD:
         return None, [f"intervals by {named.method!r}, which this version does not know"]
     if named.draws > MOST_DRAWS:
         return None, [f"intervals of {named.draws} draws, more than {MOST_DRAWS}"]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from samtok_eval.errors import DataError
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
@@ -25,11 +26,15 @@ from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
-from samtok_eval.statistics import CONFIDENCE, DRAWS, intervals_of_families
+from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 
 PERCENTILE = "percentile bootstrap over pictures"
-"""How this version draws intervals; another way gets another name, so that old files are checked by their own."""
+"""How older versions made intervals; another way gets another name, so that old files are checked by their own."""
+STUDENT_OF_FEW = f"{PERCENTILE}, Student's t of the jackknife below {FEW}"
+"""How this version makes them."""
+FEW_OF_METHOD = {PERCENTILE: 0, STUDENT_OF_FEW: FEW}
+"""By method, how many pictures are no longer few."""
 BATCH = 256
 """Samples scored at a time, where a task does not ask for all of them."""
 Sink = Callable[[Mapping[str, Sequence[Record]]], None]
@@ -99,7 +104,7 @@ def score(
                 sink(records)
             collected.add({name: Records.of(mine) for name, mine in records.items()})
     by_protocol = collected.records()
-    method = percentile(seed)
+    method = interval_method(seed)
     counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
     metrics = Metrics(
@@ -160,9 +165,9 @@ def _batches(
         yield batch, given
 
 
-def percentile(seed: int) -> IntervalMethod:
-    """How this version draws intervals."""
-    return IntervalMethod(seed=seed, draws=DRAWS, confidence=CONFIDENCE, method=PERCENTILE)
+def interval_method(seed: int, method: str = STUDENT_OF_FEW) -> IntervalMethod:
+    """How intervals are made, by this version or, where named, an older one."""
+    return IntervalMethod(seed=seed, draws=DRAWS, confidence=CONFIDENCE, method=method)
 
 
 def stopped(task: Task, records: Mapping[str, Records]) -> dict[str, str]:
@@ -201,16 +206,26 @@ def entries_by_protocol(
     measured: Mapping[str, Mapping[str, Metric]], method: IntervalMethod | None
 ) -> dict[str, dict[str, Entry]]:
     """`entries` of several protocols, whose intervals rest on the same draws where they look at the same pictures."""
-    found = intervals_of_families(measured, method.seed, method.draws, method.confidence) if method else {}
+    found: Mapping[str, Mapping[str, Interval | None]] = {}
+    if method:
+        few = FEW_OF_METHOD[method.method]
+        found = intervals_of_families(measured, method.seed, method.draws, method.confidence, few)
     return {
         protocol: {
             name: Entry(value=value, low=low, high=high, n=metric.n)
             for name, metric in metrics.items()
-            for value, (low, high) in [(metric.value, found.get(protocol, {}).get(name) or (None, None))]
+            for value, (low, high) in [(metric.value, _within(name, found.get(protocol, {}).get(name)) or (None, None))]
             if value is not None or isinstance(metric, Ratio)
         }
         for protocol, metrics in measured.items()
     }
+
+
+def _within(metric: str, interval: Interval | None) -> Interval | None:
+    """An interval without what no share can be; Student's t knows no bounds."""
+    if interval is None or not card(metric).is_share:
+        return interval
+    return max(interval[0], 0.0), min(interval[1], 1.0)
 
 
 def counters(records: Mapping[str, Records]) -> Counters:

@@ -19,6 +19,7 @@ from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.manifest import manifest_of
+from samtok_eval.run.score import PERCENTILE, entries, interval_method
 from samtok_eval.run.settings import RunOptions
 from samtok_eval.run.signature import signature_dict
 from tests.conftest import edit_manifest, right, shifted
@@ -71,8 +72,24 @@ def edit(folder, name, change):
     (folder / name).write_text(json.dumps(content))
 
 
+def drawn(folder):
+    """Make the intervals of a folder those of older versions, which drew all of them."""
+    run = read_scored(folder)
+    method = interval_method(run.run.manifest.settings.seed, PERCENTILE)
+
+    def change(metrics):
+        metrics["intervals"]["method"] = PERCENTILE
+        for protocol in run.protocols:
+            metrics[protocol] = {
+                name: entry.model_dump() for name, entry in entries(run.metrics(protocol), method).items()
+            }
+
+    edit(folder, "metrics.json", change)
+
+
 def old(folder):
     """Make a folder look as versions wrote it that kept neither keys of scores nor the method of intervals."""
+    drawn(folder)
     edit(folder, "manifest.json", lambda manifest: [manifest.pop(name) for name in ("scoring", "template")])
     edit(folder, "metrics.json", lambda metrics: [metrics.pop(name) for name in ("intervals", "absent")])
 
@@ -102,8 +119,7 @@ def giou(metrics):
         (lambda m: m["slices"]["strict"]["targets"]["one"]["giou"].update(value=1.5), "slices strict targets one giou"),
         (lambda m: m.pop("slices"), "says slices = None"),
         (lambda m: m.pop("official"), "has the protocols ['samtok', 'strict'], records.jsonl ['official',"),
-        (lambda m: m["intervals"].update(seed=1), "says strict "),
-        (lambda m: m["intervals"].update(draws=500), "says strict "),
+        (lambda m: m["intervals"].update(method=PERCENTILE), "says strict "),
         (lambda m: m["intervals"].update(confidence=0.5), "says strict "),
         (lambda m: m["intervals"].update(seed=-1), "intervals.seed: Input should be greater than or equal to 0"),
         (lambda m: m["intervals"].update(draws=0), "intervals.draws: Input should be greater"),
@@ -161,9 +177,20 @@ def test_intervals_are_checked_by_the_method_that_the_folder_names(make_run):
         "seed": 7,
         "draws": 1000,
         "confidence": 0.95,
-        "method": "percentile bootstrap over pictures",
+        "method": "percentile bootstrap over pictures, Student's t of the jackknife below 50",
     }
     assert read_scored(folder).unchecked == []
+
+
+@pytest.mark.parametrize("named", [{"seed": 1}, {"draws": 500}])
+def test_older_intervals_are_checked_by_what_they_were_drawn_with(own, named):
+    of_few = json.loads((own / "metrics.json").read_text())
+    drawn(own)
+    assert giou(json.loads((own / "metrics.json").read_text())) != giou(of_few)
+    assert read_scored(own).unchecked == []
+    edit(own, "metrics.json", lambda metrics: metrics["intervals"].update(named))
+    with pytest.raises(DataError, match="says strict "):
+        read_scored(own)
 
 
 @pytest.mark.parametrize(

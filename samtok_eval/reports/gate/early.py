@@ -47,7 +47,7 @@ from samtok_eval.run.manifest import Scoring
 from samtok_eval.run.score import records_of, scores_one_by_one
 from samtok_eval.run.signature import signature
 from samtok_eval.sample import Sample
-from samtok_eval.sequential import FINEST, LOOKS, Looks, normal_score, student_bound
+from samtok_eval.sequential import FINEST, LOOKS, LOSS_SHAPE, SHAPE, Looks, normal_score, student_bound
 from samtok_eval.statistics import CONFIDENCE, PairedStep, counting_pictures, holm, paired_steps
 from samtok_eval.task import Task
 
@@ -197,21 +197,27 @@ class EarlyVerdicts:
 
     def _evidence(self, metric: str, place: int, step: PairedStep) -> Evidence:
         fractions = self.schedules[metric].fractions
-        looks = _looks(fractions, self.tolerances.alpha)
-        of_interval = _looks(fractions, (1 - CONFIDENCE) / 2)
+        gains = _looks(fractions, self.tolerances.alpha, SHAPE)
+        losses = _looks(fractions, self.tolerances.alpha, LOSS_SHAPE)
         error = math.hypot(step.error, self.noise[metric].error(step.pictures) if metric in self.noise else 0.0)
-        loss = step.difference if metric in self.task.metadata.lower_is_better else -step.difference
-        width = student_bound(float(of_interval.bounds[place]), step.pictures) * error
+        lower_is_better = metric in self.task.metadata.lower_is_better
+        loss = step.difference if lower_is_better else -step.difference
+        # Each end is that of the test that it belongs to: a loss is shown where the better end is a loss as well.
+        worse, better = (
+            student_bound(float(_looks(fractions, (1 - CONFIDENCE) / 2, shape).bounds[place]), step.pictures) * error
+            for shape in (SHAPE, LOSS_SHAPE)
+        )
+        below, above = (better, worse) if lower_is_better else (worse, better)
         return Evidence(
             baseline=step.baseline,
             candidate=step.candidate,
-            low=step.difference - width,
-            high=step.difference + width,
-            p=looks.p(place, normal_score(_standardised(loss, error), step.pictures)),
-            margin=student_bound(float(looks.bounds[place]), step.pictures) * error,
+            low=step.difference - below,
+            high=step.difference + above,
+            p=losses.p(place, normal_score(_standardised(loss, error), step.pictures)),
+            margin=student_bound(float(gains.bounds[place]), step.pictures) * error,
             error=error,
             pictures=step.pictures,
-            level=looks.level(place),
+            level=gains.level(place),
         )
 
 
@@ -366,9 +372,9 @@ def _standardised(value: float, error: float) -> float:
 
 
 @cache
-def _looks(fractions: tuple[float, ...], alpha: float) -> Looks:
+def _looks(fractions: tuple[float, ...], alpha: float, shape: float) -> Looks:
     """Most metrics of a gate share their looks, whose bounds take a tenth of a second."""
-    return Looks(fractions, alpha)
+    return Looks(fractions, alpha, shape)
 
 
 def _result(

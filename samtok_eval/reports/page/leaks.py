@@ -20,7 +20,7 @@ from samtok_eval.reports.format import ABSENT, interval, metric_value
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.metrics_file import Entry
-from samtok_eval.run.score import entries, percentile
+from samtok_eval.run.score import entries, interval_method
 
 ALL, UNSEEN, SEEN = "all", "not in the training mix", "in the training mix"
 
@@ -121,6 +121,6 @@ def _scores(run: ScoredRun, protocol: str, overlap: Overlap, seed: int) -> list[
 def _score(run: ScoredRun, protocol: str, metric: str, kind: str, rows: Rows, seed: int) -> LeakScore:
     members = run.records[protocol].take(rows)
     measured = run.task.measured(members, protocol) if len(rows) else {}
-    found = entries({metric: measured[metric]} if metric in measured else {}, percentile(seed))
+    found = entries({metric: measured[metric]} if metric in measured else {}, interval_method(seed))
     entry = found.get(metric) or Entry(value=None, low=None, high=None, n=0)
     return LeakScore(protocol, metric, kind, len(set(members.image_id)), entry)
