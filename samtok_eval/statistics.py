@@ -23,7 +23,7 @@ DRAWS = 1000
 """Of the bootstrap."""
 PERMUTATIONS = 5000
 CONFIDENCE = 0.95
-FEW = 50
+FEW = 40
 """Pictures below which the percentile bootstrap is too narrow, see docs/statistics.md."""
 ALPHA = 0.05
 """Level of a one-sided test."""

@@ -177,7 +177,7 @@ def test_intervals_are_checked_by_the_method_that_the_folder_names(make_run):
         "seed": 7,
         "draws": 1000,
         "confidence": 0.95,
-        "method": "percentile bootstrap over pictures, Student's t of the jackknife below 50",
+        "method": "percentile bootstrap over pictures, Student's t of the jackknife below 40",
     }
     assert read_scored(folder).unchecked == []
 
