@@ -138,6 +138,23 @@ def normal_score(statistic: float, pictures: int) -> float:
     return float(-np.sign(statistic) * ndtri(stdtr(pictures - 1, -abs(statistic))))
 
 
+def shown_score(statistic: float, pictures: int) -> float:
+    """The same for a change that is to be shown, of which few pictures that agree cannot show much.
+
+    Where runs may be swapped in every picture the spread is taken around no difference, which bounds the statistic by
+    the root of the number of pictures; and n pictures that all agree are as rare as 1 in 2^n.
+
+    Args:
+        statistic: difference from none in standard errors.
+        pictures: at least 2.
+    """
+    if statistic <= 0:
+        return normal_score(statistic, pictures)
+    of_degrees = (pictures - 1) ** 0.5
+    around_none = of_degrees if np.isinf(statistic) else statistic / float(np.hypot(1, statistic / of_degrees))
+    return min(normal_score(statistic, pictures), around_none, float(-ndtri(0.5**pictures)))
+
+
 def student_bound(bound: float, pictures: int) -> float:
     """The other way round: how many standard errors, estimated from so many pictures, a normal bound is."""
     return float(-np.sign(bound) * stdtrit(pictures - 1, ndtr(-abs(bound))))

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import norm, t
 
-from samtok_eval.sequential import FINEST, Looks, crossing_probabilities, normal_score, student_bound
+from samtok_eval.sequential import FINEST, Looks, crossing_probabilities, normal_score, shown_score, student_bound
 
 
 def evenly(looks):
@@ -94,6 +94,27 @@ def test_few_pictures_make_a_statistic_less_rare(statistic):
     assert np.sign(score) == np.sign(statistic)
     assert student_bound(score, 12) == pytest.approx(statistic)
     assert normal_score(float("inf"), 12) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "pictures", "expected"),
+    [
+        # Two pictures that both lose are one of four.
+        (np.inf, 2, norm.isf(0.25)),
+        (np.inf, 5, norm.isf(0.5**5)),
+        (np.inf, 101, 10.0),
+        (3.0, 1001, 3 / (1 + 9 / 1000) ** 0.5),
+        (-2.0, 12, normal_score(-2.0, 12)),
+        (0.0, 2, 0.0),
+    ],
+)
+def test_few_pictures_that_agree_show_little(statistic, pictures, expected):
+    assert shown_score(statistic, pictures) == pytest.approx(expected)
+
+
+def test_the_score_of_a_shown_change_is_never_larger_than_students():
+    for statistic in (0.5, 2.0, 4.0, 20.0):
+        assert shown_score(statistic, 30) <= normal_score(statistic, 30)
 
 
 @pytest.mark.parametrize(

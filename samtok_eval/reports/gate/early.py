@@ -47,7 +47,7 @@ from samtok_eval.run.manifest import Scoring
 from samtok_eval.run.score import records_of, scores_one_by_one
 from samtok_eval.run.signature import signature
 from samtok_eval.sample import Sample
-from samtok_eval.sequential import FINEST, LOOKS, LOSS_SHAPE, SHAPE, Looks, normal_score, student_bound
+from samtok_eval.sequential import FINEST, LOOKS, LOSS_SHAPE, SHAPE, Looks, shown_score, student_bound
 from samtok_eval.statistics import CONFIDENCE, PairedStep, counting_pictures, holm, paired_steps
 from samtok_eval.task import Task
 
@@ -213,7 +213,7 @@ class EarlyVerdicts:
             candidate=step.candidate,
             low=step.difference - below,
             high=step.difference + above,
-            p=losses.p(place, normal_score(_standardised(loss, error), step.pictures)),
+            p=losses.p(place, shown_score(_standardised(loss, error), step.pictures)),
             margin=student_bound(float(gains.bounds[place]), step.pictures) * error,
             error=error,
             pictures=step.pictures,

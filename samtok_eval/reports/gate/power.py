@@ -24,7 +24,8 @@ def pictures_to_find(spread: float, distance: float, alpha: float, power: float 
         alpha: level of the test.
         power: probability of finding it.
     """
-    standard_errors = float(ndtri(1 - alpha) + ndtri(power))
+    # The lower tail is exact where the upper one is rounded.
+    standard_errors = float(ndtri(power) - ndtri(alpha))
     return math.ceil((spread * standard_errors / distance) ** 2)
 
 
