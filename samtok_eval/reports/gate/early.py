@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from samtok_eval.errors import IncompleteRunError, UsageError
+from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Description, Estimate
 from samtok_eval.metrics.token_match import NAME as TOKEN_MATCH
@@ -108,7 +109,8 @@ def gate_early(
         noise: of the baseline against itself by metric, where its answers are not always alike.
 
     Raises:
-        UsageError: the two are about different questions, the baseline has no answers, or the budget holds no batch.
+        UsageError: the two are about different questions, the baseline has no answers or metrics of a judge, or the
+            budget holds no batch.
         IncompleteRunError: samples failed, a metric of the baseline cannot be measured here, or the time was over
             before the first look.
     """
@@ -122,6 +124,7 @@ def gate_early(
         for metric, found in baseline.metrics(name).items()
         if not isinstance(found, Description) and found.value is not None and metric != TOKEN_MATCH
     }
+    check_unjudged(gated)
     order = metric_order(baseline.task, gated)
     state = EarlyVerdicts(baseline.task, tolerances, order, _schedules(gated, candidate.batches, ends), noise or {})
     until = None if rules.minutes is None else time.monotonic() + MINUTE * rules.minutes
@@ -279,6 +282,19 @@ class Sides:
             for run, task, records in zip(self._runs, self._tasks, whole, strict=True)
         )
         return before, after
+
+
+def check_unjudged(metrics: Iterable[str]) -> None:
+    """Refuse metrics whose judge would have to look at answers of both sides again and again.
+
+    Raises:
+        UsageError: which ones.
+    """
+    judged = [metric for metric in metrics if card(metric).judged]
+    if judged:
+        raise UsageError(
+            f"{', '.join(judged)}: a gate that asks has no judge; run the candidate with --judge, then give --candidate"
+        )
 
 
 def samples_of(batches: Sequence[Sequence[Sample]]) -> list[Sample]:

@@ -13,7 +13,7 @@ from samtok_eval.metrics.captions import CaptionToolsError
 from samtok_eval.models.fixed import Oracle
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.reports.gate.asked import REPEATED, ask_and_gate
-from samtok_eval.reports.gate.early import EarlyRules, Noise, noise_of
+from samtok_eval.reports.gate.early import EarlyRules, Noise, check_unjudged, noise_of
 from samtok_eval.reports.gate.text import gate_table, junit
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.runs import read_scored
@@ -195,6 +195,12 @@ def test_other_questions_and_a_baseline_without_answers_are_refused(baseline, ma
         part.write_text("")
     with pytest.raises(UsageError, match="does not hold its own answers"):
         gated(tmp_path / "runs" / "gone", tmp_path)
+
+
+def test_metrics_of_a_judge_are_left_to_finished_runs():
+    check_unjudged(["cider", "empty"])
+    with pytest.raises(UsageError, match=r"dlc_pos\|llama: a gate that asks has no judge"):
+        check_unjudged(["empty", "dlc_pos|llama"])
 
 
 def test_a_budget_that_holds_no_batch_is_refused(baseline, tmp_path):
