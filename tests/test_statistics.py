@@ -264,7 +264,8 @@ def test_a_step_has_the_error_of_what_changes_it():
     )
     assert swapped.error == pytest.approx(linear.error, rel=0.05)
     assert (swapped.difference, swapped.pictures) == (pytest.approx(linear.difference), 300)
-    assert statistics.linear_terms(before, {str(i): i for i in range(300)}).sum() == pytest.approx(0)
+    pictures = statistics.Pictures([before.clusters])
+    assert statistics.linear_terms(before, pictures).sum() == pytest.approx(0)
 
 
 def test_steps_of_metrics_without_two_pictures_or_a_value_are_left_out():
