@@ -44,6 +44,9 @@ _THINK_FIRST = (
     "reasoning process here </think><answer> answer here </answer>"
 )
 """What the released RL scripts put behind a question."""
+_TRAINED = (
+    "the wording of rl/format_prompt/r1v.jinja, with which thinking checkpoints are trained; no released script asks "
+)
 SEGMENT_PHRASE_THINKING = Prompt(
     "segment-phrase-rl",
     f"{SEGMENT_PHRASE.template} {_THINK_FIRST}",
@@ -167,6 +170,15 @@ SEGMENT_NAMED = Prompt(
     "segment-named",
     "Can you segment the {name} in this image?",
     "SAMTok evaluation of ReasonSeg, where the query is a name and no sentence",
+)
+FIND_DESCRIBED_THINKING = Prompt(
+    "find-described-rl", f"{FIND_DESCRIBED.template} {_THINK_FIRST}", f"{_TRAINED}GroundingSuite so"
+)
+SEGMENT_IMPLIED_THINKING = Prompt(
+    "segment-implied-rl", f"{SEGMENT_IMPLIED.template} {_THINK_FIRST}", f"{_TRAINED}ReasonSeg or MMR so"
+)
+SEGMENT_NAMED_THINKING = Prompt(
+    "segment-named-rl", f"{SEGMENT_NAMED.template} {_THINK_FIRST}", f"{_TRAINED}ReasonSeg so"
 )
 CAPTION_ONE_REGION = Prompt(
     "caption-one-region",

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -25,7 +25,7 @@ from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import ciou, clusters
 from samtok_eval.metrics.scoring import answered_masks, score_region
 from samtok_eval.prediction import OfficialLine, Prediction, Record
-from samtok_eval.prompts import FIND_DESCRIBED
+from samtok_eval.prompts import FIND_DESCRIBED, FIND_DESCRIBED_THINKING, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
@@ -73,7 +73,9 @@ class GroundingSuite(Task):
         metrics=(*CLASS_METRICS.values(), "giou", "ciou", "box_acc@0.5"),
         max_new_tokens=512,
     )
-    prompt = FIND_DESCRIBED
+    prompt: Prompt = FIND_DESCRIBED
+    prompts = (FIND_DESCRIBED_THINKING,)
+    prompt_tokens: ClassVar[Mapping[str, int]] = {FIND_DESCRIBED_THINKING.id: 1024}
     protocols = (
         Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=GroundingRules()),
         Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=OFFICIAL),
@@ -86,7 +88,7 @@ class GroundingSuite(Task):
             Sample(
                 id=str(row.index),
                 image=row.image,
-                turns=(Turn("user", (FIND_DESCRIBED(caption=row.caption),)),),
+                turns=(Turn("user", (self.prompt(caption=row.caption),)),),
                 target=Target(masks=(row.region,), box=row.box),
                 phrase=row.caption,
                 slices={"class": row.kind},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from samtok_eval.datasets.mmr import read_mmr
 from samtok_eval.errors import DataError
@@ -18,7 +19,7 @@ from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.referring import ciou, clusters
 from samtok_eval.metrics.scoring import found_masks
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.prompts import SEGMENT_IMPLIED
+from samtok_eval.prompts import SEGMENT_IMPLIED, SEGMENT_IMPLIED_THINKING, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
@@ -60,7 +61,9 @@ class Mmr(Task):
         metrics=("giou", "ciou"),
         max_new_tokens=512,
     )
-    prompt = SEGMENT_IMPLIED
+    prompt: Prompt = SEGMENT_IMPLIED
+    prompts = (SEGMENT_IMPLIED_THINKING,)
+    prompt_tokens: ClassVar[Mapping[str, int]] = {SEGMENT_IMPLIED_THINKING.id: 1024}
     protocols = (
         Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=MmrRules()),
         Protocol("samtok", policy="ref_gcg", missing_second="zero", errors_fail=False, rules=RELEASED),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from samtok_eval import masks
 from samtok_eval.datasets.reasonseg import PartlyIgnored, read_reasonseg
@@ -17,7 +18,13 @@ from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.referring import ciou, giou, giou_with_epsilon
 from samtok_eval.metrics.scoring import answered_masks, score_region
 from samtok_eval.prediction import Prediction, Record
-from samtok_eval.prompts import SEGMENT_IMPLIED, SEGMENT_NAMED
+from samtok_eval.prompts import (
+    SEGMENT_IMPLIED,
+    SEGMENT_IMPLIED_THINKING,
+    SEGMENT_NAMED,
+    SEGMENT_NAMED_THINKING,
+    Prompt,
+)
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Turn
 from samtok_eval.task import Task, TaskMetadata
@@ -57,7 +64,9 @@ class ReasonSeg(Task):
         metrics=("giou", "ciou"),
         max_new_tokens=512,
     )
-    prompt = SEGMENT_IMPLIED
+    prompt: Prompt = SEGMENT_IMPLIED
+    prompts = (SEGMENT_IMPLIED_THINKING,)
+    prompt_tokens: ClassVar[Mapping[str, int]] = {SEGMENT_IMPLIED_THINKING.id: 1024}
     protocols = (
         Protocol("strict", policy="final", missing_second="skip", errors_fail=True, rules=ReasonRules()),
         Protocol("official", policy="final", missing_second="skip", errors_fail=False, rules=LISA),
@@ -68,9 +77,10 @@ class ReasonSeg(Task):
     def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per picture, asked with the first of its wordings."""
         samples = []
+        named = SEGMENT_NAMED_THINKING if self.prompt is SEGMENT_IMPLIED_THINKING else SEGMENT_NAMED
         for query in read_reasonseg(data_root / "reasonseg" / split, limit):
             name = query.text.lower()
-            question = self.prompt(question=query.text) if query.is_sentence else SEGMENT_NAMED(name=name)
+            question = self.prompt(question=query.text) if query.is_sentence else named(name=name)
             slices = {"query": "long" if query.is_sentence else "short"}
             turns = (Turn("user", (question,)),)
             samples.append(Sample(query.image.id, query.image, turns, query.target, query.text, slices))

@@ -12,6 +12,7 @@ from samtok_eval import masks
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.referring import by_phrase
 from samtok_eval.prediction import CocoRle, Prediction
+from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING
 from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.run.score import score
 from samtok_eval.sample import ImageRef, Sample, Target
@@ -160,6 +161,29 @@ def test_the_prompt_of_thinking_checkpoints_asks_for_reasoning_and_leaves_room_f
     assert turn.startswith("Please segment ")
     assert turn.endswith("</think><answer> answer here </answer>")
     assert (task.max_new_tokens, TASKS[name].max_new_tokens) == (tokens, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("gcg", "gcg-brief-rl"),
+        ("reasonseg", "segment-implied-rl"),
+        ("mmr", "segment-implied-rl"),
+        ("grounding_suite", "find-described-rl"),
+    ],
+)
+def test_every_prompt_of_thinking_checkpoints_is_the_usual_question_and_the_released_request(name, prompt, demo_root):
+    usual, thinking = TASKS[name], TASKS[name].asked_with(prompt)
+    split = usual.metadata.default_split
+    pairs = zip(usual.read(demo_root, split), thinking.read(demo_root, split), strict=True)
+    request = SEGMENT_PHRASE_THINKING.template.removeprefix(SEGMENT_PHRASE.template)
+    for before, now in pairs:
+        question = before.turns[0].text
+        if name == "gcg":
+            question = f"{question.removesuffix('.')} and highlight the phrases."
+        assert now.turns[0].text == question + request
+        assert replace(now, turns=before.turns) == before
+    assert (thinking.max_new_tokens, usual.max_new_tokens) == (2048 if name == "gcg" else 1024, 512)
 
 
 def test_a_target_of_no_pixel_is_a_target_to_relas_scorer_alone():
