@@ -2,7 +2,7 @@
 
 In: the environment of processes that `torchrun` or `srun` started. Out: a share of the batches for each. The processes
 talk through torch's TCP store alone, a dictionary with counters that one process keeps: whoever is free takes the next
-batch, so that no process waits for another while it generates. `Shard` is the share of a process that talks to nobody.
+batches, so that none waits for another while it generates. `Shard` is the share of a process that talks to nobody.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SILENCE_SECONDS = 1800.0
 LEAVING_SECONDS = 60.0
 """How long a process that failed waits for the others, so that torchrun sees one exit code of all of them."""
 POLL_SECONDS = 0.05
+STRETCHES = 4
+"""A process takes one of so many parts of its share of what is left."""
 INTERRUPTED = 130
 ERRORS, ANSWERED, HALVED, REUSED = "errors", "answered", "halved", "reused"
 """Counters that the processes of one run share."""
@@ -269,10 +271,12 @@ class Cursor:
 
     def of(self, batches: Sequence[T]) -> Iterator[T]:
         """Batches that no other process has taken."""
-        while (number := self.add("cursor", 1) - 1) < len(batches):
-            self.add(f"taken/{self.part}", 1)
-            self._ranks.check()
-            yield batches[number]
+        stretches = _stretches(len(batches), self._ranks.world)
+        while (number := self.add("cursor", 1) - 1) < len(stretches):
+            for batch in batches[stretches[number]]:
+                self.add(f"taken/{self.part}", 1)
+                self._ranks.check()
+                yield batch
 
     def add(self, counter: str, amount: int) -> int:
         """Raise a counter that all processes of the run share."""
@@ -293,6 +297,23 @@ class Cursor:
 
     def _signs(self) -> list[int]:
         return [self.add(f"taken/{rank}", 0) for rank in range(self._ranks.world)]
+
+
+def _stretches(count: int, world: int) -> list[slice]:
+    """Neighbouring batches that a process takes at once: many at first, one at the end, so that all end together.
+
+    Questions of one picture stand in neighbouring batches, and each process that asks some of them encodes the picture.
+
+    Args:
+        count: of all batches.
+        world: number of processes.
+    """
+    found, first = [], 0
+    while first < count:
+        size = max(1, (count - first) // (STRETCHES * world))
+        found.append(slice(first, first + size))
+        first += size
+    return found
 
 
 @contextmanager
