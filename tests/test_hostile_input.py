@@ -345,6 +345,7 @@ FILES = {
     "interactive": ("segllm/mr_refcoco_val_sampled.json",),
     "grounding_suite": ("grounding_suite/GroundingSuite-Eval.jsonl",),
     "mmr": ("mmr/MMR_val.json",),
+    "refcoco-m": ("refcoco-m/data/validation-00000-of-00001.jsonl",),
     "reconstruction:entityseg": ("entityseg/entitysef_val_lr.json",),
 }
 SPLITS = {"gcg": "test", "region_caption": "dlc", "interactive": "refcoco"}

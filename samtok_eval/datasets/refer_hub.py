@@ -63,7 +63,7 @@ def read_parts(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, A
     annotations: dict[int, Any] = {}
     for path in paths:
         with reading(f"{path} is not a part of jxu124/refcoco-benchmark"):
-            for row in _rows(path):
+            for row in parquet_rows(path, COLUMNS):
                 image = row["image_info"]
                 images[image["id"]] = image
                 for entry in row["ref_list"]:
@@ -84,8 +84,14 @@ def read_parts(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, A
     }
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, without its pictures."""
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a file, of some columns alone: pictures inside it are not read.
+
+    Raises:
+        DataError: the file is missing or too large.
+        ValueError: it is no parquet, or has not the columns.
+        UsageError: pyarrow is not installed.
+    """
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -95,10 +101,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path} is missing, or larger than {MAX_BYTES} bytes; download it again")
     try:
         with ParquetFile(path) as file:
-            lacking = set(COLUMNS) - set(file.schema_arrow.names)
+            lacking = set(columns) - set(file.schema_arrow.names)
             if lacking:
                 raise ValueError(f"it has no column {min(lacking)}")
-            for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
+            for batch in file.iter_batches(BATCH, columns=list(columns)):
                 yield from batch.to_pylist()
     except (ArrowException, OSError) as error:
         raise ValueError(str(error)) from error

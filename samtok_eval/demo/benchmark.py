@@ -118,6 +118,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_grounding_suite(part, scenes["val"])
     formats.write_reasonseg(part, {name: scenes[name] for name in ("val", "test", "train")})
     formats.write_mmr(part, scenes["val"])
+    formats.write_refcoco_m(part, {picture_name(scene.seed): scene for scene in scenes["val"]})
     formats.write_entityseg(part, scenes["test"])
     if out.exists():
         out.rmdir()

@@ -1,14 +1,14 @@
 """Writes the demo scenes in the file formats of the benchmarks beyond referring expressions.
 
 Out, under a data root: `gcg/` (GLaMM), `psg/` with panoptic PNGs (OpenPSG), `segllm/` (multi-round), `gar_bench/`,
-`dlc_bench/`, `visual_genome/` (GLaMM), `grounding_suite/`, `reasonseg/` (LISA), `mmr/` and `entityseg/`. File names,
-keys and ids are those of the benchmarks; every writer is a function of the scenes alone.
+`dlc_bench/`, `visual_genome/` (GLaMM), `grounding_suite/`, `reasonseg/` (LISA), `mmr/`, `refcoco-m/` and `entityseg/`.
+File names, keys and ids are those of the benchmarks; every writer is a function of the scenes alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ MULTI_ROUND = ("mr_refcoco", "mr_refcoco+", "mr_refcocog", "mr_paco")
 CONVERSATIONS_PER_SCENE = 2
 CHOICES_PER_SCENE = {"color": 1, "shape": 1, "relation": 1, "ordering": 1}
 SENTENCES_PER_SCENE = 3
+SENTENCES_PER_OBJECT = 2
 CLASS_OF_ONE, CLASS_OF_SEVERAL = 4, 3
 """GroundingSuite's class ids for one object and several; the demo world has no stuff and no parts."""
 GROUND = "ground-other-merged"
@@ -339,6 +340,29 @@ def write_reasonseg(root: Path, splits: dict[str, Sequence[Scene]]) -> None:
             name = chosen.text.removeprefix("the ") if is_name else f"What is {chosen.text}?"
             Image.fromarray(scene.image).save(folder / f"{scene.seed}.jpg", quality=95)
             _write(folder / f"{scene.seed}.json", {"shapes": shapes, "text": [name], "is_sentence": not is_name})
+
+
+def write_refcoco_m(root: Path, scenes: Mapping[str, Scene]) -> None:
+    """Every object of a scene with the sentences that mean it alone, as rows of a Hub data set.
+
+    Args:
+        root: data root.
+        scenes: by the name of their picture.
+    """
+    rows = []
+    for name, scene in scenes.items():
+        samples = []
+        for i, item in enumerate(scene.objects):
+            sentences = [e.text for e in expressions(scene) if e.targets == (i,)][:SENTENCES_PER_OBJECT]
+            rle = _rle(scene, i)
+            mask = {"counts": rle.counts, "size": [SIDE, SIDE]}
+            named = {"category": item.name.split()[-1], "supercategory": "shape", "label": item.name}
+            samples.append({"id": 10 * scene.seed + i, "image_id": scene.seed, **named, "sentences": sentences,
+                            "bbox": _xywh(rle), "mask": mask})  # fmt: skip
+        rows.append({"image_id": scene.seed, "file_name": name, "samples": samples})
+    path = root / "refcoco-m" / "data" / "validation-00000-of-00001.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_mmr(root: Path, scenes: Sequence[Scene]) -> None:

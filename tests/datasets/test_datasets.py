@@ -235,7 +235,8 @@ def test_a_missing_file_names_its_place(tmp_path):
 
 
 TAKING_A_LIMIT = (
-    "gcg", "gres", "grounding_suite", "mmr", "reasonseg", "refcoco", "refcoco+", "refcocog", "scene_graph",
+    "gcg", "gres", "grounding_suite", "mmr", "reasonseg", "refcoco", "refcoco+", "refcoco-m", "refcocog",
+    "scene_graph",
 )  # fmt: skip
 
 
