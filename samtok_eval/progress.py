@@ -22,8 +22,15 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Samples, throughput and time left."""
 
-    def __init__(self, title: str, console: Console) -> None:
-        self._title = title
+    def __init__(self, title: str, console: Console, goes_on: bool = False) -> None:
+        """Begin.
+
+        Args:
+            title: what is counted.
+            console: where a bar is shown; elsewhere than on a terminal the log is told, by a quiet one nobody.
+            goes_on: whether the log was told of the whole before.
+        """
+        self._title, self._goes_on = title, goes_on
         self._total = self._before = self._done = 0
         self._started = self._told = time.monotonic()
         self._logs = not console.is_terminal and not console.quiet
@@ -46,7 +53,8 @@ class Progress:
         self._started = self._told = time.monotonic()
         self._bar.update(self._task, total=total, completed=done)
         self._bar.reset(self._task, total=total, completed=done)
-        self._log(f"{total} samples" + (f", {done} of them done before" if done else ""))
+        if not self._goes_on:
+            self._log(f"{total} samples" + (f", {done} of them done before" if done else ""))
 
     def advance(self) -> None:
         """One more sample."""

@@ -77,3 +77,12 @@ def test_a_run_that_stops_says_how_far_it_came(caplog, clock):
 def test_a_quiet_console_is_told_nothing(caplog, clock):
     assert told(caplog, clock, 31.0, console=Console(quiet=True)) == []
     assert told(caplog, clock, 31.0, console=Console(file=io.StringIO(), force_terminal=True)) == []
+
+
+def test_who_goes_on_does_not_say_again_how_much_there_is(caplog, clock):
+    caplog.set_level(logging.INFO, "samtok_eval")
+    with Progress("x", Console(file=io.StringIO()), goes_on=True) as shown:
+        shown.start(total=10, done=4)
+        clock.now += 2
+        shown.reach(6)
+    assert [record.getMessage() for record in caplog.records] == ["x: 6 of 10 samples after 2 s, 1.0 samples/s"]

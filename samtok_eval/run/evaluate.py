@@ -280,7 +280,12 @@ def begin(ready: Prepared, manifest: Manifest, held: ExitStack) -> Run:
 
 
 def ask(
-    ready: Prepared, folder: RunFolder, share: Share, console: Console, known: KnownMasks | None = None
+    ready: Prepared,
+    folder: RunFolder,
+    share: Share,
+    console: Console,
+    known: KnownMasks | None = None,
+    goes_on: bool = False,
 ) -> tuple[PredictCounts, Profile | None]:
     """Ask a share of the questions; what happened, and how fast where that was to be measured.
 
@@ -290,6 +295,7 @@ def ask(
         share: which batches are asked.
         console: for the progress bar.
         known: masks that need not be decoded; those of `--reuse-decoded` by default.
+        goes_on: whether this command has asked another share of them before.
     """
     from samtok_eval.run.predict import predict
 
@@ -299,7 +305,11 @@ def ask(
     profiler = Profiler(device) if options.profile else None
     before = work_of(backend)
     title = f"{ready.task.metadata.name}:{ready.split} {ready.name}"
-    with Progress(title, console) as progress, computing_threads(ready.threads), float32_products(options.tf32):
+    with (
+        Progress(title, console, goes_on) as progress,
+        computing_threads(ready.threads),
+        float32_products(options.tf32),
+    ):
         counts = predict(
             ready.task, ready.samples, backend, ready.tokenizer, folder, options, progress, share, known, profiler
         )  # fmt: skip

@@ -97,7 +97,7 @@ class PartialRun:
         """
         started = time.perf_counter()
         share = _Portion(self._order[self._done : upto], until, self._counts.errored)
-        counts, _ = ask(self._ready, self._folder, share, self._console, self._known)
+        counts, _ = ask(self._ready, self._folder, share, self._console, self._known, goes_on=self._done > 0)
         self._seconds += time.perf_counter() - started
         self._counts = _added(self._counts, counts)
         if counts.errored:
