@@ -282,6 +282,7 @@ def check_command(folder: FolderOption = LEADERBOARDS, tasks_dir: TasksDirOption
     Also checks that every source is a link, and that each number's trust follows from whose work its source is.
     """
     from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.leaderboard.authors import AUTHORS_FILE
     from samtok_eval.reports.leaderboard.build import bundled_leaderboards_dir, checked_published
     from samtok_eval.reports.leaderboard.computed import COMPUTED_BY_FILE, check_published, check_table
     from samtok_eval.reports.table import aligned_text
@@ -291,6 +292,8 @@ def check_command(folder: FolderOption = LEADERBOARDS, tasks_dir: TasksDirOption
         folder = bundled_leaderboards_dir()
     published, tasks = checked_published(folder), load_tasks(tasks_dir or ())
     typer.echo(aligned_text(check_table(check_published(published, folder / COMPUTED_BY_FILE, tasks))))
+    if not (folder / AUTHORS_FILE).exists():
+        typer.echo(f"WARNING: trust was not checked: {folder} has no {AUTHORS_FILE}, which says whose work a source is")
 
 
 @leaderboard_app.command("submit")

@@ -7,14 +7,14 @@ a part of a method's name is for these methods alone; several lines for one numb
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.registry import find_task
-from samtok_eval.reports.leaderboard.published_file import PublishedValue, csv_lines
+from samtok_eval.reports.leaderboard.published_file import BENCHMARK, COPIED, OWN, TRUST, PublishedValue, csv_lines
 from samtok_eval.reports.table import Row, Table, left, right
 from samtok_eval.task import Task
 
@@ -95,19 +95,30 @@ def check_published(
 
 
 def check_table(found: Sequence[tuple[PublishedValue, Sequence[ComputedBy]]]) -> Table:
-    """Per benchmark how many of its numbers can be computed and by what; below it the reasons for the others."""
+    """Per benchmark who prints its numbers, how many can be computed and by what; below it why the others cannot."""
     rows: list[Row] = []
-    notes = []
+    notes = [_totals([row for row, _ in found])]
     for benchmark in dict.fromkeys(row.benchmark for row, _ in found):
         mine = [lines for row, lines in found if row.benchmark == benchmark]
+        trusts = Counter(row.trust for row, _ in found if row.benchmark == benchmark)
         computed = [line for lines in mine for line in lines if not line.reason]
         count = sum(not lines[0].reason for lines in mine)
         titles = dict.fromkeys(line.title for line in computed)
-        rows.append([benchmark, str(len(mine)), str(count), ", ".join(titles) or "-"])
+        printed = [str(trusts[trust]) for trust in TRUST]
+        rows.append([benchmark, str(len(mine)), *printed, str(count), ", ".join(titles) or "-"])
         reasons = dict.fromkeys(line.reason for lines in mine for line in lines if line.reason)
         notes += [f"{benchmark}: {reason}" for reason in reasons]
-    columns = [*left("benchmark"), *right("numbers", "computed"), *left("by")]
+    columns = [*left("benchmark"), *right("numbers", *TRUST, "computed"), *left("by")]
     return Table(columns, rows, notes=notes)
+
+
+def _totals(rows: Sequence[PublishedValue]) -> str:
+    """Who prints the numbers, in one line."""
+    trusts, digests = Counter(row.trust for row in rows), sum(bool(row.via) for row in rows)
+    return (
+        f"{len(rows)} numbers: {trusts[OWN]} of the method's own paper or repository, {trusts[BENCHMARK]} run by the "
+        f"benchmark's authors, {trusts[COPIED]} of a third party; of {digests} only a digest or copy was seen."
+    )
 
 
 def _lines_of(row: PublishedValue, lines: Sequence[tuple[int, ComputedBy]]) -> list[tuple[int, ComputedBy]]:

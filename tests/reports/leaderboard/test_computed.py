@@ -8,6 +8,7 @@ import pytest
 
 from samtok_eval.errors import DataError
 from samtok_eval.registry import load_tasks
+from samtok_eval.reports.leaderboard.authors import AUTHORS_FILE
 from samtok_eval.reports.leaderboard.computed import COLUMNS, COMPUTED_BY_FILE, check_published, check_table
 from samtok_eval.reports.leaderboard.published_file import PublishedValue, read_published
 from tests.support.command import command
@@ -77,6 +78,14 @@ def test_the_command_shows_benchmarks_and_reasons_or_ends_with_code_2(tmp_path):
         shutil.copy(PUBLISHED.parent / name, tmp_path)
     done = command("leaderboard", "check", "--folder", tmp_path)
     assert done.returncode == 0 and "gres:val official" in done.stdout and "lemmatised words" in done.stdout
+    assert "891 numbers: 434 of the method's own paper" in done.stdout and "trust was not checked" in done.stdout
+    shutil.copy(PUBLISHED.parent / AUTHORS_FILE, tmp_path)
+    done = command("leaderboard", "check", "--folder", tmp_path)
+    assert done.returncode == 0 and "trust was not checked" not in done.stdout
+    (tmp_path / AUTHORS_FILE).write_text("kind,name,source\n")
+    done = command("leaderboard", "check", "--folder", tmp_path)
+    assert done.returncode == 2 and "651 published numbers have another trust" in done.stderr
+    (tmp_path / AUTHORS_FILE).unlink()
     (tmp_path / COMPUTED_BY_FILE).write_text(HEAD + "\n")
     done = command("leaderboard", "check", "--folder", tmp_path)
     assert done.returncode == 2 and "891 published numbers have neither" in done.stderr
