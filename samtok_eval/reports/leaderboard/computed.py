@@ -116,7 +116,7 @@ def _totals(rows: Sequence[PublishedValue]) -> str:
     """Who prints the numbers, in one line."""
     trusts, digests = Counter(row.trust for row in rows), sum(bool(row.via) for row in rows)
     return (
-        f"{len(rows)} numbers: {trusts[OWN]} of the method's own paper or repository, {trusts[BENCHMARK]} run by the "
+        f"{len(rows)} numbers: {trusts[OWN]} of the method's own paper or repository, {trusts[BENCHMARK]} of the "
         f"benchmark's authors, {trusts[COPIED]} of a third party; of {digests} only a digest or copy was seen."
     )
 

@@ -1,8 +1,8 @@
 """Numbers that papers and model cards print, from `leaderboards/published.csv`: one row per number, with its source.
 
 Values stand as printed, with their decimals: mostly shares x 100, on some benchmarks a judge's points. `trust` says who
-prints the number: `own` for the method's own paper or repository, `benchmark` for the benchmark's authors, who ran the
-method, `copied` for anybody else. Where the source itself was not seen, `via` is the address of what was.
+prints the number: `own` for the method's own paper or repository, `benchmark` for the benchmark's authors, `copied`
+for anybody else. Where the source itself was not seen, `via` is the address of what was.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRUST_MARKS = {OWN: "", BENCHMARK: "‡", COPIED: "†"}
 DIGEST_MARK = "§"
 """Stands at numbers of which only a digest or copy was seen."""
 MARKS_EXPLAINED = (
-    f"{TRUST_MARKS[COPIED]}: a third party's table or run, {TRUST_MARKS[BENCHMARK]}: run by the benchmark's authors, "
+    f"{TRUST_MARKS[COPIED]}: a third party's table or run, {TRUST_MARKS[BENCHMARK]}: the benchmark's authors, "
     f"unmarked: the method's own paper or repository; {DIGEST_MARK}: only a digest or copy of the source was seen."
 )
 MAY_BE_EMPTY = ("params", "via", "detail")
