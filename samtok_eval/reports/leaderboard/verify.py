@@ -18,7 +18,7 @@ from samtok_eval.reports.result_file import ResultFile, read_result
 from samtok_eval.reports.run_checks import MOST_DRAWS, first_difference
 from samtok_eval.reports.table import Row, Table, left
 from samtok_eval.run.metrics_file import IntervalMethod
-from samtok_eval.run.score import PERCENTILE, counters, entries
+from samtok_eval.run.score import FEW_OF_METHOD, counters, entries_by_protocol
 from samtok_eval.task import Task
 
 EQUAL, UNEQUAL, NOT_CHECKED = "equal", "unequal", "not checked"
@@ -81,12 +81,12 @@ def _compared(result: ResultFile, task: Task, records: Mapping[str, Records]) ->
         return f"records per protocol = {sizes}, the result says {expected}", ""
     method, note = _method(result)
     try:
-        computed = {
-            name: {metric: entry.model_dump() for metric, entry in entries(task.measured(mine, name), method).items()}
-            for name, mine in records.items()
-        }
+        scored = entries_by_protocol({name: task.measured(mine, name) for name, mine in records.items()}, method)
     except (KeyError, IndexError, ValueError) as error:
         raise DataError(f"a record lacks what {task.metadata.name} counts ({error!r})") from error
+    computed = {
+        name: {metric: entry.model_dump() for metric, entry in values.items()} for name, values in scored.items()
+    }
     told = {
         name: {metric: each.model_dump() for metric, each in mine.items()} for name, mine in result.protocols.items()
     }
@@ -119,7 +119,7 @@ def _method(result: ResultFile) -> tuple[IntervalMethod | None, str]:
     if result.intervals is None:
         return None, "intervals not checked: it does not say how they were made"
     method = IntervalMethod.model_validate(result.intervals.model_dump())
-    if method.method != PERCENTILE:
+    if method.method not in FEW_OF_METHOD:
         return None, f"intervals not checked: this version does not know {method.method!r}"
     if method.draws > MOST_DRAWS:
         return None, f"intervals not checked: {method.draws} draws are more than {MOST_DRAWS}"
