@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -25,6 +25,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Description, Estimate
 from samtok_eval.metrics.token_match import NAME as TOKEN_MATCH
+from samtok_eval.prediction import Prediction
 from samtok_eval.records import Records
 from samtok_eval.reports.compare.comparison import sample_metric
 from samtok_eval.reports.gate.paired import changed_answers, falls
@@ -326,22 +327,38 @@ def _ends(batches: Sequence[Sequence[Sample]], rules: EarlyRules) -> list[int]:
     last = len(batches)
     if rules.pictures is not None:
         counts = _pictures(batches)
-        last = sum(len(seen) <= rules.pictures for seen in counts)
+        last = sum(count <= rules.pictures for count in counts)
         if not last:
             raise UsageError(
-                f"--budget {rules.pictures}: the first batch has {len(counts[0])} pictures; allow more, or ask with a "
+                f"--budget {rules.pictures}: the first batch has {counts[0]} pictures; allow more, or ask with a "
                 "smaller --batch-size"
             )
     return sorted({round(last * (look + 1) / rules.looks) for look in range(rules.looks)} - {0})
 
 
-def _pictures(batches: Sequence[Sequence[Sample]]) -> list[set[str]]:
-    """Pictures of the first batch, the first two, and so on."""
+def _pictures(batches: Sequence[Sequence[Sample]]) -> list[int]:
+    """Number of pictures of the first batch, the first two, and so on."""
     found, seen = [], set[str]()
     for batch in batches:
-        seen = seen | {sample.image.id for sample in batch}
-        found.append(seen)
+        seen.update(sample.image.id for sample in batch)
+        found.append(len(seen))
     return found
+
+
+class _Some(Mapping[str, Prediction]):
+    """Some of many predictions, each read when it is asked for."""
+
+    def __init__(self, answers: Mapping[str, Prediction], names: Collection[str]) -> None:
+        self._answers, self._names = answers, names
+
+    def __getitem__(self, name: str) -> Prediction:
+        return self._answers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _schedules(
@@ -406,7 +423,7 @@ def _result(
     run = candidate.finish()
     ids = before.records[protocol].id.tolist()
     of_baseline, of_candidate = before.predictions(), candidate.answers()
-    told, found = ({name: side[name] for name in ids} for side in (of_baseline, of_candidate))
+    told, found = (_Some(side, dict.fromkeys(ids)) for side in (of_baseline, of_candidate))
     metric = sample_metric(before, protocol)
     task, unseen = before.task, [name for name in state.order if name not in state.verdicts]
     warnings = disagreements(before.run.manifest.signature[protocol], after.run.manifest.signature[protocol])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
@@ -23,6 +23,7 @@ from samtok_eval.reports.gate.verdict import choose_protocol
 from samtok_eval.reports.runs import ScoredRun, check_comparable
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.reports.table import Table, aligned_text, left, right
+from samtok_eval.run.score import FEW_OF_METHOD
 from samtok_eval.statistics import CONFIDENCE, compare_metrics, counting_pictures
 
 
@@ -117,12 +118,18 @@ def plan(
 
 def _spread_of_metrics(run: ScoredRun, protocol: str) -> Mapping[str, tuple[float, int]]:
     """Spread of each metric over the pictures that count for it, and their number, from its interval."""
-    found = {}
+    found, method = {}, run.run.metrics.intervals
+    few = FEW_OF_METHOD.get(method.method, 0) if method else 0
     for name, metric in run.metrics(protocol).items():
         value = run.run.metrics[protocol][name]
         if not isinstance(metric, Description) and value["low"] is not None and value["high"] is not None:
             pictures = len(counting_pictures(metric))
-            error = (value["high"] - value["low"]) / 2 / standard_errors(CONFIDENCE)
+            if pictures < few:
+                # A share's interval ends at 0 and 1, so its longer half tells.
+                half = max(value["value"] - value["low"], value["high"] - value["value"])
+                error = half / float(stdtrit(pictures - 1, (1 + CONFIDENCE) / 2))
+            else:
+                error = (value["high"] - value["low"]) / 2 / standard_errors(CONFIDENCE)
             found[name] = (error * pictures**0.5, pictures)
     return found
 

@@ -117,17 +117,18 @@ def test_the_last_look_sees_what_two_finished_runs_show(asked, demo_root, tmp_pa
     """Also where all captions are scored together, and where a ranking over all masks is no sum."""
 
     def missing():
-        raise CaptionToolsError("no Java")
+        raise CaptionToolsError("no Java and no text model, which take long to start")
 
-    monkeypatch.setattr(judges, "CaptionScorer", missing)
-    finished = {model: asked(model, task=task, limit=24).path for model in ("oracle", "random")}
-    rules = EarlyRules(looks=2, until="every-metric")
+    for helper in ("CaptionScorer", "TextSimilarity"):
+        monkeypatch.setattr(judges, helper, missing)
+    finished = {model: asked(model, task=task, limit=12).path for model in ("oracle", "random")}
+    rules = EarlyRules(looks=2)
     # Nothing is ever shown at this level.
     narrow = Tolerances(tolerance={"default": 0}, alpha=1e-12)
     given = {"model": "random", "out": tmp_path}
     (found,) = ask_and_gate(finished["oracle"], given, narrow, protocol, rules)
     before, after = (read_scored(path).metrics(protocol) for path in finished.values())
-    assert {verdict.look for verdict in found.verdicts} == {2} and found.early.samples == 24
+    assert {verdict.look for verdict in found.verdicts} == {2} and found.early.samples == 12
     for verdict in found.verdicts:
         values = before[verdict.metric].value, after[verdict.metric].value
         assert (verdict.baseline, verdict.candidate) == pytest.approx(values), verdict.metric
@@ -211,14 +212,16 @@ def test_a_budget_that_holds_no_batch_is_refused(baseline, tmp_path):
 
 
 def test_masks_of_another_precision_are_decoded_and_the_gate_says_so(baseline, tmp_path):
-    (found,) = ask_and_gate(baseline, {"model": "oracle", "out": tmp_path, "dtype": "bf16"}, WIDE)
+    few = EarlyRules(looks=1, pictures=4)
+    (found,) = ask_and_gate(baseline, {"model": "oracle", "out": tmp_path, "dtype": "bf16"}, WIDE, rules=few)
     assert found.early.masks_reused == 0
     assert any("every mask was decoded" in warning and "precision" in warning for warning in found.warnings)
 
 
 def test_the_baselines_model_may_be_asked_again_and_its_noise_widens_everything(baseline, tmp_path):
-    usual = gated(baseline, tmp_path / "usual", "random")
-    found = gated(baseline, tmp_path / "out", "random", repeated=0.3)
+    few = EarlyRules(looks=2, pictures=6)
+    usual = gated(baseline, tmp_path / "usual", "random", rules=few)
+    found = gated(baseline, tmp_path / "out", "random", rules=few, repeated=0.3)
     # The oracle always answers alike.
     assert [v.low for v in found.verdicts] == [v.low for v in usual.verdicts] and found.repeated == 0.3
     assert "asked again on 30 % of the batches" in gate_table([found])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from samtok_eval.errors import UsageError
 from samtok_eval.reports.gate.plan import plan, plan_table
 from samtok_eval.reports.gate.tolerances import parse_tolerances
 from samtok_eval.reports.runs import read_scored
+from samtok_eval.statistics import FEW, linear_terms
 from tests.conftest import right, shifted
 from tests.support.command import command
 
@@ -44,6 +46,15 @@ def test_one_run_shows_no_difference_so_its_spread_is_assumed(pair):
     alone, both = (plan(pair[0], candidate, parse_tolerances(["giou=0.5"]), 0.9) for candidate in (None, pair[1]))
     assert "ASSUMED" in plan_table(alone) and "ASSUMED" not in plan_table(both)
     assert not alone.measured and all(row.spread >= 0 for row in alone.metrics)
+
+
+def test_the_assumed_spread_of_few_pictures_is_that_of_the_metric_over_them(pair):
+    metric = pair[0].metrics("strict")["giou"]
+    pictures = {name: row for row, name in enumerate(dict.fromkeys(metric.clusters))}
+    number = len(pictures)
+    assert number < FEW
+    error = (np.sum(linear_terms(metric, pictures) ** 2) * number / (number - 1)) ** 0.5
+    assert giou(pair[0], None).spread == pytest.approx(error * number**0.5, rel=0.05)
 
 
 def test_no_number_of_pictures_shows_equality(pair):
