@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,7 +219,7 @@ def test_masks_of_another_precision_are_decoded_and_the_gate_says_so(baseline, t
     assert any("every mask was decoded" in warning and "precision" in warning for warning in found.warnings)
 
 
-def test_the_baselines_model_may_be_asked_again_and_its_noise_widens_everything(baseline, tmp_path):
+def test_the_baselines_model_may_be_asked_again_and_its_noise_widens_everything(baseline, tmp_path, monkeypatch):
     few = EarlyRules(looks=2, pictures=6)
     usual = gated(baseline, tmp_path / "usual", "random", rules=few)
     found = gated(baseline, tmp_path / "out", "random", rules=few, repeated=0.3)
@@ -230,6 +231,19 @@ def test_the_baselines_model_may_be_asked_again_and_its_noise_widens_everything(
     assert asked.batches == -(-asked.of_batches * 3 // 10)
     with pytest.raises(UsageError, match="expected a share"):
         gated(baseline, tmp_path / "out", repeated=1.5)
+
+    answer = Oracle.generate
+
+    def changing(self, requests, max_new_tokens):
+        answers = answer(self, requests, max_new_tokens)
+        silent = [request.id.endswith(("1", "4")) for request in requests]
+        return [replace(a, text="nothing") if s else a for a, s in zip(answers, silent, strict=True)]
+
+    monkeypatch.setattr(Oracle, "generate", changing)
+    noisy = gated(baseline, tmp_path / "noisy", "random", rules=few, repeated=0.3)
+    before, after = ({v.metric: v for v in result.verdicts}["giou"] for result in (usual, noisy))
+    assert after.candidate == before.candidate and after.error > before.error
+    assert after.low < before.low and after.high > before.high and after.p > before.p
 
 
 def test_noise_is_that_of_pictures_and_that_of_whole_runs():
