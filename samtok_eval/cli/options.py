@@ -41,7 +41,11 @@ Command = Callable[..., None]
 
 
 def takes(
-    *roles: Role, also: Collection[str] = (), but: Collection[str] = (), settings: type[RunOptions] = RunOptions
+    *roles: Role,
+    also: Collection[str] = (),
+    but: Collection[str] = (),
+    settings: type[RunOptions] = RunOptions,
+    panel: str | None = None,
 ) -> Callable[[Command], Command]:
     """Give a command the options of a run, `--config`, and those of the log.
 
@@ -50,6 +54,7 @@ def takes(
         also: further fields.
         but: fields that the command asks for in another way; from `--config` it gets them all the same.
         settings: whose defaults the options show.
+        panel: of the help, under which the fields stand apart from the command's own options, but for those of `also`.
 
     Returns:
         A decorator. The command's first parameter receives what was `Given`; its others stay options of its own.
@@ -68,7 +73,7 @@ def takes(
             command(read | {name: given[name] for name in typed}, **values)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        described = (_parameter(name, settings) for name in names)
+        described = (_parameter(name, settings, None if name in also else panel) for name in names)
         return _presented(call, command, [CONTEXT, *described, CONFIG, *own, *log.PARAMETERS])
 
     return decorate
@@ -182,7 +187,7 @@ def _was_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _parameter(name: str, settings: type[RunOptions]) -> inspect.Parameter:
+def _parameter(name: str, settings: type[RunOptions], panel: str | None) -> inspect.Parameter:
     """A field as a parameter of a typer command; several names are one text with commas, several folders a list."""
     field = settings.model_fields[name]
     kind, default = field.annotation, "" if field.is_required() else field.default
@@ -191,7 +196,7 @@ def _parameter(name: str, settings: type[RunOptions]) -> inspect.Parameter:
     elif tuple[str, ...] in get_args(kind):
         kind = str | None
     on, off = flags_of(name, settings)
-    option = typer.Option(f"{on}/{off}" if off else on, help=field.description)
+    option = typer.Option(f"{on}/{off}" if off else on, help=field.description, rich_help_panel=panel)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default)
 
 

@@ -63,7 +63,13 @@ def compare_command(
     results(json_file, comparison.to_json(), comparison_table(comparison))
 
 
-@takes("answers", "where", but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"))
+@takes(
+    "answers",
+    "where",
+    also=("seed", "tasks_dirs"),
+    but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"),
+    panel="With --model: options of its run, by default as the baseline was asked",
+)
 def gate_command(
     given: Given,
     baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file to compare with.")],

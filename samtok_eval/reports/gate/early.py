@@ -138,7 +138,10 @@ def gate_early(
                 break
             before, after = sides.upto(end)
             measured = {metric: found for metric, found in before.metrics(name).items() if metric in gated}
-            check_measured(gated.keys(), measured.keys(), baseline.name)
+            # A metric of one kind of sample may have seen none of it yet.
+            due = {metric for metric in gated if state.has_looked(metric, looks)}
+            reasons = "; ".join(dict.fromkeys(sides.absent.values()))
+            check_measured(due, measured.keys(), f"this machine ({reasons})" if reasons else "this machine")
             check_measured(measured, after.metrics(name), candidate.manifest.model.name)
             state.look(looks, paired_steps(measured, after.metrics(name), seed))
             looks += 1
@@ -195,6 +198,10 @@ class EarlyVerdicts:
         """Whether nothing that may still be asked changes the verdict, or any metric's."""
         regressed = any(verdict.regressed for verdict in self.verdicts.values())
         return (regressed and until == "verdict") or all(map(self._is_decided, self.order))
+
+    def has_looked(self, metric: str, number: int) -> bool:
+        """Whether pictures that count for a metric have been asked at a look."""
+        return metric in self.schedules and min(self.schedules[metric].places) <= number
 
     def _is_decided(self, metric: str) -> bool:
         return metric in self.verdicts and self.verdicts[metric].verdict != "undecided"
@@ -256,6 +263,11 @@ class Sides:
         self._tasks = (baseline.task, candidate.task)
         self._records: tuple[list[Records], list[Records]] = ([], [])
         self._scored = 0
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Metrics that could not be computed here, with the reason."""
+        return self._judges.absent
 
     def __enter__(self) -> Sides:
         return self

@@ -137,6 +137,30 @@ def test_the_last_look_sees_what_two_finished_runs_show(asked, demo_root, tmp_pa
         assert {"ap50", "miou_gcg"} <= {verdict.metric for verdict in found.verdicts}
 
 
+def test_a_metric_that_this_machine_cannot_measure_is_no_verdict(asked, tmp_path, monkeypatch):
+    def missing():
+        raise CaptionToolsError("there is no text model")
+
+    def without_captions():
+        raise CaptionToolsError("no Java")
+
+    monkeypatch.setattr(judges, "CaptionScorer", without_captions)
+    there = asked(task="gcg", limit=12).path
+    assert "recall_gcg_minilm" in read_scored(there).metrics("strict")
+    monkeypatch.setattr(judges, "TextSimilarity", missing)
+    with pytest.raises(IncompleteRunError, match="no text model.* has no recall_gcg_minilm, which the baseline has"):
+        gated(there, tmp_path)
+
+
+def test_a_metric_of_which_nothing_was_asked_yet_waits(asked, tmp_path):
+    there = asked(task="grounding_suite", limit=24, batch_size=2).path
+    found = gated(there, tmp_path, tolerances=Tolerances(tolerance={"default": 99}), rules=EarlyRules(looks=12))
+    kinds = [verdict.pictures for verdict in found.verdicts if verdict.metric.startswith("giou_")]
+    assert min(kinds) < 4 and found.verdict == "undecided"
+    shown = {verdict.metric for verdict in found.verdicts} | set(found.unseen)
+    assert shown == set(read_scored(there).metrics("strict"))
+
+
 def test_a_budget_of_pictures_ends_it_and_more_of_it_goes_on(baseline, tmp_path, monkeypatch):
     asked = []
     answer = Oracle.generate
