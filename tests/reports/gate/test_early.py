@@ -148,7 +148,7 @@ def test_a_metric_that_this_machine_cannot_measure_is_no_verdict(asked, tmp_path
     there = asked(task="gcg", limit=12).path
     assert "recall_gcg_minilm" in read_scored(there).metrics("strict")
     monkeypatch.setattr(judges, "TextSimilarity", missing)
-    with pytest.raises(IncompleteRunError, match="no text model.* has no recall_gcg_minilm, which the baseline has"):
+    with pytest.raises(IncompleteRunError, match=r"no text model.* has no recall_gcg_minilm, which the baseline has"):
         gated(there, tmp_path)
 
 
