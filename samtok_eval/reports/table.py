@@ -106,7 +106,7 @@ def aligned_text(table: Table, width: int | None = None) -> str:
     rows = [[visible(cell.text + cell.note) for cell in row] for row in table.cells]
     titles = [visible(column.title) for column in table.columns]
     aligns = [column.align for column in table.columns]
-    widths = [max(len(title) + MIN_PADDING, *map(len, column)) for title, *column in zip(titles, *rows, strict=True)]
+    widths = [max([len(title) + MIN_PADDING, *map(len, column)]) for title, *column in zip(titles, *rows, strict=True)]
     grids = [
         tabulate(
             [[row[i] for i in part] for row in rows],

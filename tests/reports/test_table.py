@@ -93,3 +93,7 @@ def test_a_narrow_terminal_gets_the_columns_in_parts_each_with_the_name_of_its_r
 
 def test_a_column_that_alone_is_too_wide_still_stands():
     assert aligned_text(WIDE, 3).count("demo") == 3
+
+
+def test_a_table_without_rows_is_its_heads():
+    assert aligned_text(Table(right("first", "second"), [])).splitlines()[0].split() == ["first", "second"]
