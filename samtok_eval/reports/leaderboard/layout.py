@@ -218,7 +218,7 @@ LAYOUTS = (
         ("val", "test"),
         ("giou", "ciou"),
     ),
-    Layout("RefCOCO-M", (grid(("all",), ("mIoU",)),)),
+    Layout("RefCOCO-M", (grid(("all",), ("mIoU",)),), "refcoco-m", ("val",), ("giou",)),
     Layout(
         "Mask reconstruction (tokenizer alone)",
         task="reconstruction",
