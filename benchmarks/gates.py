@@ -16,7 +16,7 @@ from scipy.stats import beta
 from tabulate import tabulate
 
 from samtok_eval.metrics.gcg import _average_precision_of_ties, average_precision
-from samtok_eval.metrics.ratio import Array, Estimate, Ranked, Ratio, Sums, mean_of
+from samtok_eval.metrics.ratio import Array, Estimate, Pictures, Ranked, Ratio, Sums, mean_of
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.gate.early import EarlyVerdicts, Schedule
 from samtok_eval.reports.gate.tolerances import Tolerances
@@ -317,7 +317,7 @@ def corrected(metric: Estimate, seed: int, draws: int = 400) -> tuple[float, flo
     number = len(metric.clusters)
     if isinstance(metric, Ranked) or metric.value is None:
         raise TypeError("expected a metric of sums")
-    totals = metric.totals({name: row for row, name in enumerate(metric.clusters)})
+    totals = metric.totals(Pictures([metric.clusters]))
     weights = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=draws)
     drawn = metric.formula(weights @ totals)
     without = metric.formula(totals.sum(axis=0) - totals)

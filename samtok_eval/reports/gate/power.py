@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+from scipy.special import gammainccinv, ndtri
 
 POWER = 0.9
 """Probability with which a verdict is reached."""
@@ -43,9 +43,15 @@ def pictures_to_pass(spread: float, distance: float, alpha: float, highest: floa
     return max(rare, pictures_to_find(spread, distance, alpha, power))
 
 
-def unseen_rate(pictures: int, alpha: float) -> float:
-    """The rule of three: the share of pictures that something may hit which none of so many showed.
+def unseen_rate(pictures: int, alpha: float, lost: float = 0.0) -> float:
+    """The share of pictures that something may hit beyond those that it was seen to hit, one-sided at alpha.
 
-    At level 0.05 that is 3 / pictures.
+    Where it hit none of them that is the rule of three, 3 / pictures at level 0.05; where it hit some, what the upper
+    bound of a Poisson count adds to them (Garwood 1936).
+
+    Args:
+        pictures: that count.
+        alpha: level of the bound.
+        lost: pictures that were hit; parts of several losses add up.
     """
-    return -math.log(alpha) / pictures if pictures else math.inf
+    return (float(gammainccinv(lost + 1, alpha)) - lost) / pictures if pictures else math.inf

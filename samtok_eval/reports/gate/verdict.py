@@ -235,7 +235,8 @@ def judge(
     largest = None
     if evidence.margin is not None:
         # Too few pictures may hide a rare total loss, of which the spread of the others knows nothing.
-        unseen = unseen_rate(evidence.pictures, evidence.level or alpha)
+        lost = evidence.pictures * max(loss, 0.0) / _highest(metric)
+        unseen = unseen_rate(evidence.pictures, evidence.level or alpha, lost)
         largest = loss + max(evidence.margin, _highest(metric) * unseen)
     word: Word = "undecided"
     if largest is not None and largest < tolerance:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from samtok_eval.errors import UsageError
+from samtok_eval.metrics.ratio import Pictures
 from samtok_eval.reports.gate.plan import plan, plan_table
 from samtok_eval.reports.gate.tolerances import parse_tolerances
 from samtok_eval.reports.runs import read_scored
@@ -50,7 +51,7 @@ def test_one_run_shows_no_difference_so_its_spread_is_assumed(pair):
 
 def test_the_assumed_spread_of_few_pictures_is_that_of_the_metric_over_them(pair):
     metric = pair[0].metrics("strict")["giou"]
-    pictures = {name: row for row, name in enumerate(dict.fromkeys(metric.clusters))}
+    pictures = Pictures([metric.clusters])
     number = len(pictures)
     assert number < FEW
     error = (np.sum(linear_terms(metric, pictures) ** 2) * number / (number - 1)) ** 0.5
