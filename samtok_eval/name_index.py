@@ -6,10 +6,11 @@ of a hash, so that any two of a billion names are confused with a chance of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 DIGEST_BYTES = 16
 
@@ -18,7 +19,7 @@ class NameIndex:
     """Names in their order."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        digests = np.frombuffer(b"".join(map(_digest, names)), dtype=f"S{DIGEST_BYTES}")
+        digests = _digests(names)
         self._order = np.argsort(digests, kind="stable")
         self._sorted = digests[self._order]
 
@@ -27,11 +28,16 @@ class NameIndex:
 
     def row(self, name: str) -> int | None:
         """The first row of a name; None where it does not occur."""
-        wanted = _digest(name)
-        place = int(self._sorted.searchsorted(wanted))
-        # NumPy leaves zeros at the end of bytes out.
-        found = place < len(self) and self._sorted[place] == wanted.rstrip(b"\0")
-        return int(self._order[place]) if found else None
+        return self.rows([name])[0]
+
+    def rows(self, names: Sequence[str]) -> list[int | None]:
+        """`row` of several names, in a fraction of the time."""
+        wanted = _digests(names)
+        places = self._sorted.searchsorted(wanted)
+        places[places == len(self)] = 0
+        there = self._sorted[places] == wanted if len(self) else np.zeros(len(names), dtype=np.bool_)
+        rows = self._order[places].tolist() if len(self) else [0] * len(names)
+        return [row if found else None for row, found in zip(rows, there.tolist(), strict=True)]
 
     def repeated(self) -> list[list[int]]:
         """Rows of every name that occurs several times, by the first of them."""
@@ -44,6 +50,10 @@ class NameIndex:
     def unknown_to(self, other: NameIndex) -> list[int]:
         """Rows of the names that another index does not hold, in order."""
         return sorted(self._order[~np.isin(self._sorted, other._sorted)].tolist())
+
+
+def _digests(names: Iterable[str]) -> NDArray[np.bytes_]:
+    return np.frombuffer(b"".join(map(_digest, names)), dtype=f"S{DIGEST_BYTES}")
 
 
 def _digest(name: str) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
+from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes, Layout
 from samtok_eval.masks import Rle
@@ -39,10 +39,31 @@ class CocoRle(BaseModel):
         return _checked(self.size, self.counts)
 
 
-# Protocols read the same masks one after another, and checking one takes longer than counting its pixels.
-@lru_cache(maxsize=1 << 10)
+_CHECKED: dict[tuple[tuple[int, int], str], Rle] = {}
+"""Masks that were checked lately, since checking takes longer than counting pixels."""
+MOST_CHECKED = 1 << 12
+
+
 def _checked(size: tuple[int, int], counts: str) -> Rle:
-    return Rle.from_coco({"size": size, "counts": counts})
+    known = _CHECKED.get((size, counts))
+    if known is None:
+        known = Rle.from_coco({"size": size, "counts": counts})
+        _forget()
+        _CHECKED[size, counts] = known
+    return known
+
+
+def check_together(given: Iterable[CocoRle]) -> None:
+    """Check masks at once whose `rle` is asked for soon; one that is broken is left to say so then."""
+    fresh = dict.fromkeys(key for mask in given if (key := (mask.size, mask.counts)) not in _CHECKED)
+    sizes, texts = [size for size, _ in fresh], [counts for _, counts in fresh]
+    _forget()
+    _CHECKED.update({key: rle for key, rle in zip(fresh, masks.checked(sizes, texts), strict=True) if rle is not None})
+
+
+def _forget() -> None:
+    if len(_CHECKED) > MOST_CHECKED:
+        _CHECKED.clear()
 
 
 class Prediction(BaseModel):

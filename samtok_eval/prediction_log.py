@@ -6,7 +6,7 @@ import json
 import re
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,6 +89,11 @@ class StoredPredictions(Mapping[str, Prediction]):
         if row is None:
             raise KeyError(name)
         return self._read(self._later.get(row, row))
+
+    def some(self, names: Sequence[str]) -> dict[str, Prediction]:
+        """Predictions of those of these samples that have one, looked up together."""
+        rows = zip(names, self._index.rows(names), strict=True)
+        return {name: self._read(self._later.get(row, row)) for name, row in rows if row is not None}
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)

@@ -6,7 +6,7 @@ that is held takes ten times as many, so that a million of them fit beside their
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -48,6 +48,10 @@ class SampleTable(Sequence[Sample]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for name, phrase, common in zip(self._ids, self._phrases, self._common, strict=True):
+            yield Sample(name, common.image, self._ask(phrase), common.target, phrase, common.slices)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

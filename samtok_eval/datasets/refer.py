@@ -8,10 +8,9 @@ RefCOCO+ and RefCOCOg are also read from a Hub data set (`refer_hub`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from samtok_eval import masks
 from samtok_eval.datasets.pickles import read_plain_pickle
@@ -28,8 +27,7 @@ SHOWN = 20
 """Splits that a message names."""
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(NamedTuple):
     """One sentence and what it means."""
 
     id: str

@@ -20,8 +20,8 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
-from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes
-from samtok_eval.prediction_log import unknown_prediction
+from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes, check_together
+from samtok_eval.prediction_log import StoredPredictions, unknown_prediction
 from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
@@ -159,9 +159,15 @@ def _batches(
     size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
     for first in range(0, len(samples), size):
         batch = list(samples[first : first + size])
-        found = ((sample.id, answers.get(sample.id)) for sample in batch)
-        given = {name: answer for name, answer in found if answer is not None}
+        names = [sample.id for sample in batch]
+        given = (
+            answers.some(names)
+            if isinstance(answers, StoredPredictions)
+            else {name: answers[name] for name in names if name in answers}
+        )
         check_codes(given.values(), task.layout)
+        if len(batch) <= BATCH:
+            check_together(mask for answer in given.values() for mask in (answer.masks or answer.decoded.values()))
         yield batch, given
 
 
