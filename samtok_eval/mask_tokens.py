@@ -292,9 +292,15 @@ def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     whole = answer.count("<|mt_") == WORDS_OF_PAIR * len(pairs) and len(pairs) <= _RL_MOST_PAIRS
     if not whole or "<answer>" in answer or "</think>" in answer:
         return None
-    numbers = [(int(first), int(second) - CODEBOOK_SIZE) for first, second in pairs]
-    inside = all(first < CODEBOOK_SIZE and 0 <= second < CODEBOOK_SIZE for first, second in numbers)
-    return tuple(Codes(*pair) for pair in numbers) if inside else None
+    found = tuple([_codes_of_pair(*pair) for pair in pairs])
+    return None if None in found else found  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1 << 16)
+def _codes_of_pair(first: str, second: str) -> Codes | None:
+    """Codes of the numbers of a span; None where one of them is not of its book."""
+    entries = int(first), int(second) - CODEBOOK_SIZE
+    return Codes(*entries) if all(0 <= entry < CODEBOOK_SIZE for entry in entries) else None
 
 
 def has_policy(policy: str, layout: Layout) -> bool:

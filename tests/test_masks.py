@@ -113,3 +113,24 @@ def test_components_are_the_pieces_of_a_mask_largest_first():
     assert [int(piece.sum()) for piece in pieces] == [12, 2]
     assert (sum(pieces) == mask).all()
     assert masks.components(masks.empty(4, 5)) == ()
+
+
+@given(st.lists(MASKS, min_size=1, max_size=8), st.data())
+def test_masks_checked_together_are_those_that_pass_one_by_one(found, data):
+    rles = [masks.encode(mask) for mask in found]
+    sizes = [(rle.height, rle.width) for rle in rles]
+    texts = [data.draw(st.sampled_from([rle.counts, f"{rle.counts}1", f"0{rle.counts}"])) for rle in rles]
+    assert masks.checked(sizes, texts) == [alone(*pair) for pair in zip(sizes, texts, strict=True)]
+    assert masks.checked(sizes, [rle.counts for rle in rles]) == rles
+
+
+def alone(size, text):
+    try:
+        return Rle.from_coco({"size": size, "counts": text})
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("text", ["", "~", "`"])
+def test_what_cannot_be_decoded_is_left_to_be_refused_one_by_one(text):
+    assert masks.checked([(2, 2), (2, 2)], [masks.empty(2, 2).counts, text])[1] is None
