@@ -140,6 +140,57 @@ JUDGE_ANSWER = Prompt(
     'correction. Please output only "True" or "False".\n\n',
     "GAR-Bench, evaluation/GAR-Bench/eval_simple.py of Grasp-Any-Region",
 )
+DESCRIBE_INTERACTION = Prompt(
+    "ferret",
+    "What is the interaction between the object {region} and its surroundings?",
+    "SAMTok evaluation of Ferret-Bench, projects/samtok/evaluation/qwen3vl/qwen3vl_ferret_infer.py:246",
+)
+ANSWER_ABOUT_REGION = Prompt("ferret-question", "{question}", "Ferret-Bench, box_refer_caption.json of Osprey")
+JUDGE_PAIR_ROLE = "You are a helpful and precise assistant for checking the quality of the answer."
+JUDGE_PAIR = Prompt(
+    "ferret-judge",
+    "[Context]\\{context}\n\n[Question]\n{question}\n\n[Assistant 1]\n{answer}\n\n[End of Assistant 1]\n\n"
+    "[Assistant 2]\n{model_output}\n\n[End of Assistant 2]\n\n[System]\nWe would like to request your feedback "
+    "on the performance of two AI assistants in response to the user question displayed above. The user asks "
+    "the question about specific region of an image. For your reference, the visual content in the image is "
+    "represented with five descriptive sentences describing the same image. In addition, specific object "
+    "locations within the image are given, along with detailed coordinates. These coordinates are in the form "
+    "of bounding boxes, represented as (x1, y1, x2, y2) with floating numbers ranging from 0 to 1. These "
+    "values correspond to the top left x, top left y, bottom right x, and bottom right y. Also, the "
+    "relationships between pairs of objects are provided, in the format of object -> relationship -> subject, "
+    "where the object/subject are indexed by object id from previous object lists as well as the object names. "
+    "Also, several region description are given, each describing a box region of image, with detailed "
+    "coordinates. \nPlease rate the spatial correspondence, helpfulness, relevance, accuracy, level of details "
+    "of their responses. Each assistant receives an overall score on a scale of 1 to 10, where a higher score "
+    "indicates better overall performance.\nPlease first output a single line containing only two values "
+    "indicating the scores for Assistant 1 and 2, respectively. The two scores are separated by a space.\nIn "
+    "the subsequent line, please provide a comprehensive explanation of your evaluation, avoiding any "
+    "potential bias and ensuring that the order in which the responses were presented does not affect your "
+    "judgment.\n\n",
+    "Ferret-Bench, evaluation/Ferret-Bench/eval_gpt.py of Grasp-Any-Region",
+)
+JUDGE_ASPECTS_ROLE = (
+    "You are an advanced intelligent chatbot specialized in evaluating the factual accuracy of generative "
+    "outputs related to object-based video descriptions.\nYour primary task is to meticulously compare the "
+    "predicted answer with the correct answer and assess their factual consistency. To accomplish this, you "
+    "will evaluate the descriptions across four key dimensions:\n1. Subject Correspondence: Assess whether the "
+    "subject of the input description accurately matches the subject indicated in the ground truth "
+    "description.\n2. Appearance Description: Evaluate the accuracy of the appearance details, including "
+    "color, shape, size, texture, and any other relevant visual attributes.\n3. Temporal Description: Analyze "
+    "whether the depiction of the object's motion aligns with the actual movements described in the correct "
+    "answer.\n4. Hallucination Detection: Identify any discrepancies by determining if the description "
+    "includes facts, actions, or elements that do not exist in reality, such as imaginative interpretations or "
+    "incorrect inferences.\nPlease assign a score for each of these four dimensions, using an integer from 0 "
+    "to 5, where 5 indicates a perfect match and 0 signifies no relevance at all. Accompany your assessments "
+    "with brief explanations to clarify your scoring rationale.\n### OUTPUT FORMAT(EXAMPLE)\n1. Subject "
+    "Correspondence: 5\\nExplanation:\xa0xxx\n2. Appearance Description: 4\\nExplanation:\xa0xxx\n3. Temporal "
+    "Description: 5\\nExplanation:\xa0xxx\n4. Hallucination Detection: 3\\nExplanation:\xa0xxx"
+)
+JUDGE_ASPECTS = Prompt(
+    "videorefer-judge",
+    "##Correct answer: {caption}\n##Predicted answer: {model_output}\n",
+    "VideoRefer-Bench-D, videorefer_videollama3/evaluation/videorefer_bench_d/1.eval_gpt.py",
+)
 CHOOSE_OPTION = Prompt(
     "choose-option",
     "Question: {question}\nOptions:\n{options}\nAnswer with the correct option's letter directly.",

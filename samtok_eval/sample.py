@@ -146,7 +146,7 @@ class CaptionTarget(Target):
     @property
     def unusual(self) -> tuple[Any, ...]:
         """What a judge is given."""
-        given = (dict(self.words), [rle.counts for rle in self.shown]) if self.words else ()
+        given = (sorted(self.words.items()), [rle.counts for rle in self.shown]) if self.words else ()
         return super().unusual + given
 
 

@@ -3,8 +3,9 @@
 Splits: `refcocog-val` and `vg`, captions compared with what people said of the same region of RefCOCOg and of Visual
 Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
 (arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
-description of how regions are related is true (arXiv 2510.18876). Prompts and zoomed second views are those of SAMTok's
-scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+description of how regions are related is true (arXiv 2510.18876); `ferret`, Ferret-Bench, and `videorefer`,
+VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599). Prompts and zoomed second views are
+those of SAMTok's scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from samtok_eval.datasets.dlc import read_dlc
+from samtok_eval.datasets.ferret import REGION, read_ferret
 from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
 from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.datasets.videorefer import read_videorefer
 from samtok_eval.datasets.visual_genome import read_visual_genome
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
@@ -28,13 +31,16 @@ from samtok_eval.metrics.gar_caption import Verdicts
 from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.judging import Judging, judged, judged_metrics
+from samtok_eval.metrics.ratings import ASPECTS, AVERAGE, RELATIVE, Aspects, Pairs
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import (
+    ANSWER_ABOUT_REGION,
     ANSWER_ABOUT_REGIONS,
     CAPTION_REGION,
     CAPTION_REGION_ZOOM,
+    DESCRIBE_INTERACTION,
     DESCRIBE_RELATION,
     DESCRIBE_RELATION_GAR,
     JUDGE_ANSWER,
@@ -47,14 +53,19 @@ from samtok_eval.sample import CaptionTarget, Part, Region, Sample, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
+ZOOM_LESS = ZoomRule(largest_share=0.2)
+"""Of SAMTok's script for VideoRefer-Bench-D."""
 REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
 GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
+FERRET, VIDEOREFER = "ferret", "videorefer"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 JUDGINGS: Mapping[str, Judging] = {
     DLC: GradedQuestions(),
     GAR_DETAIL: Verdicts(JUDGE_RELATION),
     GAR_SIMPLE: Verdicts(JUDGE_ANSWER),
+    FERRET: Pairs(),
+    VIDEOREFER: Aspects(),
 }
 """How the captions of a split are judged."""
 
@@ -80,15 +91,16 @@ class RegionCaption(Task):
 
     metadata = TaskMetadata(
         name="region_caption",
-        title="Region captioning (RefCOCOg, Visual Genome, DLC-Bench, GAR-Bench)",
+        title="Region captioning",
         version=3,
-        paper="arXiv 2504.16072, arXiv 2311.03356, arXiv 2510.18876",
+        paper="arXiv 2504.16072, arXiv 2311.03356, arXiv 2510.18876, arXiv 2310.07704, arXiv 2501.00599",
         data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer, "
         "https://github.com/mbzuai-oryx/groundingLMM/blob/main/docs/datasets.md, "
-        "https://github.com/Haochen-Wang409/Grasp-Any-Region",
+        "https://github.com/Haochen-Wang409/Grasp-Any-Region, "
+        "https://huggingface.co/datasets/DAMO-NLP-SG/VideoRefer-Bench",
         licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card; GAR-Bench: "
-        "annotations Apache-2.0, pictures keep the terms of their sources",
-        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE),
+        "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0",
+        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, VIDEOREFER),
         default_split=REFCOCOG,
         sizes={
             REFCOCOG: "2,573 regions",
@@ -96,14 +108,21 @@ class RegionCaption(Task):
             DLC: "100 regions, 892 questions",
             GAR_DETAIL: "107 pictures",
             GAR_SIMPLE: "97 pictures",
+            FERRET: "40 regions",
+            VIDEOREFER: "400 objects",
         },
         files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
                "visual_genome/test_caption.json", "visual_genome/images", "dlc_bench/annotations.json",
                "dlc_bench/class_names.json", "dlc_bench/qa.json", "dlc_bench/images",
                "gar_bench/GAR-Bench-Caption-Detailed.json", "gar_bench/GAR-Bench-Caption-Simple.json",
-               "gar_bench/images"),
+               "gar_bench/images", "ferret_bench/box_refer_caption.json",
+               "ferret_bench/ferret_gpt4_data/refer_desc/question.jsonl",
+               "ferret_bench/ferret_gpt4_data/refer_desc/answer.jsonl",
+               "ferret_bench/ferret_gpt4_data/refer_desc/context.jsonl", "coco/val2017",
+               "videorefer_bench/VideoRefer-Bench-D.json", "videorefer_bench/frames"),
         main_metric="meteor",
-        metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "judge_accuracy", "empty"),
+        metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "judge_accuracy", RELATIVE,
+                 *ASPECTS.values(), AVERAGE, "empty"),
         lower_is_better=("empty",),
         max_new_tokens=1024,
         notes="All but refcocog-val and vg are scored only with --judge; judges never share a column.",
@@ -113,6 +132,7 @@ class RegionCaption(Task):
     split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {
         GAR_DETAIL: (DESCRIBE_RELATION, DESCRIBE_RELATION_GAR),
         GAR_SIMPLE: (ANSWER_ABOUT_REGIONS,),
+        FERRET: (DESCRIBE_INTERACTION, ANSWER_ABOUT_REGION),
     }
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
@@ -132,8 +152,8 @@ class RegionCaption(Task):
         if sample.target.texts:
             return sample.target.texts[0]
         words = CaptionTarget.of(sample).words
-        if "answer" in words:
-            return words["answer"]
+        if right := words.get("answer") or words.get("caption"):
+            return right
         if words:
             subject, relation, thing = words["subject_name"], words["predicate_name"], words["object_name"]
             return f"This is the {subject}. The {subject} is {relation} the {thing}."
@@ -213,9 +233,9 @@ class RegionCaption(Task):
         return f"the scorer that {protocol} copies stops at {len(stops)} of {len(records)} regions, {stops[0]} first"
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """DLC-Bench's `{annotation id: caption}`, in which DAM also keeps its question, or GLaMM's or GAR's rows."""
+        """DLC-Bench's `{annotation id: caption}`, in which DAM also keeps its question, or one of `RESULTS`."""
         if isinstance(content, list):
-            for name, said in (("image_id", "caption"), ("image", "model_output")):
+            for name, said in RESULTS:
                 if content and all(isinstance(row, dict) and name in row for row in content):
                     return text_predictions([(str(row[name]), row.get(said)) for row in content], said)
         if not isinstance(content, dict):
@@ -230,6 +250,10 @@ class RegionCaption(Task):
         if row is not None:
             return {"captions.json": [row(sample, text) for sample, text in texts]}
         return {"captions.json": {sample.id: text for sample, text in texts}}
+
+
+RESULTS = (("image_id", "caption"), ("image", "model_output"), ("question_id", "caption"), ("id", "pred"))
+"""In lists of results, the keys of the sample and of its caption: GLaMM's, GAR's, Ferret-Bench's, VideoRefer's."""
 
 
 def _benchmark(sample: Sample) -> str:
@@ -311,6 +335,29 @@ def _gar_simple(root: Path, prompt: Prompt) -> list[Sample]:
     return samples
 
 
+def _ferret(root: Path, prompt: Prompt) -> list[Sample]:
+    samples = []
+    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017"):
+        region = Region(r.region)
+        before, _, after = r.question.partition(REGION)
+        theirs = (before, region, after) if prompt is ANSWER_ABOUT_REGION else prompt.parts(region=region)
+        target = CaptionTarget(benchmark=FERRET, words=r.words)
+        samples.append(Sample(r.id, r.image, (Turn("user", theirs),), target, r.question))
+    return samples
+
+
+def _videorefer(root: Path, prompt: Prompt) -> list[Sample]:
+    return [
+        Sample(
+            r.id,
+            r.image,
+            _described(r.region, prompt, ZOOM_LESS),
+            CaptionTarget(benchmark=VIDEOREFER, words={"caption": r.caption}),
+        )
+        for r in read_videorefer(root / "videorefer_bench")
+    ]
+
+
 def _described(region: Rle, prompt: Prompt, zoom: ZoomRule) -> tuple[Turn, ...]:
     """The question about one region, with a second view of a small one unless the prompt is the plain one."""
     view = zoom.view(region) if prompt is CAPTION_REGION_ZOOM else None
@@ -326,21 +373,30 @@ READERS: Mapping[str, Callable[[Path, Prompt], list[Sample]]] = {
     DLC: _dlc,
     GAR_DETAIL: _gar_detail,
     GAR_SIMPLE: _gar_simple,
+    FERRET: _ferret,
+    VIDEOREFER: _videorefer,
 }
 
 
 def _gar_row(sample: Sample, text: str) -> dict[str, Any]:
     """What GAR-Bench's scorers read of an answer."""
-    words, shown = (
-        ({}, ()) if not isinstance(sample.target, CaptionTarget) else (sample.target.words, sample.target.shown)
-    )
-    return {"image": sample.id, **words, "mask_rles": [rle.to_coco() for rle in shown], "model_output": text}
+    target = CaptionTarget.of(sample)
+    rles = [rle.to_coco() for rle in target.shown]
+    return {"image": sample.id, **target.words, "mask_rles": rles, "model_output": text}
+
+
+def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
+    """What VideoRefer-Bench-D's scorers read of an answer; they call the right description by two names."""
+    right = CaptionTarget.of(sample).words["caption"]
+    return {"id": int(sample.id), "video": sample.image.id, "caption": right, "Answer": right, "pred": text}
 
 
 ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
     VG: lambda sample, text: {"image_id": int(sample.id), "caption": text},
     GAR_DETAIL: _gar_row,
     GAR_SIMPLE: _gar_row,
+    FERRET: lambda sample, text: {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text},
+    VIDEOREFER: _videorefer_row,
 }
 """Rows of result files, where they are no dictionary by id."""
 

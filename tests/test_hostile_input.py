@@ -337,6 +337,8 @@ FILES = {
     "gcg": ("gcg/test_gcg_coco_mask_gt.json", "gcg/test_gcg_coco_caption_gt.json"),
     "region_caption": ("dlc_bench/annotations.json", "dlc_bench/class_names.json", "dlc_bench/qa.json"),
     "region_caption:vg": ("visual_genome/test_caption.json",),
+    "region_caption:ferret": ("ferret_bench/box_refer_caption.json",),
+    "region_caption:videorefer": ("videorefer_bench/VideoRefer-Bench-D.json",),
     "region_caption:gar-detail": ("gar_bench/GAR-Bench-Caption-Detailed.json",),
     "region_caption:gar-simple": ("gar_bench/GAR-Bench-Caption-Simple.json",),
     "region_vqa": ("gar_bench/GAR-Bench-VQA.json",),

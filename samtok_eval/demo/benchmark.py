@@ -113,6 +113,8 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         formats.write_multi_round(part, multi_round_scenes())
     formats.write_gar(part, scenes["val"])
     formats.write_gar_captions(part, scenes["testA"])
+    formats.write_ferret(part, scenes["testB"])
+    formats.write_videorefer(part, scenes["testB"])
     formats.write_dlc(part, scenes["val"])
     formats.write_visual_genome(part, scenes["test"])
     formats.write_grounding_suite(part, scenes["val"])

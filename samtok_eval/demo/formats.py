@@ -233,6 +233,53 @@ def write_gar_captions(root: Path, scenes: Sequence[Scene]) -> None:
     _write(root / "gar_bench" / "GAR-Bench-Caption-Simple.json", simple)
 
 
+def write_ferret(root: Path, scenes: Sequence[Scene]) -> None:
+    """A box of each scene, with what is around it."""
+    folder = root / "ferret_bench"
+    regions: list[Any] = []
+    given: dict[str, list[dict[str, Any]]] = {"question": [], "answer": [], "context": []}
+    for number, scene in enumerate(scenes):
+        subject, predicate, other = relations(scene)[0]
+        x, y, width, height = _xywh(_rle(scene, subject))
+        name = _picture(root / "coco" / "val2017", f"{scene.seed:012d}", scene)
+        common = {"question_id": number, "image": name, "category": "refer_desc"}
+        question = "What is the interaction between the object {} and its surroundings?"
+        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotation = {"bbox": [x, y, width, height], "segmentation": [corners]}
+        regions.append({**common, "text": question.format("<region>"), "annotation": annotation})
+        box = [round(side / SIDE, 3) for side in (x, y, x + width, y + height)]
+        objects = [f"Object {i} : {item.name}" for i, item in enumerate(scene.objects)]
+        around = f"It is {description(scene.objects[subject])}, {predicate} the {scene.objects[other].name}."
+        texts = {"question": question.format(box), "answer": around, "context": "Objects:\n" + "\n".join(objects)}
+        for file, text in texts.items():
+            given[file].append({**common, "text": text})
+    _write(folder / "box_refer_caption.json", regions)
+    for file, rows in given.items():
+        path = folder / "ferret_gpt4_data" / "refer_desc" / f"{file}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_videorefer(root: Path, scenes: Sequence[Scene]) -> None:
+    """One object of each scene, which stands for one frame of a video."""
+    rows = []
+    for number, scene in enumerate(scenes):
+        video, frame = f"demo_{scene.seed}", str(number % 7)
+        _picture(root / "videorefer_bench" / "frames" / video, frame, scene)
+        i = int(np.random.default_rng([scene.seed, 10]).integers(len(scene.objects)))
+        marked = {frame: {"segmentation": _rle(scene, i).to_coco()}}
+        rows.append(
+            {
+                "id": number,
+                "video": f"{video}.mp4",
+                "caption": f"{description(scene.objects[i]).capitalize()}. It does not move.",
+                "frame_idx": frame,
+                "annotation": [marked],
+            }
+        )
+    _write(root / "videorefer_bench" / "VideoRefer-Bench-D.json", rows)
+
+
 def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:
     """Region captions judged by questions: one region per scene."""
     images, regions = [], []

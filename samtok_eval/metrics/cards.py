@@ -112,6 +112,7 @@ CARDS = {
     "meteor": MetricCard("METEOR"),
     "cider": MetricCard("CIDEr", unit="score", highest=10.0),
     "judge_accuracy": MetricCard("judge accuracy", judged=True),
+    "relative_score": MetricCard("relative score", unit="score", highest=None, judged=True),
     "empty": MetricCard("empty", better="lower"),
     "accuracy": MetricCard("accuracy"),
     "majority": MetricCard("majority", better="none"),
@@ -121,6 +122,7 @@ CARDS = {
 FAMILIES = {
     "giou_": MetricCard("gIoU ", masks=True, of_one_sample="IoU"),
     "dlc_": MetricCard("dlc ", unit="score", judged=True),
+    "videorefer_": MetricCard("VideoRefer ", unit="count", highest=5.0, judged=True),
     "used_": MetricCard("used ", unit="count", better="none", highest=None),
     "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),
 }

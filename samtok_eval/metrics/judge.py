@@ -9,6 +9,7 @@ where its reply is known already.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_json, reading, shortened
+from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_json, read_json_lines, reading, shortened
 from samtok_eval.regions import as_png
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,26 @@ class Verdict(BaseModel):
     eval_result: str
 
 
+class Review(BaseModel):
+    """A line that Ferret-Bench's own scorer keeps: the judge's reply about the second of two answers."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    question_id: int
+    answer2: str
+    content: str
+
+
+class Rated(BaseModel):
+    """A row that VideoRefer-Bench-D's own scorer keeps."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    caption: str
+    pred: str
+    gpt: str
+
+
 class Replayed(Judge):
     """Recorded replies."""
 
@@ -133,7 +154,8 @@ class Replayed(Judge):
         """Read a recording.
 
         Args:
-            path: `judge_replies.jsonl` of a run, or a `*_eval.json` of DLC-Bench's or GAR-Bench's own scorer.
+            path: `judge_replies.jsonl` of a run, or what a benchmark's own scorer keeps: `*_eval.json` of DLC-Bench and
+                GAR-Bench, `review_*.jsonl` of Ferret-Bench, the `.json` of VideoRefer-Bench-D.
 
         Raises:
             DataError: missing, broken, or of several judges.
@@ -341,6 +363,10 @@ def open_judge(name: str, record: Path | None) -> Judge:
 
 def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | None, str]]:
     """Name of the judge, its replies by prompt, and its replies by sample and description."""
+    if path.suffix == ".jsonl" and _is_review(path):
+        with reading(f"{path} is no review of Ferret-Bench", RECORD_AGAIN):
+            reviews = [Review.model_validate(row) for row in read_json_lines(path, RECORD_AGAIN)]
+        return f"replay:{path.stem}", {}, {(str(row.question_id), row.answer2): row.content for row in reviews}
     if path.suffix == ".jsonl":
         replies = _replies(path)
         names = {reply.judge for reply in replies}
@@ -349,6 +375,9 @@ def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | 
         return names.pop(), {reply.prompt: reply.reply for reply in replies}, {}
     name, content = f"replay:{path.stem}", read_json(path, RECORD_AGAIN)
     with reading(f"{path} is neither a judge_replies.jsonl nor a benchmark's *_eval.json", RECORD_AGAIN):
+        if isinstance(content, list) and any("gpt" in row for row in content):
+            rated = [Rated.model_validate(row) for row in content if "gpt" in row]
+            return name, {}, {(row.caption, row.pred): row.gpt for row in rated}
         if isinstance(content, list):
             verdicts = [Verdict.model_validate(row) for row in content]
             return name, {}, {(row.image, row.model_output): row.eval_result for row in verdicts}
@@ -356,6 +385,12 @@ def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | 
         regions = [Judged.model_validate(row) for row in content.values() if isinstance(row, Mapping)]
         known = {prompt: reply for row in regions for prompt, reply in zip(row.prompt, row.response, strict=True)}
     return name, known, {}
+
+
+def _is_review(path: Path) -> bool:
+    """Whether the first line is one of Ferret-Bench's scorer."""
+    return any('"answer2"' in line and '"judge"' not in line for _, line in itertools.islice(
+        numbered_lines(path, RECORD_AGAIN), 1))  # fmt: skip
 
 
 def _replies(path: Path) -> list[Reply]:

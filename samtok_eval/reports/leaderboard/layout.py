@@ -184,6 +184,9 @@ LAYOUTS = (
             grid(("refer_desc, GPT-4o-2024-11-20 judge",), ("rel. score",), "GPT-4o-2024-11-20 judge"),
             grid(("refer_desc", "refer_reason"), ("rel. score",), "older GPT-4 judge"),
         ),
+        "region_caption",
+        ("ferret",),
+        ("relative_score",),
         notes=("Two judges give different scales; each has a table of its own.",),
     ),
     Layout(
@@ -197,7 +200,10 @@ LAYOUTS = (
     Layout(
         "VideoRefer-Bench-D",
         (grid(("single-frame", "multi-frame"), ("SC", "AD", "TD", "HD", "Avg"), main=("single-frame", "Avg")),),
-        notes=("A judge's points from 0 to 5.",),
+        "region_caption",
+        ("videorefer",),
+        tuple(f"videorefer_{name}" for name in ("sc", "ad", "td", "hd", "avg")),
+        notes=("A judge's points from 0 to 5. Published models see several frames; here a model sees one.",),
     ),
     Layout("VideoRefer-Bench-Q", (grid(("single-frame", "multi-frame"), ("acc",)),)),
     Layout("Region classification LVIS-1k", (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),)),

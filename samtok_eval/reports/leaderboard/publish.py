@@ -42,6 +42,8 @@ MAIN_METRICS = {
     "region_caption:dlc": "dlc_avg",
     "region_caption:gar-detail": "judge_accuracy",
     "region_caption:gar-simple": "judge_accuracy",
+    "region_caption:ferret": "relative_score",
+    "region_caption:videorefer": "videorefer_avg",
 }
 """Of splits whose main metric is not their task's."""
 BENCHMARKS_OWN = "official"
