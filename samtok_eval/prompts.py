@@ -52,6 +52,11 @@ SEGMENT_PHRASE_THINKING = Prompt(
     f"{SEGMENT_PHRASE.template} {_THINK_FIRST}",
     "SAMTok evaluation of GRES after RL, projects/samtok/evaluation/qwen25vl_rl/qwen25vl_gres_eval.py:415",
 )
+NAME_REGION = Prompt(
+    "name-region",
+    "What is the category of {region}? Using only one word or phrase.",
+    "Osprey, osprey/eval/lvis_paco_eval.py, with the words of a mask for its marks; no SAMTok script asks it",
+)
 NO_TARGET_ANSWER = "No target."
 """What SAMTok checkpoints are trained to say when nothing matches (projects/samtok/datasets/tokenize_2d_mask)."""
 DESCRIBE_WITH_MASKS = Prompt(

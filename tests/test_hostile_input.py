@@ -341,6 +341,7 @@ FILES = {
     "region_caption:videorefer": ("videorefer_bench/VideoRefer-Bench-D.json",),
     "region_caption:gar-detail": ("gar_bench/GAR-Bench-Caption-Detailed.json",),
     "region_caption:gar-simple": ("gar_bench/GAR-Bench-Caption-Simple.json",),
+    "region_class": ("osprey/lvis_val_1k_category.json",),
     "region_vqa": ("gar_bench/GAR-Bench-VQA.json",),
     "scene_graph": ("psg/psg.json",),
     "scene_graph:val": ("psg/psg_val.json",),

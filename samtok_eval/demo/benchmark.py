@@ -117,6 +117,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_videorefer(part, scenes["testB"])
     formats.write_dlc(part, scenes["val"])
     formats.write_visual_genome(part, scenes["test"])
+    formats.write_named_regions(part, {"lvis": scenes["testA"], "paco": scenes["testB"]})
     formats.write_grounding_suite(part, scenes["val"])
     formats.write_reasonseg(part, {name: scenes[name] for name in ("val", "test", "train")})
     formats.write_mmr(part, scenes["val"])

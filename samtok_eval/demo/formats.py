@@ -1,7 +1,8 @@
 """Writes the demo scenes in the file formats of the benchmarks beyond referring expressions.
 
 Out, under a data root: `gcg/` (GLaMM), `psg/` with panoptic PNGs (OpenPSG), `segllm/` (multi-round), `gar_bench/`,
-`dlc_bench/`, `visual_genome/` (GLaMM), `grounding_suite/`, `reasonseg/` (LISA), `mmr/`, `refcoco-m/` and `entityseg/`.
+`dlc_bench/`, `visual_genome/` (GLaMM), `osprey/`, `grounding_suite/`, `reasonseg/` (LISA), `mmr/`, `refcoco-m/` and
+`entityseg/`.
 File names, keys and ids are those of the benchmarks; every writer is a function of the scenes alone.
 """
 
@@ -342,6 +343,26 @@ def write_visual_genome(root: Path, scenes: Sequence[Scene]) -> None:
     categories = [{"id": 1, "name": "object"}]
     whole = {"images": images, "annotations": regions, "categories": categories}
     _write(root / "visual_genome" / "test_caption.json", whole)
+
+
+def write_named_regions(root: Path, splits: dict[str, Sequence[Scene]]) -> None:
+    """Class names of two objects per scene, joined by LVIS's underscore or by the colon of PACO's parts."""
+    for split, scenes in splits.items():
+        entries: list[Any] = []
+        for scene in scenes:
+            rng = np.random.default_rng([scene.seed, 10])
+            shown = [(scene.objects[i], _rle(scene, i)) for i in rng.permutation(len(scene.objects))[:2].tolist()]
+            joint = "_" if split == "lvis" else ":"
+            entries.append(
+                {
+                    "file_name": _picture(root / "osprey" / "images", f"{scene.seed:012d}", scene),
+                    "height": SIDE,
+                    "width": SIDE,
+                    "categories": [f"{item.color}{joint}{item.shape}" for item, _ in shown],
+                    "annotations": [{"segmentation": rle.to_coco()} for _, rle in shown],
+                }
+            )
+        _write(root / "osprey" / f"{split}_val_1k_category.json", entries)
 
 
 def write_grounding_suite(root: Path, scenes: Sequence[Scene]) -> None:

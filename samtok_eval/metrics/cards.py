@@ -115,6 +115,8 @@ CARDS = {
     "relative_score": MetricCard("relative score", unit="score", highest=None, judged=True),
     "empty": MetricCard("empty", better="lower"),
     "accuracy": MetricCard("accuracy"),
+    "semantic_similarity": MetricCard("semantic similarity", unit="score"),
+    "semantic_iou": MetricCard("semantic IoU"),
     "majority": MetricCard("majority", better="none"),
     "token_match": MetricCard("token match"),
 }

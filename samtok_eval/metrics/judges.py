@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError
 from samtok_eval.metrics.judge import Judge, open_judge
-from samtok_eval.metrics.text_similarity import TextModelError, TextSimilarity
+from samtok_eval.metrics.text_similarity import SENTENCES, TextModelError, TextSimilarity
 
 Helper = TypeVar("Helper")
 
@@ -48,6 +48,11 @@ class Judges:
     def similarity(self) -> TextSimilarity | None:
         """Similarity of phrases; None where no text model can be loaded."""
         return self._started(TextSimilarity, ("recall_gcg",))
+
+    @cached_property
+    def sentences(self) -> TextSimilarity | None:
+        """Similarity of class names; None where the sentence encoder cannot be loaded."""
+        return self._started(lambda: TextSimilarity(SENTENCES), ("semantic_similarity",))
 
     @cached_property
     def judge(self) -> Judge | None:

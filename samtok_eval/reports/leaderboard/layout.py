@@ -206,8 +206,20 @@ LAYOUTS = (
         notes=("A judge's points from 0 to 5. Published models see several frames; here a model sees one.",),
     ),
     Layout("VideoRefer-Bench-Q", (grid(("single-frame", "multi-frame"), ("acc",)),)),
-    Layout("Region classification LVIS-1k", (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),)),
-    Layout("Region classification PACO-1k", (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),)),
+    Layout(
+        "Region classification LVIS-1k",
+        (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),),
+        "region_class",
+        ("lvis",),
+        ("semantic_similarity", "semantic_iou"),
+    ),
+    Layout(
+        "Region classification PACO-1k",
+        (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),),
+        "region_class",
+        ("paco",),
+        ("semantic_similarity", "semantic_iou"),
+    ),
     Layout(
         "PSG",
         (grid(("test",), tuple(f"{name}@{rank}" for rank in RANKS for name in ("R", "mR"))),),

@@ -31,6 +31,7 @@ FRAMEWORK = "samtok-eval"
 HUB_TASKS = {
     "gcg": "image-text-to-text",
     "region_caption": "image-text-to-text",
+    "region_class": "image-text-to-text",
     "region_vqa": "visual-question-answering",
     "scene_graph": "image-text-to-text",
 }
