@@ -21,7 +21,7 @@ from samtok_eval.text import visible
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 PANELS = {
     "Evaluate": ("demo", "run", "predict", "score", "tasks"),
-    "See and judge": ("runs", "report", "compare", "gate", "plan", "leaderboard"),
+    "See and judge": ("runs", "report", "compare", "gate", "watch", "plan", "leaderboard"),
     "Data and machine": ("data", "doctor"),
     "Train": ("tokenize", "train", "curves"),
 }
@@ -49,6 +49,7 @@ EXTRAS = {
     "model": ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "accelerate"),
     "train": ("trl", "peft", "datasets", "tensorboard"),
     "publish": ("huggingface_hub",),
+    "plot": ("matplotlib",),
 }
 """Which extra brings a package in."""
 WRONG_USAGE: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

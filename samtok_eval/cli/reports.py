@@ -1,6 +1,6 @@
-"""Commands about finished runs: compare, gate, report, leaderboard, curves.
+"""Commands about finished runs: compare, gate, watch, report, leaderboard, curves.
 
-None imports torch or transformers, but for a gate that asks a model.
+None imports torch or transformers, but for a gate or watch that asks a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from samtok_eval.cli.options import STDOUT, Given, console, results, takes
-from samtok_eval.errors import UsageError
+from samtok_eval.errors import DataError, UsageError
 from samtok_eval.run.settings import flags_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LOOKS = 15
 """As `samtok_eval.sequential.LOOKS`, which takes scipy to import."""
+
+WATCHED = ("regression", "undecided")
+"""Verdicts that a watch names at its end."""
 
 RunsArgument = Annotated[
     list[Path],
@@ -170,6 +173,84 @@ def _early_rules(looks: int, budget: str | None, until: Literal["verdict", "ever
     if minutes:
         return EarlyRules(looks, minutes=float(amount), until=until)
     return EarlyRules(looks, pictures=int(amount), until=until)
+
+
+@takes(
+    "answers",
+    "where",
+    also=("seed", "tasks_dirs"),
+    but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"),
+    panel="Options of the checkpoints' runs, by default as the baseline was asked",
+)
+def watch_command(
+    given: Given,
+    folder: Annotated[Path, typer.Argument(help="Folder into which a trainer writes checkpoint-STEP.")],
+    baseline: Annotated[Path, typer.Option(help="Run folder, or folder of runs, to compare with.")],
+    task: Annotated[
+        str | None, typer.Option(help="TASK[:SPLIT], separated by commas; all runs of the baseline by default.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of log, curve and page; FOLDER/watch by default.")] = None,
+    tolerances: Annotated[
+        Path | None, typer.Option(help="TOML file with the points that each metric may lose.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
+    on_undecided: Annotated[
+        Literal["pass", "fail", "warn"] | None,
+        typer.Option(help="With --once: what undecided metrics do: warn by default, fail with exit code 6, or pass."),
+    ] = None,
+    protocol: ProtocolOption = None,
+    looks: Annotated[int, typer.Option(help="How often the two are compared.", min=1, max=100)] = LOOKS,
+    budget: Annotated[str | None, typer.Option(help="Most pictures (500) or minutes (30min) to ask.")] = None,
+    every: Annotated[float, typer.Option(help="Seconds between two looks at the folder.", min=1)] = 60.0,
+    once: Annotated[bool, typer.Option("--once", help="Gate what is there, and end with the worst verdict.")] = False,
+) -> None:
+    """Gate every checkpoint that a training run writes, and draw what they gain or lose over the steps.
+
+    Checkpoints that are in the log are not gated again, so the same command goes on after a stop.
+    """
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.gate.text import gate_table
+    from samtok_eval.reports.gate.tolerances import read_tolerances
+    from samtok_eval.reports.gate.verdict import GateResult, RegressionError, UndecidedError
+    from samtok_eval.reports.watch.checkpoints import Checkpoint
+    from samtok_eval.reports.watch.watch import Watch, gate_what_is_there, watch_forever
+
+    if alpha is not None and not 0 < alpha < 1:
+        raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
+    _check_plots()
+    watch = Watch(
+        folder=folder,
+        baseline=baseline,
+        to=to or folder / "watch",
+        given=given,
+        tolerances=read_tolerances(tolerances, alpha, load_tasks(given.get("tasks_dirs") or ()), on_undecided),
+        tasks=[name.strip() for name in task.split(",")] if task else (),
+        protocol=protocol,
+        rules=_early_rules(looks, budget, "verdict"),
+        console=console(),
+    )
+
+    def shown(checkpoint: Checkpoint, result: GateResult) -> None:
+        typer.echo(f"{checkpoint.path.name}\n{gate_table([result])}\n")
+
+    if not once:
+        watch_forever(watch, every, shown)
+    lines = gate_what_is_there(watch, shown)
+    if not lines:
+        raise DataError(f"{folder} holds no whole checkpoint-STEP; give the folder that the trainer writes them into")
+    typer.echo(f"page {watch.to / 'index.html'}")
+    named = {word: [f"{x.checkpoint} {x.task}:{x.split}" for x in lines if x.verdict == word] for word in WATCHED}
+    if named["regression"]:
+        raise RegressionError(f"worse than the baseline: {', '.join(named['regression'])}")
+    if named["undecided"] and watch.tolerances.on_undecided == "fail":
+        raise UndecidedError(f"undecided: {', '.join(named['undecided'])}")
+    if named["undecided"]:
+        typer.echo(f"WARNING: undecided: {', '.join(named['undecided'])}")
+
+
+def _check_plots() -> None:
+    """Fail before a checkpoint is asked where the curve cannot be drawn."""
+    import matplotlib  # noqa: F401
 
 
 def plan_command(
@@ -422,6 +503,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "report": report_command,
     "compare": compare_command,
     "gate": gate_command,
+    "watch": watch_command,
     "plan": plan_command,
     "curves": curves_command,
 }

@@ -1,0 +1,133 @@
+"""Gates every checkpoint of a training run against a baseline, while the training writes them.
+
+In: the trainer's folder and the baseline's runs. Out: a log of verdicts, a curve and a page, renewed after each
+checkpoint. A watch that was stopped goes on where its log ends; answers of the checkpoint at which it was stopped are
+in its run folder and are not asked again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from samtok_eval.append_log import AppendLog
+from samtok_eval.errors import DataError, SamtokError, UsageError
+from samtok_eval.reports.gate.asked import ask_and_gate
+from samtok_eval.reports.gate.early import EarlyRules
+from samtok_eval.reports.gate.gate import read_sides
+from samtok_eval.reports.gate.tolerances import Tolerances
+from samtok_eval.reports.gate.verdict import GateResult
+from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.reports.watch.checkpoints import Checkpoint, whole_checkpoints
+from samtok_eval.reports.watch.curve import write_curve
+from samtok_eval.reports.watch.verdicts import VerdictLine, line_of, read_verdicts
+
+LOG_FILE = "verdicts.jsonl"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched, and how it is judged."""
+
+    folder: Path
+    """Of the trainer."""
+    baseline: Path
+    """A run folder, or a folder with one run per task and split."""
+    to: Path
+    """Folder of log, curve and page."""
+    given: Mapping[str, Any]
+    """Fields of `RunOptions` that are not to be those of the baseline."""
+    tolerances: Tolerances
+    tasks: Collection[str] = ()
+    """TASK or TASK:SPLIT; all of the baseline's by default."""
+    protocol: str | None = None
+    rules: EarlyRules | None = None
+    console: Console | None = None
+
+    def sides(self) -> list[ScoredRun]:
+        """The baseline's runs that are compared with.
+
+        Raises:
+            UsageError: the baseline has no run of a task, or no answers.
+        """
+        found = read_sides(self.baseline, self.given.get("tasks_dirs") or ())
+        names = {key: {key[0], ":".join(key)} for key in found}
+        lacking = [task for task in self.tasks if not any(task in known for known in names.values())]
+        if lacking:
+            raise UsageError(
+                f"{self.baseline} has no run of {', '.join(lacking)}; it has {', '.join(map(':'.join, found))}"
+            )
+        runs = [side for key, side in found.items() if not self.tasks or names[key] & set(self.tasks)]
+        asked = [run for run in runs if isinstance(run, ScoredRun)]
+        if len(asked) < len(runs):
+            raise UsageError(f"{self.baseline} is a stored result without answers; give the baseline's run folder")
+        return asked
+
+
+Shown = Callable[[Checkpoint, GateResult], None]
+"""Called with each verdict once it is in the log."""
+
+
+def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
+    """Gate the whole checkpoints that the log does not know yet.
+
+    Returns:
+        The verdicts on the checkpoints that are there, sorted by task, split and step.
+
+    Raises:
+        SamtokError: as `ask_and_gate`; what was judged before is in the log.
+    """
+    sides, checkpoints = watch.sides(), whole_checkpoints(watch.folder)
+    path = watch.to / LOG_FILE
+    if not checkpoints:
+        return []
+    with AppendLog(path, "one watch at a time; give another folder --to") as log:
+        for checkpoint in checkpoints:
+            known = {line.key for line in read_verdicts(path)}
+            due = [side for side in sides if _key(checkpoint, side) not in known]
+            for side, result in _gated(watch, checkpoint, due):
+                line = line_of(result, checkpoint.step, checkpoint.path.name, checkpoint.files, side)
+                log.write_line(line.model_dump_json())
+                shown(checkpoint, result)
+            if due:
+                write_curve(read_verdicts(path), watch.to)
+    wanted = {_key(checkpoint, side) for checkpoint in checkpoints for side in sides}
+    return [line for line in read_verdicts(path) if line.key in wanted]
+
+
+def watch_forever(watch: Watch, every: float, shown: Shown) -> None:
+    """Gate checkpoints as they appear, until the process is interrupted.
+
+    Args:
+        watch: what is watched.
+        every: seconds between two looks at the folder.
+        shown: called with each verdict.
+    """
+    while True:
+        gate_what_is_there(watch, shown)
+        time.sleep(every)
+
+
+def _key(checkpoint: Checkpoint, side: ScoredRun) -> tuple[str, str, str, str, str]:
+    return checkpoint.path.name, checkpoint.files, side.run.path.name, side.task.metadata.name, side.split
+
+
+def _gated(watch: Watch, checkpoint: Checkpoint, due: Sequence[ScoredRun]) -> Iterator[tuple[ScoredRun, GateResult]]:
+    given = {**watch.given, "model": str(checkpoint.path)}
+    for side in due:
+        try:
+            (result,) = ask_and_gate(
+                side.run.path, given, watch.tolerances, watch.protocol, watch.rules, None, watch.console
+            )
+        except SamtokError as error:
+            if checkpoint.path.is_dir():
+                raise
+            raise DataError(
+                f"{checkpoint.path} was deleted while it was gated; let the trainer keep more checkpoints"
+            ) from error
+        yield side, result

@@ -1,0 +1,171 @@
+"""A watch gates each whole checkpoint once, keeps what it found, and draws it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import samtok_eval.demo
+from samtok_eval.errors import DataError, UsageError
+from samtok_eval.reports.watch import checkpoints
+from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
+from samtok_eval.reports.watch.verdicts import read_verdicts
+from samtok_eval.run.evaluate import run
+from samtok_eval.run.settings import RunOptions
+from tests.support.command import command
+
+DEMO = Path(samtok_eval.demo.__file__).parent / "checkpoint"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(checkpoints, "SETTLE_SECONDS", 0.01)
+
+
+def written(folder: Path, step: int, files: tuple[str, ...], old: bool = False) -> Path:
+    """A checkpoint of small files."""
+    made = folder / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    for name in files:
+        (made / name).write_text("{}")
+        if old:
+            then = time.time() - QUIET_SECONDS - 5
+            os.utime(made / name, (then, then))
+    return made
+
+
+WHOLE = ("config.json", "model.safetensors", "trainer_state.json")
+
+
+@pytest.mark.parametrize(
+    ("files", "old", "whole"),
+    [
+        (WHOLE, False, True),
+        (WHOLE[:2], False, False),
+        (WHOLE[:2], True, True),
+        (WHOLE[1:], True, False),
+        (("config.json", "trainer_state.json"), True, False),
+    ],
+    ids=["whole", "trainer_state missing", "thinned out long ago", "config missing", "weights missing"],
+)
+def test_a_checkpoint_counts_once_the_trainer_has_written_its_last_file(tmp_path, files, old, whole):
+    written(tmp_path, 10, files, old)
+    assert [found.step for found in whole_checkpoints(tmp_path)] == ([10] if whole else [])
+
+
+def test_weights_in_parts_need_every_part_that_their_index_names(tmp_path):
+    made = written(tmp_path, 10, ("config.json", "trainer_state.json", "a.safetensors"))
+    index = made / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}))
+    assert whole_checkpoints(tmp_path) == []
+    (made / "b.safetensors").write_text("")
+    assert [found.step for found in whole_checkpoints(tmp_path)] == [10]
+    index.write_text('{"weight_m')
+    assert whole_checkpoints(tmp_path) == []
+
+
+def test_a_file_that_grows_between_two_looks_is_waited_for(tmp_path, monkeypatch):
+    made = written(tmp_path, 10, WHOLE)
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: (made / WHOLE[1]).write_text("more"))
+    assert whole_checkpoints(tmp_path) == []
+
+
+def test_steps_are_in_the_order_of_numbers_and_other_folders_are_passed_over(tmp_path):
+    for step in (100, 20):
+        written(tmp_path, step, WHOLE)
+    written(tmp_path / "checkpoint-x", 1, WHOLE)
+    assert [found.step for found in whole_checkpoints(tmp_path)] == [20, 100]
+    assert whole_checkpoints(tmp_path / "not there yet") == []
+
+
+def test_an_adapter_alone_is_refused(tmp_path):
+    written(tmp_path, 1, ("adapter_config.json", "adapter_model.safetensors", "trainer_state.json"))
+    with pytest.raises(UsageError, match="adapter alone"):
+        whole_checkpoints(tmp_path)
+
+
+def test_a_line_that_is_no_verdict_is_an_error_and_a_torn_one_is_not(tmp_path):
+    log = tmp_path / "verdicts.jsonl"
+    log.write_text('{"step": 1')
+    assert read_verdicts(log) == []
+    log.write_text('{"step": 1}\n')
+    with pytest.raises(DataError, match="line 1"):
+        read_verdicts(log)
+
+
+@pytest.fixture(scope="module")
+def trained(demo_root, tmp_path_factory):
+    """A baseline, and a trainer's folder with a checkpoint like it and one whose weights were overwritten by noise."""
+    root = tmp_path_factory.mktemp("watch")
+    options = {
+        "task": "gres",
+        "model": "demo",
+        "limit": 80,
+        "batch_size": 16,
+        "max_new_tokens": 24,
+        "data_root": str(demo_root),
+        "out": root / "base",
+    }
+    baseline = run(RunOptions(**options)).path
+    for step in (10, 20):
+        made = root / "steps" / f"checkpoint-{step}"
+        shutil.copytree(DEMO, made)
+        (made / "trainer_state.json").write_text("{}")
+    weights = load_file(made / "model.safetensors")
+    torch.manual_seed(0)
+    noisy = {name: torch.randn_like(w.float()).to(w.dtype).mul(0.05) for name, w in weights.items()}
+    save_file(noisy, made / "model.safetensors", {"format": "pt"})
+    return root, baseline
+
+
+def test_each_checkpoint_is_gated_once_and_drawn(trained):
+    root, baseline = trained
+    words = [
+        "watch",
+        root / "steps",
+        "--baseline",
+        baseline,
+        "--once",
+        "--out",
+        root / "runs",
+        "--looks",
+        "3",
+        "--alpha",
+        "0.1",
+        "--task",
+        "gres",
+    ]
+    done = command(*words)
+    assert done.returncode == 4 and "worse than the baseline: checkpoint-20 gres:val" in done.stderr, done.stderr
+    log = root / "steps" / "watch" / "verdicts.jsonl"
+    text = log.read_text()
+    first, last = read_verdicts(log)
+    assert (first.step, last.step) == (10, 20) and last.verdict == "regression"
+    assert all(found.difference == 0 for found in first.metrics.values()) and first.verdict != "regression"
+    with (log.parent / "curve.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["is_main"] == "True"]
+    assert [row["verdict"] for row in rows] == [first.metrics["giou"].verdict, last.metrics["giou"].verdict]
+    assert float(rows[1]["difference"]) == last.metrics["giou"].difference < -0.1
+    assert "</svg>" in (log.parent / "curve.svg").read_text()
+    page = (log.parent / "index.html").read_text()
+    assert "REGRESSED" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+    # A restart finds both in the log; a kill within a line, or a checkpoint that was not reached, costs that one alone.
+    assert command(*words).returncode == 4 and log.read_text() == text
+    log.write_text(text[: len(text) - 20])
+    assert command(*words).returncode == 4 and log.read_text() == text
+    missing = command(*words[:-1], "refcoco")
+    assert missing.returncode == 1 and "has no run of refcoco; it has gres:val" in missing.stderr
+
+
+def test_a_folder_without_checkpoints_is_an_error_only_once(trained, tmp_path):
+    done = command("watch", tmp_path, "--baseline", trained[1], "--once")
+    assert done.returncode == 2 and "no whole checkpoint-STEP" in done.stderr
