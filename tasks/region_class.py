@@ -57,7 +57,7 @@ class RegionClass(Task):
         files=("osprey/lvis_val_1k_category.json", "osprey/paco_val_1k_category.json", "osprey/images"),
         main_metric="semantic_iou",
         metrics=(SIMILARITY, "semantic_iou"),
-        max_new_tokens=1024,
+        max_new_tokens=64,
     )
     prompt = NAME_REGION
     answered_in_words = True
