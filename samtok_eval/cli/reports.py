@@ -201,6 +201,9 @@ def watch_command(
     protocol: ProtocolOption = None,
     looks: Annotated[int, typer.Option(help="How often the two are compared.", min=1, max=100)] = LOOKS,
     budget: Annotated[str | None, typer.Option(help="Most pictures (500) or minutes (30min) to ask.")] = None,
+    log_to: Annotated[
+        Literal["tensorboard"] | None, typer.Option(help="Also write scalars over the steps, into --to/tensorboard.")
+    ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two looks at the folder.", min=1)] = 60.0,
     once: Annotated[bool, typer.Option("--once", help="Gate what is there, and end with the worst verdict.")] = False,
 ) -> None:
@@ -213,6 +216,7 @@ def watch_command(
     from samtok_eval.reports.gate.tolerances import read_tolerances
     from samtok_eval.reports.gate.verdict import GateResult, RegressionError, UndecidedError
     from samtok_eval.reports.watch.checkpoints import Checkpoint
+    from samtok_eval.reports.watch.scalars import TensorBoardScalars
     from samtok_eval.reports.watch.watch import Watch, gate_what_is_there, watch_forever
 
     if alpha is not None and not 0 < alpha < 1:
@@ -228,6 +232,7 @@ def watch_command(
         protocol=protocol,
         rules=_early_rules(looks, budget, "verdict"),
         console=console(),
+        scalars=TensorBoardScalars((to or folder / "watch") / "tensorboard") if log_to else None,
     )
 
     def shown(checkpoint: Checkpoint, result: GateResult) -> None:

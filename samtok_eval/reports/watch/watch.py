@@ -25,6 +25,7 @@ from samtok_eval.reports.gate.verdict import GateResult
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.watch.checkpoints import Checkpoint, whole_checkpoints
 from samtok_eval.reports.watch.curve import write_curve
+from samtok_eval.reports.watch.scalars import TensorBoardScalars
 from samtok_eval.reports.watch.verdicts import VerdictLine, line_of, read_verdicts
 
 LOG_FILE = "verdicts.jsonl"
@@ -48,6 +49,7 @@ class Watch:
     protocol: str | None = None
     rules: EarlyRules | None = None
     console: Console | None = None
+    scalars: TensorBoardScalars | None = None
 
     def sides(self) -> list[ScoredRun]:
         """The baseline's runs that are compared with.
@@ -93,6 +95,8 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
             for side, result in _gated(watch, checkpoint, due):
                 line = line_of(result, checkpoint.step, checkpoint.path.name, checkpoint.files, side)
                 log.write_line(line.model_dump_json())
+                if watch.scalars:
+                    watch.scalars.write(line)
                 shown(checkpoint, result)
             if due:
                 write_curve(read_verdicts(path), watch.to)

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samtok_eval.demo
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.reports.watch import checkpoints
 from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
-from samtok_eval.reports.watch.verdicts import read_verdicts
+from samtok_eval.reports.watch.scalars import TensorBoardScalars
+from samtok_eval.reports.watch.verdicts import VerdictLine, read_verdicts
 from samtok_eval.run.evaluate import run
 from samtok_eval.run.settings import RunOptions
 from tests.support.command import command
@@ -169,3 +171,19 @@ def test_each_checkpoint_is_gated_once_and_drawn(trained):
 def test_a_folder_without_checkpoints_is_an_error_only_once(trained, tmp_path):
     done = command("watch", tmp_path, "--baseline", trained[1], "--once")
     assert done.returncode == 2 and "no whole checkpoint-STEP" in done.stderr
+
+
+def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
+    row = {"baseline": 0.5, "candidate": 0.75, "difference": 0.25, "low": 0.125, "high": None, "tolerance": 0.01}
+    line = VerdictLine.model_validate(
+        {"step": 20, "checkpoint": "checkpoint-20", "files": "f", "baseline": "b", "task": "gres", "split": "val",
+         "protocol": "strict", "verdict": "pass", "passed": True, "main": "giou", "lower_is_better": False,
+         "metrics": {"giou": {**row, "verdict": "pass", "reason": "r"}}, "pictures": 3, "run": None}
+    )  # fmt: skip
+    TensorBoardScalars(tmp_path).write(line)
+    read = EventAccumulator(str(tmp_path))
+    read.Reload()
+    found = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    where = "gres:val/giou"
+    expected = {f"{where}/candidate": 0.75, f"{where}/difference": 0.25, f"{where}/low": 0.125}
+    assert found == {name: [(20, value)] for name, value in expected.items()}
