@@ -86,7 +86,7 @@ def _sizes(folder: Path) -> Sizes:
 def _is_written(folder: Path, sizes: Sizes) -> bool:
     if ADAPTER in sizes and CONFIG not in sizes:
         raise UsageError(
-            f"{folder} holds an adapter alone, which cannot be asked; train all weights (--lora-rank 0), or merge the "
+            f"{folder} holds an adapter alone, which cannot be asked; train all weights, or merge the "
             "adapter and gate the merged checkpoint"
         )
     if CONFIG not in sizes or not _has_weights(folder, sizes):
