@@ -14,6 +14,7 @@ from samtok_eval.files import first_problem, numbered_lines
 from samtok_eval.reports.gate.verdict import GateResult, Word
 from samtok_eval.reports.runs import ScoredRun
 
+Key = tuple[str, str, str, str, str, str]
 REMEDY = "move it away, and every checkpoint is gated anew"
 
 
@@ -45,6 +46,8 @@ class VerdictLine(BaseModel):
     """Of `Checkpoint`."""
     baseline: str
     """Run id of the baseline."""
+    rules: str
+    """Hash of how it was judged: tolerances, level, protocol and looks."""
     task: str
     split: str
     protocol: str
@@ -61,12 +64,12 @@ class VerdictLine(BaseModel):
     """Folder of the candidate's answers."""
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
+    def key(self) -> Key:
         """What need not be gated again."""
-        return self.checkpoint, self.files, self.baseline, self.task, self.split
+        return self.checkpoint, self.files, self.baseline, self.rules, self.task, self.split
 
 
-def line_of(result: GateResult, step: int, checkpoint: str, files: str, baseline: ScoredRun) -> VerdictLine:
+def line_of(result: GateResult, step: int, checkpoint: str, files: str, baseline: ScoredRun, rules: str) -> VerdictLine:
     """A result of the gate as a line of the log."""
     metadata = baseline.task.metadata
     rows = {
@@ -78,6 +81,7 @@ def line_of(result: GateResult, step: int, checkpoint: str, files: str, baseline
         checkpoint=checkpoint,
         files=files,
         baseline=baseline.run.path.name,
+        rules=rules,
         task=result.task,
         split=result.split,
         protocol=result.protocol,

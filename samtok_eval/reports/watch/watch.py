@@ -7,6 +7,8 @@ in its run folder and are not asked again.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +28,10 @@ from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.watch.checkpoints import Checkpoint, whole_checkpoints
 from samtok_eval.reports.watch.curve import write_curve
 from samtok_eval.reports.watch.scalars import TensorBoardScalars
-from samtok_eval.reports.watch.verdicts import VerdictLine, line_of, read_verdicts
+from samtok_eval.reports.watch.verdicts import Key, VerdictLine, line_of, read_verdicts
 
 LOG_FILE = "verdicts.jsonl"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Watch:
     rules: EarlyRules | None = None
     console: Console | None = None
     scalars: TensorBoardScalars | None = None
+
+    @property
+    def judged_by(self) -> str:
+        """Hash of everything but models and data that a verdict rests on."""
+        return hashlib.sha256(repr((self.tolerances, self.protocol, self.rules)).encode()).hexdigest()[:12]
 
     def sides(self) -> list[ScoredRun]:
         """The baseline's runs that are compared with.
@@ -91,16 +99,23 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
     with AppendLog(path, "one watch at a time; give another folder --to") as log:
         for checkpoint in checkpoints:
             known = {line.key for line in read_verdicts(path)}
-            due = [side for side in sides if _key(checkpoint, side) not in known]
-            for side, result in _gated(watch, checkpoint, due):
-                line = line_of(result, checkpoint.step, checkpoint.path.name, checkpoint.files, side)
-                log.write_line(line.model_dump_json())
-                if watch.scalars:
-                    watch.scalars.write(line)
-                shown(checkpoint, result)
-            if due:
-                write_curve(read_verdicts(path), watch.to)
-    wanted = {_key(checkpoint, side) for checkpoint in checkpoints for side in sides}
+            due = [side for side in sides if _key(watch, checkpoint, side) not in known]
+            try:
+                for side, result in _gated(watch, checkpoint, due):
+                    line = line_of(
+                        result, checkpoint.step, checkpoint.path.name, checkpoint.files, side, watch.judged_by
+                    )
+                    log.write_line(line.model_dump_json())
+                    if watch.scalars:
+                        watch.scalars.write(line)
+                    shown(checkpoint, result)
+            except CheckpointGoneError as error:
+                # A trainer that keeps few of them writes others meanwhile.
+                logger.warning("%s", error)
+            lines = read_verdicts(path)
+            if due and lines:
+                write_curve(lines, watch.to)
+    wanted = {_key(watch, checkpoint, side) for checkpoint in checkpoints for side in sides}
     return [line for line in read_verdicts(path) if line.key in wanted]
 
 
@@ -117,8 +132,13 @@ def watch_forever(watch: Watch, every: float, shown: Shown) -> None:
         time.sleep(every)
 
 
-def _key(checkpoint: Checkpoint, side: ScoredRun) -> tuple[str, str, str, str, str]:
-    return checkpoint.path.name, checkpoint.files, side.run.path.name, side.task.metadata.name, side.split
+class CheckpointGoneError(DataError):
+    """A checkpoint was deleted while it was gated."""
+
+
+def _key(watch: Watch, checkpoint: Checkpoint, side: ScoredRun) -> Key:
+    name, rules = checkpoint.path.name, watch.judged_by
+    return name, checkpoint.files, side.run.path.name, rules, side.task.metadata.name, side.split
 
 
 def _gated(watch: Watch, checkpoint: Checkpoint, due: Sequence[ScoredRun]) -> Iterator[tuple[ScoredRun, GateResult]]:
@@ -131,7 +151,7 @@ def _gated(watch: Watch, checkpoint: Checkpoint, due: Sequence[ScoredRun]) -> It
         except SamtokError as error:
             if checkpoint.path.is_dir():
                 raise
-            raise DataError(
+            raise CheckpointGoneError(
                 f"{checkpoint.path} was deleted while it was gated; let the trainer keep more checkpoints"
             ) from error
         yield side, result

@@ -134,6 +134,7 @@ class FinetuneJob:
     log_every: Annotated[int, Setting("Steps between lines of the log.", within=COUNT)] = 10
     evaluate_every: Annotated[int, Setting("Steps between held-out losses.", within=COUNT)] = 500
     keep: Annotated[int, Setting("Newest states that are kept.", within=COUNT)] = 2
+    keep_steps: Annotated[bool, Setting("Keep these states when training ends, e.g. for `watch`.")] = False
     workers: Annotated[
         int | None, Setting("Processes that open pictures; 4 per GPU and none on a CPU by default.", within=FROM_ZERO)
     ] = None

@@ -54,7 +54,7 @@ CUDA_WORKERS = 4
 """Processes per GPU that open pictures beside training."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 """Whose versions are written down."""
-STEPS, ADAPTER, SKIPPED = "steps", "adapter", "skipped.jsonl"
+STEPS, TRAINED, ADAPTER, SKIPPED = "steps", "trained", "adapter", "skipped.jsonl"
 LOWER = ("--batch-size (the global batch stays)", "--max-pixels or --max-length")
 ALSO = (
     "keep --checkpointing, train adapters instead of all weights (--lora-rank 128), or split the weights with the "
@@ -277,7 +277,7 @@ def _finish(
 ) -> Path:
     """Save with all processes, then write the checkpoint with the first."""
     adapter = recipe.lora_rank is not None
-    saved = job.out / ADAPTER if adapter else job.out / STEPS / "trained"
+    saved = job.out / ADAPTER if adapter else job.out / STEPS / TRAINED
     trainer.save_model(str(saved))
     if not trainer.is_world_process_zero():
         return job.out
@@ -288,7 +288,7 @@ def _finish(
     elif job.merge:
         merge_adapter(base, saved, job.out, job.dtype, layout)
     folder.note(state=FINISHED)
-    shutil.rmtree(job.out / STEPS, ignore_errors=True)
+    shutil.rmtree(job.out / STEPS / TRAINED if job.keep_steps else job.out / STEPS, ignore_errors=True)
     return job.out if job.merge or not adapter else saved
 
 

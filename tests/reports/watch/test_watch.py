@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import samtok_eval.demo
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.reports.watch import checkpoints
+from samtok_eval.reports.watch import checkpoints, watch
 from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
 from samtok_eval.reports.watch.scalars import TensorBoardScalars
 from samtok_eval.reports.watch.verdicts import VerdictLine, read_verdicts
@@ -164,8 +164,29 @@ def test_each_checkpoint_is_gated_once_and_drawn(trained):
     assert command(*words).returncode == 4 and log.read_text() == text
     log.write_text(text[: len(text) - 20])
     assert command(*words).returncode == 4 and log.read_text() == text
+    # Other rules judge anew; what was answered is not asked again.
+    alpha = words.index("--alpha") + 1
+    assert command(*words[:alpha], "0.2", *words[alpha + 1 :]).returncode == 4
+    assert len(log.read_text().splitlines()) == 4 and len(read_verdicts(log)) == 2
     missing = command(*words[:-1], "refcoco")
     assert missing.returncode == 1 and "has no run of refcoco; it has gres:val" in missing.stderr
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_gated_is_passed_over_with_a_warning(trained, tmp_path, monkeypatch):
+    root, baseline = trained
+    for step in (10, 20):
+        written(tmp_path, step, WHOLE)
+    asked = []
+
+    def gone(path, given, *_):
+        asked.append(Path(given["model"]).name)
+        shutil.rmtree(given["model"])
+        raise DataError("it is not there")
+
+    monkeypatch.setattr(watch, "ask_and_gate", gone)
+    done = command("watch", tmp_path, "--baseline", baseline, "--once", "--out", root / "gone")
+    assert asked == ["checkpoint-10", "checkpoint-20"]
+    assert done.stderr.count("was deleted while it was gated; let the trainer keep more checkpoints") == 2
 
 
 def test_a_folder_without_checkpoints_is_an_error_only_once(trained, tmp_path):
@@ -176,8 +197,8 @@ def test_a_folder_without_checkpoints_is_an_error_only_once(trained, tmp_path):
 def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
     row = {"baseline": 0.5, "candidate": 0.75, "difference": 0.25, "low": 0.125, "high": None, "tolerance": 0.01}
     line = VerdictLine.model_validate(
-        {"step": 20, "checkpoint": "checkpoint-20", "files": "f", "baseline": "b", "task": "gres", "split": "val",
-         "protocol": "strict", "verdict": "pass", "passed": True, "main": "giou", "lower_is_better": False,
+        {"step": 20, "checkpoint": "checkpoint-20", "files": "f", "baseline": "b", "rules": "r",
+         "task": "gres", "split": "val", "protocol": "strict", "verdict": "pass", "passed": True, "main": "giou", "lower_is_better": False,
          "metrics": {"giou": {**row, "verdict": "pass", "reason": "r"}}, "pictures": 3, "run": None}
     )  # fmt: skip
     TensorBoardScalars(tmp_path).write(line)
