@@ -198,8 +198,9 @@ def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
     row = {"baseline": 0.5, "candidate": 0.75, "difference": 0.25, "low": 0.125, "high": None, "tolerance": 0.01}
     line = VerdictLine.model_validate(
         {"step": 20, "checkpoint": "checkpoint-20", "files": "f", "baseline": "b", "rules": "r",
-         "task": "gres", "split": "val", "protocol": "strict", "verdict": "pass", "passed": True, "main": "giou", "lower_is_better": False,
-         "metrics": {"giou": {**row, "verdict": "pass", "reason": "r"}}, "pictures": 3, "run": None}
+         "task": "gres", "split": "val", "protocol": "strict", "verdict": "pass", "passed": True,
+         "main": "giou", "lower_is_better": False, "metrics": {"giou": {**row, "verdict": "pass", "reason": "r"}},
+         "pictures": 3, "run": None}
     )  # fmt: skip
     TensorBoardScalars(tmp_path).write(line)
     read = EventAccumulator(str(tmp_path))

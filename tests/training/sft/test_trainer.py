@@ -19,6 +19,7 @@ from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
 from samtok_eval.messages import Message
 from samtok_eval.models.backend import request_of
 from samtok_eval.run.settings import RunSettings
+from samtok_eval.reports.watch.checkpoints import whole_checkpoints
 from samtok_eval.training.sft import trainer as finetuning
 from samtok_eval.training.sft.batches import IGNORED, ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Skipped, Source, read_conversations, refuse_above
@@ -275,8 +276,12 @@ def test_a_finished_run_is_not_overwritten(data, full, tmp_path):
 
 
 def test_how_a_step_is_cut_into_parts_changes_nothing(data, full, tmp_path):
-    finetune(replace(FULL, batch_size=2, checkpointing=True), job(data, tmp_path / "out"))
-    assert losses(tmp_path / "out") == pytest.approx(losses(full), rel=1e-3)
+    out = finetune(replace(FULL, batch_size=2, checkpointing=True), job(data, tmp_path / "out", keep_steps=True))
+    assert losses(out) == pytest.approx(losses(full), rel=1e-3)
+    # States of the steps stay where that is asked for, as whole checkpoints.
+    assert [found.step for found in whole_checkpoints(out / "steps")] == [2, 4]
+    assert sorted(path.name for path in (out / "steps").iterdir()) == ["checkpoint-2", "checkpoint-4"]
+    assert not (full / "steps").exists()
 
 
 @pytest.fixture(scope="module")
