@@ -18,8 +18,8 @@ from samtok_eval.demo.training.corpus import build_scene
 from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
 from samtok_eval.messages import Message
 from samtok_eval.models.backend import request_of
-from samtok_eval.run.settings import RunSettings
 from samtok_eval.reports.watch.checkpoints import whole_checkpoints
+from samtok_eval.run.settings import RunSettings
 from samtok_eval.training.sft import trainer as finetuning
 from samtok_eval.training.sft.batches import IGNORED, ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Skipped, Source, read_conversations, refuse_above
