@@ -48,6 +48,8 @@ class MetricCard:
     """`none` where the value is not the model's, or neither more nor less of it is better."""
     highest: float | None = 1.0
     """The value that cannot be exceeded; None without one."""
+    lowest: float = 0.0
+    """The value below which none can be."""
     masks: bool = False
     """Whether decoded masks enter it, so that a mask tokenizer can lose some of it."""
     judged: bool = False
@@ -115,7 +117,7 @@ CARDS = {
     "relative_score": MetricCard("relative score", unit="score", highest=None, judged=True),
     "empty": MetricCard("empty", better="lower"),
     "accuracy": MetricCard("accuracy"),
-    "semantic_similarity": MetricCard("semantic similarity", unit="score"),
+    "semantic_similarity": MetricCard("semantic similarity", unit="score", lowest=-1.0),
     "semantic_iou": MetricCard("semantic IoU"),
     "majority": MetricCard("majority", better="none"),
     "token_match": MetricCard("token match"),
@@ -123,7 +125,7 @@ CARDS = {
 """By name; a name that ends in `@` is followed by a threshold or rank."""
 FAMILIES = {
     "giou_": MetricCard("gIoU ", masks=True, of_one_sample="IoU"),
-    "dlc_": MetricCard("dlc ", unit="score", judged=True),
+    "dlc_": MetricCard("dlc ", unit="score", lowest=-1.0, judged=True),
     "videorefer_": MetricCard("VideoRefer ", unit="count", highest=5.0, judged=True),
     "used_": MetricCard("used ", unit="count", better="none", highest=None),
     "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),

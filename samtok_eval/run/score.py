@@ -228,10 +228,11 @@ def entries_by_protocol(
 
 
 def _within(metric: str, interval: Interval | None) -> Interval | None:
-    """An interval without what no share can be; Student's t knows no bounds."""
-    if interval is None or not card(metric).is_share:
-        return interval
-    return max(interval[0], 0.0), min(interval[1], 1.0)
+    """An interval without what the metric cannot be; Student's t knows no bounds."""
+    if interval is None:
+        return None
+    known, (low, high) = card(metric), interval
+    return max(low, known.lowest), high if known.highest is None else min(high, known.highest)
 
 
 def counters(records: Mapping[str, Records]) -> Counters:

@@ -86,8 +86,9 @@ def test_shares_lie_between_0_and_100_and_other_metrics_within_their_bounds(name
     for title, _, value, interval, _, floor, ceiling, n in rows:
         metric = named[title]
         for number in (found for text in (value, interval, floor, ceiling) for found in numbers(text)):
-            highest = card(metric).highest
-            assert highest is None or -100 * card(metric).judged <= number <= 100 * highest, (title, number)
+            known = card(metric)
+            assert number >= known.scale * known.lowest, (title, number)
+            assert known.highest is None or number <= known.scale * known.highest, (title, number)
         assert int(n) >= 0
 
 

@@ -107,7 +107,7 @@ def test_missing_tools_are_named_and_their_metrics_absent(monkeypatch):
 
 
 def test_a_text_model_that_is_not_there_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(text_similarity, "STAND_IN_PACKAGE", "no_such_package")
+    monkeypatch.setattr(text_similarity, "PACKAGE", "no_such_package")
     with pytest.raises(text_similarity.TextModelError, match="bert-base-uncased"):
         TextSimilarity()
 
