@@ -98,7 +98,11 @@ def run(options: RunOptions, console: Console | None = None, scoring: bool = Tru
 
 
 def run_all(
-    several: Sequence[RunOptions], console: Console | None = None, scoring: bool = True, given: Backend | None = None
+    several: Sequence[RunOptions],
+    console: Console | None = None,
+    scoring: bool = True,
+    given: Backend | None = None,
+    alone: bool = False,
 ) -> list[Run]:
     """Carry out several runs; each model is loaded once.
 
@@ -110,6 +114,7 @@ def run_all(
         console: for the progress bar; none is shown without it.
         scoring: False stops after predicting; so does a shard.
         given: answers, where the options name no model that could be loaded.
+        alone: whether this process asks everything, though others were started with it.
 
     Returns:
         The runs in the order of `several`; without metrics where this process did not score.
@@ -121,7 +126,7 @@ def run_all(
     from samtok_eval.models.select import check_used
 
     check_used(several)
-    ranks = _ranks(several)
+    ranks = None if alone else _ranks(several)
     answered: dict[int, _Answered] = {}
     scored: dict[int, Run] = {}
     with together(ranks):

@@ -135,6 +135,12 @@ class FinetuneJob:
     evaluate_every: Annotated[int, Setting("Steps between held-out losses.", within=COUNT)] = 500
     keep: Annotated[int, Setting("Newest states that are kept.", within=COUNT)] = 2
     keep_steps: Annotated[bool, Setting("Keep these states when training ends, e.g. for `watch`.")] = False
+    eval_tasks: Annotated[
+        str | None, Setting("TASK[:SPLIT],... that the model is evaluated on while it trains; needs --tokenizer.")
+    ] = None
+    eval_every: Annotated[int, Setting("Steps between these evaluations.", within=COUNT)] = 500
+    eval_limit: Annotated[int | None, Setting("Only the first N samples of each.", within=COUNT)] = None
+    eval_data_root: Annotated[str, Setting("Folder of the benchmarks' own files, or demo.")] = "demo"
     workers: Annotated[
         int | None, Setting("Processes that open pictures; 4 per GPU and none on a CPU by default.", within=FROM_ZERO)
     ] = None

@@ -40,6 +40,8 @@ from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import Layout
 from samtok_eval.models.select import named_layout
 from samtok_eval.run.samples import data_root as resolved_root
+from samtok_eval.training import eval_callback
+from samtok_eval.training.eval_callback import EvaluationCallback
 from samtok_eval.training.folder import BINDING, FINISHED, TrainingFolder
 from samtok_eval.training.sft.batches import ChatBatches, as_rows, survey
 from samtok_eval.training.sft.data import Conversation, Skipped, Source, data_sha256, read_conversations, refuse_above
@@ -107,7 +109,7 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
         write_text(job.out / SKIPPED, lines)
     held_out = _held_out(recipe, job, batches, layout)
     trainable, rows = _trainable(model, recipe, arguments), _rows(as_rows(kept, lengths))
-    trainer = _trainer(job, arguments, trainable, processor, batches, rows, held_out)
+    trainer = _trainer(job, arguments, trainable, processor, batches, rows, held_out, layout)
     with memory_named(f"{recipe.batch_size} samples at once of up to {recipe.max_length} tokens", LOWER, ALSO):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     return _finish(recipe, job, trainer, base, folder, layout)
@@ -115,7 +117,9 @@ def finetune(recipe: FinetuneRecipe, job: FinetuneJob) -> Path:
 
 def finetune_folder(out: Path) -> TrainingFolder:
     """The folder of a run: `steps/` holds states to go on from, all else stays beside the finished checkpoint."""
-    return TrainingFolder(out, _newest, (STEPS, ADAPTER, LOG_FILE, SKIPPED), FinetuneRecipe, key=BINDING)
+    return TrainingFolder(
+        out, _newest, (STEPS, ADAPTER, LOG_FILE, SKIPPED, eval_callback.FOLDER), FinetuneRecipe, key=BINDING
+    )
 
 
 def _newest(out: Path) -> Path | None:
@@ -255,7 +259,14 @@ def _held_out(recipe: FinetuneRecipe, job: FinetuneJob, batches: ChatBatches, la
 
 
 def _trainer(
-    job: FinetuneJob, arguments: Any, model: Any, processor: Any, batches: ChatBatches, rows: Any, held_out: Any
+    job: FinetuneJob,
+    arguments: Any,
+    model: Any,
+    processor: Any,
+    batches: ChatBatches,
+    rows: Any,
+    held_out: Any,
+    layout: Layout,
 ) -> Any:
     trainer = AnswerTrainer(
         model=model,
@@ -267,6 +278,17 @@ def _trainer(
         callbacks=[LogFile(job.out / LOG_FILE)],
     )
     trainer.remove_callback(PrinterCallback)
+    if job.eval_tasks is not None:
+        if job.tokenizer is None:
+            raise UsageError("--eval-tasks needs the mask tokenizer that draws the answers' masks; give --tokenizer")
+        asked = [name.strip() for name in job.eval_tasks.split(",")]
+        options: dict[str, Any] = {
+            "tokenizer": str(job.tokenizer),
+            "data_root": job.eval_data_root,
+            "limit": job.eval_limit,
+        }
+        options |= {"out": job.out / eval_callback.FOLDER, "device": job.device}
+        trainer.add_callback(EvaluationCallback(trainer, processor, asked, job.eval_every, layout, **options))
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     logger.info("training %d of %d weights on %d samples", trained, trainer.model.num_parameters(), len(rows))
     return trainer

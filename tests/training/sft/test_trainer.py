@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from samtok_eval import evaluate
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.demo.training.corpus import build_scene
 from samtok_eval.errors import CheckpointError, TooManyErrorsError, UsageError
@@ -273,6 +274,25 @@ def test_a_finished_run_is_not_overwritten(data, full, tmp_path):
         finetune(FULL, job(data, full))
     with pytest.raises(UsageError, match="something else than a run of this command"):
         finetune(FULL, job(data, data.parent, fresh=True))
+
+
+def test_tasks_are_evaluated_with_the_model_as_it_is_and_the_training_does_not_notice(data, full, tmp_path):
+    asked = {"eval_tasks": "gres:val", "eval_every": 2, "eval_limit": 6, "tokenizer": DEMO_CHECKPOINT}
+    out = finetune(FULL, job(data, tmp_path / "out", dtype="fp32", **asked))
+    assert losses(out) == losses(full)
+    trained, expected = (load_file(folder / "model.safetensors") for folder in (out, full))
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+    lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+    told = {line["step"]: line["eval_gres:val_giou"] for line in lines if "eval_gres:val_giou" in line}
+    assert list(told) == [2, 4]
+    # At the last step it is the checkpoint that is written.
+    run = evaluate("gres", model=str(out), tokenizer=str(DEMO_CHECKPOINT), limit=6, out=tmp_path / "runs", dtype="fp32")
+    assert told[4] == run.metrics.protocols["strict"]["giou"].value
+    assert len(list((out / "evaluations").rglob("metrics.json"))) == 2
+    with pytest.raises(UsageError, match="did you mean gres"):
+        finetune(FULL, job(data, tmp_path / "other", **asked | {"eval_tasks": "gress"}))
+    with pytest.raises(UsageError, match="give --tokenizer"):
+        finetune(FULL, job(data, tmp_path / "other", eval_tasks="gres"))
 
 
 def test_how_a_step_is_cut_into_parts_changes_nothing(data, full, tmp_path):
