@@ -66,7 +66,13 @@ def page_of(gathered, tmp_path):
     return write_samples(gathered, tmp_path)
 
 
+def filled(page):
+    """Wait until the cards are those of the filters."""
+    expect(page.locator("[data-cards]")).to_have_attribute("aria-busy", "false")
+
+
 def labels(page):
+    filled(page)
     return page.locator(".card h4 bdi").all_inner_texts()
 
 
@@ -84,6 +90,7 @@ def test_samples_are_filtered_sorted_and_turned(opened, page_of, gathered):
     page.select_option("[name=change]", "worse")
     expect(status).to_have_text(f"1 to 24 of {worse} (130 in all)")
     page.select_option("[name=sort]", "low")
+    filled(page)
     lowest = sorted(gathered.answered.scores.values())
     expect(page.locator(".score").first).to_have_text(f"100.0 → {100 * lowest[0]:.1f}")
     page.get_by_role("button", name="Show all").click()
@@ -150,7 +157,7 @@ def test_masks_are_those_of_the_files_and_can_be_switched_off(opened, page_of, g
     for path in (page_of.parent / "shards").iterdir():
         path.write_text(re.sub(r'"picture":"\d+\.jpg",', "", path.read_text()))
     page = opened(page_of)
-    expect(page.locator(".card")).to_have_count(24)
+    filled(page)
     samples = list(gathered.answered.samples.values())[:24]
 
     def painted(*layers):

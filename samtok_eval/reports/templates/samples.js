@@ -25,7 +25,7 @@
   const turn = document.querySelectorAll("[data-page]");
   const shards = new Map();
   const waiting = new Map();
-  let index = null, order = [], rows = [], page = 0, open = null, view = null;
+  let index = null, order = [], rows = [], page = 0, filling = 0, open = null, view = null;
 
   const element = (name, text, attributes = {}) => {
     const made = document.createElement(name);
@@ -231,6 +231,9 @@
   }
 
   async function fill() {
+    // What is slow to load must not take the place of what was asked for after it.
+    const mine = ++filling;
+    cards.setAttribute("aria-busy", "true");
     const first = page * PAGE, shown = rows.slice(first, first + PAGE);
     status.textContent = rows.length
       ? `${first + 1} to ${first + shown.length} of ${rows.length}` + (rows.length < order.length ? ` (${order.length} in all)` : "")
@@ -238,8 +241,9 @@
     turn[0].disabled = page === 0;
     turn[1].disabled = first + PAGE >= rows.length;
     const made = await Promise.all(shown.map((row) => card(row).catch((error) => element("p", error.message, { class: "warning" }))));
+    if (mine !== filling) return;
     cards.replaceChildren(...made);
-    cards.dataset.filled = `${page}`;
+    cards.setAttribute("aria-busy", "false");
   }
 
   function fitting(wanted) {
