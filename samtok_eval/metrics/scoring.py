@@ -190,9 +190,11 @@ def _seen(
     """The answer as each protocol sees it, one object for those that see the same."""
     target, height, width = sample.target, sample.image.height, sample.image.width
     known: dict[tuple[int, int], Seen] = {}
-    found = []
+    found, kept = [], []
     for protocol, combine, masked in zip(protocols, combined, _masks_under(sample, prediction, protocols), strict=True):
         answered = masked[-1:] if masked and combine == "last" else masked
+        # An object that is gone leaves its identity to the next one.
+        kept.append(answered)
         truth = target.masks_under(protocol.name) if target.other_masks else target.masks
         seen = known.get((id(answered), id(truth)))
         if seen is None:
