@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 import samtok_eval
-from samtok_eval.cli import data, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
+from samtok_eval.cli import data, gate, leaderboard, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
 from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.run.settings import RunOptions, flags_of
@@ -28,7 +28,7 @@ PANELS = {
 """Commands in the order in which people need them."""
 app = typer.Typer(no_args_is_help=True, context_settings=HELP)
 train_app = typer.Typer(no_args_is_help=True, help="Train the mask tokenizer or fine-tune a model.")
-for family in (run, data, reports, tokenize):
+for family in (run, data, reports, gate, leaderboard, tokenize):
     family.register(app)
 for family in (train_tokenizer, train_sft, train_grpo):
     family.register(train_app)

@@ -35,6 +35,12 @@ CONFIG = inspect.Parameter(
 )
 READERS: Mapping[str, Callable[[Path], Any]] = {".toml": read_toml, ".yaml": read_yaml, ".yml": read_yaml}
 """Of a file of settings, by its ending."""
+ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; the task's first by default.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON; - is standard output.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of bootstrap draws and permutations.", min=0)]
+TasksDirOption = Annotated[
+    list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files; may be repeated.")
+]
 Given = Mapping[str, Any]
 """What the user gave: fields of `RunOptions` or of a recipe, without defaults."""
 Command = Callable[..., None]
