@@ -14,7 +14,7 @@ def test_work_in_proportion_to_its_size_passes():
 
 
 def test_work_that_grows_with_the_square_is_caught():
-    assert growth(lambda size: steps(size * size), 300) > LINEAR
+    assert growth(lambda size: steps(size * size), 600) > LINEAR
 
 
 def test_a_leap_between_two_sizes_is_no_growth():

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 TRIES = 8
+_FEWEST_TRIES = 3
+"""One disturbed measurement of the smallest size alone would hide any growth."""
 LINEAR = 3.0
 """Work twice as large takes twice as long, or, where the time grows with the square, four times."""
 _CLEAR = 2.5
-"""No further try is needed below this."""
+"""Below this no further try is needed."""
 
 
 def growth(work: Callable[[int], Callable[[], object]], size: int) -> float:
@@ -28,11 +30,11 @@ def growth(work: Callable[[int], Callable[[], object]], size: int) -> float:
     works = [work(size * factor) for factor in (1, 2, 4)]
     works[0]()
     least = [math.inf] * len(works)
-    for _ in range(TRIES):
+    for tries in range(1, TRIES + 1):
         # A busy machine only adds time.
         least = [min(known, _seconds(run)) for known, run in zip(least, works, strict=True)]
         found = min(large / small for small, large in pairwise(least))
-        if found < _CLEAR:
+        if tries >= _FEWEST_TRIES and found < _CLEAR:
             break
     return found
 
