@@ -69,6 +69,7 @@ def test_the_wheel_holds_tasks_and_checkpoint(wheel):
         "samtok_eval/bundled_tasks/gres.py",
         "samtok_eval/bundled_tasks/refcoco.py",
         "samtok_eval/bundled_tasks/reconstruction.py",
+        "samtok_eval/demo/answers.zip",
         "samtok_eval/demo/checkpoint/model.safetensors",
         "samtok_eval/demo/checkpoint/mask_tokenizer/model.safetensors",
         "samtok_eval/bundled_leaderboards/published.csv",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from samtok_eval.cli.fetch import fetch_command
 from samtok_eval.cli.options import console
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.run.settings import RunOptions, RunSettings
+
+if TYPE_CHECKING:
+    from samtok_eval.run.folder import Run
 
 DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
@@ -43,21 +46,57 @@ def tasks_command(tasks_dir: TasksDirOption = None) -> None:
 
 
 def demo_command(
-    out: OutOption = Path("runs"), limit: LimitOption = None, seed: Annotated[int, typer.Option(help="Seed.")] = 0
+    out: OutOption = Path("runs"),
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Score answers that ship with the program: no model, no torch, seconds.")
+    ] = False,
 ) -> None:
     """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
-    from samtok_eval.demo.baselines import kinds_table
-    from samtok_eval.registry import load_tasks
-    from samtok_eval.reports.page.page import write_reports
-    from samtok_eval.reports.summary import runs_table
+    if replay:
+        _replay(out, limit, seed)
+        return
     from samtok_eval.run.evaluate import run
-    from samtok_eval.run.samples import read_samples
 
-    task = load_tasks()["gres"]
     runs = [
         run(RunOptions(task="gres", split="val", model=model, out=out, limit=limit, seed=seed), console())
         for model in ("demo", "oracle", "random")
     ]
+    _show(runs, limit, seed)
+
+
+def _replay(out: Path, limit: int | None, seed: int) -> None:
+    """`demo` with the shipped answers, of more tasks than that asks."""
+    if limit is not None:
+        raise UsageError("--limit: --replay scores all shipped answers, which takes seconds; leave one of the two out")
+    from samtok_eval.demo.replay import replayed
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.page.page import write_reports
+    from samtok_eval.reports.summary import overview_table
+
+    (_, first), *others = replayed(out, seed)
+    about = first[0].manifest
+    _show(first, None, seed)
+    tasks = load_tasks()
+    typer.echo("\n" + overview_table([(tasks[name], runs) for name, runs in (("gres", first), *others)]) + "\n")
+    for _, runs in others:
+        typer.echo(f"report {write_reports([done.path for done in runs], seed=seed)[0]}")
+    typer.echo(
+        f"replayed: the answers ship with this program (samtok-eval {about.samtok_eval}, torch "
+        f"{about.packages.get('torch')}, {about.times.started[:10]}); scored here, `samtok-eval demo` asks the model"
+    )
+
+
+def _show(runs: list[Run], limit: int | None, seed: int) -> None:
+    """Tables of GRES on the demo benchmark, and the report of its first run."""
+    from samtok_eval.demo.baselines import kinds_table
+    from samtok_eval.registry import load_tasks
+    from samtok_eval.reports.page.page import write_reports
+    from samtok_eval.reports.summary import runs_table
+    from samtok_eval.run.samples import read_samples
+
+    task = load_tasks()["gres"]
     typer.echo(runs_table(task, runs, only_main=True))
     typer.echo("")
     typer.echo(kinds_table(read_samples(task, "val", "demo", limit), runs))

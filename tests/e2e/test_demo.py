@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from zipfile import ZipFile
+
 import pytest
 
 from samtok_eval import evaluate
 from samtok_eval.demo.baselines import blind_scores, kinds_table
+from samtok_eval.demo.replay import ARCHIVE, PREDICTIONS, packed, shipped_manifest
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.summary import runs_table
 from samtok_eval.run.samples import read_samples
@@ -58,6 +62,32 @@ def test_tables_name_protocol_model_n_signature_and_folder(runs, samples):
     kinds = kinds_table(samples, runs)
     assert "random instance" in kinds
     assert "all instances" in kinds
+
+
+def test_the_shipped_answers_are_those_of_a_fresh_run(runs):
+    with ZipFile(ARCHIVE) as archive:
+        for run in runs:
+            model, mine = run.manifest.model.name, run.manifest
+            shipped = shipped_manifest(archive, "gres", model)
+            assert (shipped.model, shipped.tokenizer_sha256) == (mine.model, mine.tokenizer_sha256)
+            assert (shipped.dataset.sha256, shipped.prompt) == (mine.dataset.sha256, mine.prompt)
+            kept = archive.read(f"gres/{model}/{PREDICTIONS}").decode().splitlines()
+            fresh = (run.path / "predictions" / "part-0.jsonl").read_text().splitlines()
+            pairs = [(json.loads(one), json.loads(other)) for one, other in zip(kept, fresh, strict=True)]
+            equal = [one == {key: value for key, value in other.items() if key != "seconds"} for one, other in pairs]
+            # A CPU of another kind may round a logit otherwise.
+            assert sum(equal) >= 0.99 * len(equal), model
+
+
+def test_an_archive_of_answers_says_nothing_of_the_machine(runs, tmp_path):
+    path = tmp_path / "answers.zip"
+    path.write_bytes(packed(runs))
+    assert packed(runs) == path.read_bytes()
+    with ZipFile(path) as archive:
+        for name in archive.namelist():
+            content = archive.read(name).decode()
+            assert str(runs[0].path.parents[3]) not in content
+            assert '"seconds"' not in content
 
 
 def test_reconstruction_is_the_ceiling(demo_root, tmp_path):
