@@ -30,7 +30,8 @@ def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
         UsageError: a folder is missing, a file defines no `TASKS`, or two tasks share a name.
     """
     tasks: dict[str, Task] = {}
-    for folder in [bundled_tasks_dir(), *extra]:
+    folders = {folder.resolve(): folder for folder in reversed([bundled_tasks_dir(), *extra])}
+    for folder in reversed(folders.values()):
         if not folder.is_dir():
             raise UsageError(f"--tasks-dir {folder} is not a folder")
         for path in sorted(folder.glob("*.py")):

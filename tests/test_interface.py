@@ -71,7 +71,12 @@ def options() -> dict[str, Any]:
     def walk(command: Any, path: str) -> dict[str, Any]:
         if hasattr(command, "commands"):
             found = [walk(inner, f"{path} {name}".strip()) for name, inner in command.commands.items()]
-            return {name: entry for part in found for name, entry in part.items()}
+            inside = {name: entry for part in found for name, entry in part.items()}
+            # Without a further word some groups are commands themselves.
+            return inside | (own(command, path) if command.invoke_without_command else {})
+        return own(command, path)
+
+    def own(command: Any, path: str) -> dict[str, Any]:
         told = {}
         for parameter in command.params:
             entry = {"kind": kind(parameter.type_descriptor.annotation)}

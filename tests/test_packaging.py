@@ -29,7 +29,7 @@ FLOORS = (
     ("run",),
     ("training", "conversations", "reports", "fetch"),
     ("demo",),
-    ("doctor",),
+    ("doctor", "new_task"),
     ("cli",),
 )  # fmt: skip
 """Low to high: a module imports from its own package, from lower floors, and what `ALLOWED` names."""
@@ -76,6 +76,7 @@ def test_the_wheel_holds_tasks_and_checkpoint(wheel):
         "samtok_eval/bundled_leaderboards/computed_by.csv",
         "samtok_eval/fetch/sources.toml",
         "samtok_eval/metrics/modules/gres/gres.py",
+        "samtok_eval/new_task/task_file.py",
         "samtok_eval/reports/templates/report.html.j2",
         "samtok_eval/reports/templates/base.css",
         "samtok_eval/training/configs/zero2.yaml",

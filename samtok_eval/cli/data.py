@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,7 +31,7 @@ LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first
 TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
 
-def tasks_command(tasks_dir: TasksDirOption = None) -> None:
+def list_tasks(tasks_dir: Sequence[Path] | None) -> None:
     """Name the tasks, their splits, protocols and metrics."""
     from samtok_eval.registry import load_tasks
 
@@ -43,6 +45,30 @@ def tasks_command(tasks_dir: TasksDirOption = None) -> None:
         for split, (usual, *_) in task.split_prompts.items():
             typer.echo(f"  prompt of {split} {usual.template!r} ({usual.origin})")
         typer.echo(f"  files {', '.join(card.files)}")
+
+
+def tasks_command(context: typer.Context, tasks_dir: TasksDirOption = None) -> None:
+    """Name the tasks, their splits, protocols and metrics; `tasks new` writes a task file to begin with."""
+    if context.invoked_subcommand is None:
+        list_tasks(tasks_dir)
+    elif tasks_dir:
+        raise UsageError(f"--tasks-dir belongs to the list alone; `tasks {context.invoked_subcommand}` takes --dir")
+
+
+def new_task_command(
+    name: Annotated[str, typer.Argument(help="Of the task, such as red_things.")],
+    folder: Annotated[Path, typer.Option("--dir", help="Folder of task files.")] = Path("tasks"),
+) -> None:
+    """Write a task file with comments, and its test; both run as they are, on two pictures that the file draws."""
+    from samtok_eval.new_task import write_task
+
+    task, test = write_task(name, folder)
+    typer.echo(f"task {task}\ntest {test}")
+    where = shlex.quote(str(folder))
+    typer.echo(
+        f"try samtok-eval run --task {name} --tasks-dir {where} --data-root {where} --model oracle --model random"
+    )
+    typer.echo(f"and python -m pytest {shlex.quote(str(test))}")
 
 
 def demo_command(
@@ -204,7 +230,10 @@ def overlap_command(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("tasks")(tasks_command)
+    tasks_app = typer.Typer(invoke_without_command=True, help=tasks_command.__doc__)
+    tasks_app.callback()(tasks_command)
+    tasks_app.command("new")(new_task_command)
+    app.add_typer(tasks_app, name="tasks")
     app.command("demo")(demo_command)
     app.command("doctor")(doctor_command)
     data_app = typer.Typer(

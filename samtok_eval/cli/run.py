@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from samtok_eval.cli.data import tasks_command
+from samtok_eval.cli.data import list_tasks as listed
 from samtok_eval.cli.options import STDOUT, Given, console, results, takes
 from samtok_eval.errors import IncompleteRunError, UsageError
 from samtok_eval.run.settings import ALL, MODEL_HELP, RunOptions, ScoreOptions
@@ -43,7 +43,7 @@ def run_command(
 ) -> None:
     """Evaluate models on tasks: predict, score, print one table per task and split."""
     if list_tasks:
-        tasks_command(given.get("tasks_dirs"))
+        listed(given.get("tasks_dirs"))
         return
     _evaluate(given, model, report, strict_metrics, json_file)
 
