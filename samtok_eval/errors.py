@@ -23,6 +23,10 @@ class DataError(SamtokError):
     exit_code = 2
 
 
+class TaskFileError(DataError):
+    """A task file of the user that is wrong; the message names the file, the field or line, and what to do."""
+
+
 class TooManyErrorsError(SamtokError):
     """More samples failed than `--max-errors` allows."""
 

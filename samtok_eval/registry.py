@@ -9,9 +9,10 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from samtok_eval.errors import UsageError
+from samtok_eval.errors import TaskFileError, UsageError
 from samtok_eval.task import Task
-from samtok_eval.user_code import executed
+from samtok_eval.task_checks import check_tasks
+from samtok_eval.user_code import executed, executed_task_file
 
 
 def bundled_tasks_dir() -> Path:
@@ -27,7 +28,8 @@ def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
         extra: further folders of task files.
 
     Raises:
-        UsageError: a folder is missing, a file defines no `TASKS`, or two tasks share a name.
+        UsageError: a folder is missing.
+        TaskFileError: a file cannot be run, defines no whole tasks, or two tasks share a name.
     """
     tasks: dict[str, Task] = {}
     folders = {folder.resolve(): folder for folder in reversed([bundled_tasks_dir(), *extra])}
@@ -37,7 +39,9 @@ def load_tasks(extra: Iterable[Path] = ()) -> dict[str, Task]:
         for path in sorted(folder.glob("*.py")):
             for task in _tasks_of(path):
                 if task.metadata.name in tasks:
-                    raise UsageError(f"{path}: the task name {task.metadata.name!r} is taken; choose another")
+                    raise TaskFileError(
+                        f"{path}: metadata.name {task.metadata.name!r} is taken by another task; choose another"
+                    )
                 tasks[task.metadata.name] = task
     return tasks
 
@@ -58,8 +62,11 @@ def find_task(tasks: dict[str, Task], name: str) -> Task:
 def _tasks_of(path: Path) -> tuple[Task, ...]:
     if path.name.startswith("_"):
         return ()
-    module = executed(path, f"samtok_eval_task_files.{path.parent.name}_{path.stem}")
-    found = getattr(module, "TASKS", None)
-    if not isinstance(found, tuple) or not all(isinstance(task, Task) for task in found):
-        raise UsageError(f"{path} must define TASKS, a tuple of Task objects; see docs/adding_a_task.md")
-    return found
+    if path.parent.resolve() == bundled_tasks_dir().resolve():
+        bundled: tuple[Task, ...] = executed(path, f"samtok_eval_bundled_tasks.{path.stem}").TASKS
+        return bundled
+    found = getattr(executed_task_file(path, f"{path.parent.name}_{path.stem}"), "TASKS", None)
+    tasks = check_tasks(found, path)
+    for task in tasks:
+        task.file = path
+    return tasks

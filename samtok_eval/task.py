@@ -25,6 +25,7 @@ from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.records import Records
 from samtok_eval.sample import Sample
+from samtok_eval.task_checks import check_metrics
 
 if TYPE_CHECKING:
     from samtok_eval.metrics.judges import Judges
@@ -78,6 +79,8 @@ class Task(ABC):
     """Whether a judge model can score its answers."""
     layout: Layout = DEFAULT_LAYOUT
     """Of the mask tokenizer for which answers are written."""
+    file: Path | None = None
+    """The user's file that defines it; None for a task of this program."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -181,6 +184,7 @@ class Task(ABC):
     def measured(self, records: Sequence[Record], protocol: str) -> dict[str, Metric]:
         """`metrics`, none where the copied scorer cannot read the annotations, and what scoring adds for any task."""
         own = {} if _stopping(records) else self.metrics(records, protocol)
+        check_metrics(self, own, len(records))
         return {**own, **token_match_metric(records)}
 
     def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:

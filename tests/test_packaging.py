@@ -24,6 +24,7 @@ FLOORS = (
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics", "sequential"),
     # A task names its metrics, so it stands above them.
+    ("task_checks",),
     ("task", "registry"),
     ("models",),
     ("run",),
@@ -38,6 +39,7 @@ ALLOWED = {
     ("models", "samtok_eval.demo.checkpoint"): "the path behind the name `demo`",
     ("run", "samtok_eval.demo.benchmark"): "the data behind the name `demo`, built when first asked for",
     ("registry", "samtok_eval.task"): "what is found",
+    ("task_checks", "samtok_eval.task"): "what is checked",
     ("statistics", "samtok_eval.metrics.ratio"): "what is estimated",
 }
 """Imports that are not downward, each with its reason."""

@@ -6,6 +6,8 @@ Nothing here imports torch; commands that need it import it when they run.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +15,11 @@ from pydantic import ValidationError
 
 import samtok_eval
 from samtok_eval.cli import data, gate, leaderboard, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
-from samtok_eval.errors import DataError, SamtokError, UsageError
+from samtok_eval.errors import DataError, SamtokError, TaskFileError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.run.settings import RunOptions, flags_of
 from samtok_eval.text import visible
+from samtok_eval.user_code import blamed, correct
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 PANELS = {
@@ -86,7 +89,8 @@ def main_run() -> None:
 def _run(program: typer.Typer) -> None:
     log.set_up()
     try:
-        code = program(standalone_mode=False)
+        with _blaming_task_files():
+            code = program(standalone_mode=False)
     except SamtokError as error:
         _fail(str(error))
         sys.exit(error.exit_code)
@@ -117,6 +121,21 @@ def _run(program: typer.Typer) -> None:
         how = " with --resume" if sys.argv[1:3] in GO_ON_WITH_RESUME else ""
         _fail(f"interrupted; the same command{how} goes on where this one stopped")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _blaming_task_files() -> Iterator[None]:
+    """Name the line of a user's task file that raises; what the system refuses has messages of its own."""
+    try:
+        yield
+    except (SamtokError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        told = blamed(error)
+        if told is None:
+            raise
+        log.PROGRAM.debug("a task file raised", exc_info=error)
+        raise TaskFileError(f"{told}; {correct(error)} (-v shows all of it)") from error
 
 
 def _refusal(error: OSError | MemoryError) -> SamtokError:

@@ -13,6 +13,7 @@ from samtok_eval.run.settings import DEMO
 from samtok_eval.sample import Sample
 from samtok_eval.sample_table import sample_ids
 from samtok_eval.task import Task
+from samtok_eval.task_checks import check_samples
 
 
 def data_root(name: str) -> Path:
@@ -40,10 +41,13 @@ def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequen
     # A task file may have a `read` of its own, which need not know of the argument.
     known: dict[str, Any] = {"limit": limit} if "limit" in inspect.signature(task.read).parameters else {}
     samples = task.read(data_root(root), split, **known)
+    check_samples(task, split, samples)
     repeated = NameIndex(sample_ids(samples)).repeated()
     if repeated:
         first = samples[repeated[0][0]].id
-        raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {first} first")
+        own = f"{task.file}: read of " if task.file else ""
+        message = f"{own}{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {first} first"
+        raise DataError(f"{message}; every sample needs an id of its own")
     return samples[:limit]
 
 

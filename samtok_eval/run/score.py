@@ -28,6 +28,7 @@ from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
+from samtok_eval.task_checks import check_records
 
 PERCENTILE = "percentile bootstrap over pictures"
 """How older versions made intervals; another way gets another name, so that old files are checked by their own."""
@@ -97,7 +98,9 @@ def score(
     collected = Collected([protocol.name for protocol in chosen], len(samples))
     with Judges(judge, record) as judges:
         for batch, given in _batches(task, samples, answers):
-            records = dict(task.score_under(batch, given, chosen, judges))
+            found = task.score_under(batch, given, chosen, judges)
+            check_records(task, batch, found, chosen)
+            records = dict(found)
             if references is not None:
                 records[first] = with_token_match(records[first], given, references, task.layout)
             if sink is not None:
