@@ -18,6 +18,7 @@ from samtok_eval.run.fingerprints import PACKAGES
 from samtok_eval.run.samples import data_root, missing_pictures, read_samples
 from samtok_eval.run.settings import DEMO, RunSettings
 from samtok_eval.task import Task
+from samtok_eval.task_checks import check_samples
 
 AUDITED = 32
 """Questions that are asked both ways."""
@@ -103,6 +104,7 @@ def _split(task: Task, name: str, split: str, folder: Path) -> Check:
     title = f"{name}:{split}"
     try:
         samples = task.read(folder, split)
+        check_samples(task, split, samples)
     except SamtokError as error:
         absent = "is missing" in str(error)
         return Check(title, False, str(error), required=not absent)

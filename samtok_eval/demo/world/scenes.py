@@ -2,7 +2,7 @@
 
 In: a seed. Out: a picture, its objects with their visible masks, and referring expressions with the objects they mean.
 The world is friendlier than photographs on purpose: two to four large objects of four clearly different shapes and six
-clearly different colours on 128 x 128 pixels, so that a checkpoint of about 2 M parameters can learn it on a CPU.
+clearly different colours on 128 x 128 pixels, so that a language model of 2.1 M parameters can learn it on a CPU.
 Everything is a function of the seed alone.
 """
 
