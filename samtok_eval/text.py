@@ -38,3 +38,11 @@ def shortened(text: str, length: int) -> str:
     """The beginning of a text on one line, `…` where something was left out."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def without_middle(text: str, length: int) -> str:
+    """A text whose beginning and end are kept, `…` where its middle was left out: what it is about, and what to do."""
+    if len(text) <= length:
+        return text
+    end = length * 2 // 5
+    return f"{text[: length - end - 1]}…{text[-end:]}"

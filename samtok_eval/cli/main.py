@@ -18,7 +18,7 @@ from samtok_eval.cli import data, gate, leaderboard, log, reports, run, tokenize
 from samtok_eval.errors import DataError, SamtokError, TaskFileError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.run.settings import RunOptions, flags_of
-from samtok_eval.text import visible
+from samtok_eval.text import visible, without_middle
 from samtok_eval.user_code import blamed, correct
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -46,8 +46,8 @@ app.registered_commands.sort(key=lambda entry: list(PANEL_OF).index(str(entry.na
 INTERRUPTED = 130
 GO_ON_WITH_RESUME = (["train", "tokenizer"], ["train", "grpo"])
 """Commands that begin anew unless they are told to go on."""
-MOST_TOLD = 2000
-"""Characters of an error that are shown."""
+MOST_TOLD = 300
+"""Characters of an error that are shown; the places of two files and what to do fit in."""
 EXTRAS = {
     "model": ("torch", "torchvision", "transformers", "tokenizers", "sam2", "safetensors", "accelerate"),
     "train": ("trl", "peft", "datasets", "tensorboard"),
@@ -151,7 +151,7 @@ def _refusal(error: OSError | MemoryError) -> SamtokError:
 
 def _fail(message: str) -> None:
     # A message may repeat a value of a file: of any length, and with characters that a terminal obeys.
-    line = visible(" ".join(message.split())[:MOST_TOLD])
+    line = without_middle(visible(" ".join(without_middle(message, 20 * MOST_TOLD).split())), MOST_TOLD)
     sys.stderr.write(f"error: {line}\n")
 
 

@@ -1,27 +1,37 @@
-"""Texts of strangers in Markdown and LaTeX: whatever they hold, they stay text."""
+"""Texts of strangers in Markdown, LaTeX and CSV: whatever they hold, they stay text."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from samtok_eval.reports.format import ABSENT
 from samtok_eval.text import code_point, visible
 
 _MARKDOWN = (
     (re.compile(r"&"), "&amp;"),
+    # Issues, people and addresses of mail: GitHub looks for them in what entities stand for, so that a blank without
+    # width parts them. `R@20` is none of them. Numbers come first, since the entities below have some.
+    (re.compile(r"#(?=\d)"), "#&ZeroWidthSpace;"),
+    (re.compile(r"(?<=\bGH)-(?=\d)", re.IGNORECASE), "-&ZeroWidthSpace;"),
+    (re.compile(r"(?<!\w)@(?=\w)|@(?=[\w-]+\.)"), "@&ZeroWidthSpace;"),
     (re.compile(r"<"), "&lt;"),
     (re.compile(r">"), "&gt;"),
     (re.compile(r"([\\`*_\[\]~$])"), r"\\\1"),
     # What GitHub turns into a link by itself.
     (re.compile(r"://"), "&#58;//"),
     (re.compile(r"(?<=www)\.", re.IGNORECASE), "&#46;"),
-    (re.compile(r"@(?=[\w-]+\.)"), "&#64;"),
 )
 _MARKDOWN_BLOCKS = (
     (re.compile(r"^([-+#=])"), r"\\\1"),
     (re.compile(r"^(\d+)([.)])"), r"\1\\\2"),
 )
 """What begins a list or a heading, at the beginning of a line."""
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""Beginnings at which a spreadsheet computes a cell, or may."""
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -73,6 +83,29 @@ def markdown_cell(text: str, *, number: bool = False) -> str:
     shown = _replaced(one_line(text), _MARKDOWN) if number else markdown_text(text)
     # An entity and not `\|`: a backslash before it would undo that.
     return shown.replace("|", "&#124;")
+
+
+def csv_lines(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lines of CSV under their head, in which no text is a formula.
+
+    Args:
+        names: of the columns.
+        rows: numbers, which stay numbers, texts, and None for what is missing.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(map(csv_cell, row) for row in rows)
+    return written.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """A value as a cell of CSV; before a text that a spreadsheet would compute stands an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    formula = _FORMULA.match(value) and value != ABSENT and not _NUMBER.fullmatch(value)
+    # A lone carriage return is written without quotes, and read as the end of a line.
+    return ("'" if formula else "") + re.sub(r"\r\n?", "\n", value)
 
 
 def latex_text(text: str) -> str:

@@ -14,7 +14,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import read_json_lines
+from samtok_eval.files import finite_number, read_json_lines, reading
+from samtok_eval.text import visible
 
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 56, 170, 34, 40
@@ -28,7 +29,7 @@ Curve = Sequence[tuple[float, float]]
 
 
 def read_curves(log: Path, fields: Sequence[str]) -> dict[str, Curve]:
-    """Some fields of a training log over the steps; lines without a field are left out of its curve.
+    """Some fields of a training log over the steps; lines where a field is absent or not finite are left out.
 
     Raises:
         DataError: the log cannot be read, or is no training log.
@@ -37,12 +38,25 @@ def read_curves(log: Path, fields: Sequence[str]) -> dict[str, Curve]:
     lines = read_json_lines(log, "give a training_log.jsonl")
     if not lines or not all(isinstance(line, dict) and "step" in line for line in lines):
         raise DataError(f"{log}: expected one object with `step` on every line; give a training_log.jsonl")
-    known = {name for line in lines for name, value in line.items() if isinstance(value, int | float)} - {"step"}
+    with reading(f"{log} is no training log", "give a training_log.jsonl"):
+        steps = [finite_number(line["step"]) for line in lines]
+    known = {name for line in lines for name, value in line.items() if _is_drawn(value)} - {"step"}
     for name in fields:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3) or sorted(known)
             raise UsageError(f"{log} has no numbers called {name!r}; choose from {', '.join(near)}")
-    return {name: [(line["step"], line[name]) for line in lines if name in line] for name in fields}
+    return {
+        name: [(step, line[name]) for step, line in zip(steps, lines, strict=True) if _is_drawn(line.get(name))]
+        for name in fields
+    }
+
+
+def _is_drawn(value: object) -> bool:
+    try:
+        finite_number(value)
+    except ValueError:
+        return False
+    return True
 
 
 def curves_svg(curves: Mapping[str, Curve], title: str) -> str:
@@ -57,6 +71,7 @@ def curves_svg(curves: Mapping[str, Curve], title: str) -> str:
     """
     if not 0 < len(curves) <= len(COLOURS):
         raise UsageError(f"expected 1 to {len(COLOURS)} curves, got {len(curves)}; name fewer fields")
+    title = visible(title)
     points = np.array([point for curve in curves.values() for point in curve], dtype=float)
     (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
     spans = (last - first or 1.0, high - low or 1.0)

@@ -40,7 +40,7 @@ def junit(results: Sequence[GateResult]) -> str:
     """
     root = ElementTree.Element("testsuites", name="samtok-eval gate")
     for result in results:
-        name = f"{result.task}:{result.split}"
+        name = visible(f"{result.task}:{result.split}")
         tags = [_junit_tag(result, verdict) for verdict in result.verdicts]
         counts = {"tests": len(tags), "failures": tags.count("failure"), "skipped": tags.count("skipped")}
         suite = ElementTree.SubElement(root, "testsuite", {"name": name} | {k: str(n) for k, n in counts.items()})

@@ -5,11 +5,9 @@ Names and sources come from files that anybody may have written: `markup` makes 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from samtok_eval.reports import table as plain
@@ -17,7 +15,7 @@ from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, wrong_address
 from samtok_eval.reports.leaderboard.ranks import rank_text
 from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Source, Table
-from samtok_eval.reports.markup import latex_text, markdown_text
+from samtok_eval.reports.markup import csv_lines, latex_text, markdown_text
 from samtok_eval.reports.table import BEST, SECOND, left, markdown_grid, right
 
 SCHEMA_VERSION = 1
@@ -136,9 +134,10 @@ def latex_table(table: Table) -> str:
 
 def csv_text(sections: Sequence[Section]) -> str:
     """One line per number, in the unit of the tables."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    return csv_lines(CSV_COLUMNS, _csv_rows(sections))
+
+
+def _csv_rows(sections: Sequence[Section]) -> Iterator[Sequence[object]]:
     for section in sections:
         for table in section.tables:
             for row in table.rows:
@@ -149,10 +148,7 @@ def csv_text(sections: Sequence[Section]) -> str:
                         numbers = (value, cell.low, cell.high, cell.n, _unit(table))
                         who = (row.name, row.revision, row.size)
                         rank = cell.rank or ("", "")
-                        writer.writerow(
-                            (*place, *who, *numbers, *rank, cell.mark, row.trust, *_source_fields(cell.source))
-                        )
-    return out.getvalue()
+                        yield (*place, *who, *numbers, *rank, cell.mark, row.trust, *_source_fields(cell.source))
 
 
 def json_text(sections: Sequence[Section]) -> str:

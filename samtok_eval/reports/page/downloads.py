@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from samtok_eval.prediction import Record
 from samtok_eval.reports.html import NAME_SHOWN
+from samtok_eval.reports.markup import csv_lines
 from samtok_eval.reports.page.content import Report
 
 ROWS = 20_000
@@ -39,14 +37,14 @@ def downloads(report: Report) -> list[Download]:
     }
     scores = {record.id: score for record, score in report.rows}
     records = report.run.records[report.protocol][:ROWS]
-    samples = _csv(
+    samples = csv_lines(
         [*SAMPLE_FIELDS, report.metric or "score"], ([*_sample(record), scores.get(record.id)] for record in records)
     )
     return [
         _download(
             "metrics.csv",
             "text/csv",
-            _csv(SCORE_FIELDS, ([getattr(score, name) for name in SCORE_FIELDS] for score in report.scores)),
+            csv_lines(SCORE_FIELDS, ([getattr(score, name) for name in SCORE_FIELDS] for score in report.scores)),
         ),
         _download("metrics.json", "application/json", json.dumps(metrics, indent=1, ensure_ascii=False)),
         _download("samples.csv", "text/csv", samples),
@@ -61,11 +59,3 @@ def _sample(record: Record) -> list[object]:
 def _download(name: str, kind: str, content: str) -> Download:
     data = base64.b64encode(content.encode("utf-8", "replace")).decode()
     return Download(name, f"data:{kind};base64,{data}")
-
-
-def _csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return buffer.getvalue()

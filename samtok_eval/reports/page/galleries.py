@@ -131,9 +131,10 @@ def _masks_and_codes(prediction: Prediction | None, rules: Protocol) -> tuple[tu
     if prediction is None:
         return (), ()
     if prediction.masks is not None:
-        return tuple(mask.rle() for mask in prediction.masks), ()
-    codes = [pair.key for pair in rules.codes_or_none(prediction.text or "") or []]
-    return tuple(prediction.decoded[key].rle() for key in codes if key in prediction.decoded), tuple(codes)
+        return tuple(map(prediction.brought_mask, range(len(prediction.masks)))), ()
+    codes = rules.codes_or_none(prediction.text or "") or []
+    known = [prediction.decoded_mask(pair) for pair in codes if pair.key in prediction.decoded]
+    return tuple(known), tuple(pair.key for pair in codes)
 
 
 def _is_empty(answered: Answered, name: str) -> bool:

@@ -7,7 +7,6 @@ many pictures as it needs, so it is the paired difference that is comparable bet
 from __future__ import annotations
 
 import base64
-import csv
 import io
 from collections.abc import Sequence
 from itertools import groupby
@@ -19,6 +18,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.reports.format import interval, points, signed_points
 from samtok_eval.reports.gate.text import WORDS
 from samtok_eval.reports.html import render
+from samtok_eval.reports.markup import csv_lines
 from samtok_eval.reports.watch.verdicts import VerdictLine
 from samtok_eval.text import visible
 
@@ -66,14 +66,12 @@ def write_curve(lines: Sequence[VerdictLine], folder: Path) -> None:
 
 def curve_csv(lines: Sequence[VerdictLine]) -> str:
     """A row per checkpoint, task and metric; shares 0..1."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for line in lines:
-        for name, found in line.metrics.items():
-            values = {**line.model_dump(), **found.model_dump(), "metric": name, "is_main": name == line.main}
-            writer.writerow("" if values[column] is None else values[column] for column in COLUMNS)
-    return text.getvalue()
+    rows = (
+        {**line.model_dump(), **found.model_dump(), "metric": name, "is_main": name == line.main}
+        for line in lines
+        for name, found in line.metrics.items()
+    )
+    return csv_lines(COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
 def curve_svg(lines: Sequence[VerdictLine]) -> str:

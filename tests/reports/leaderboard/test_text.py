@@ -179,7 +179,8 @@ def test_hostile_names_stay_text_in_markdown(tasks, name):
         return Page(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
 
     assert page(name).tags == page("A").tags
-    assert one_line(name) in page(name).cells
+    # What a service would take for a person or an issue is parted by a blank without width.
+    assert one_line(name) in [cell.replace("\u200b", "") for cell in page(name).cells]
 
 
 def compiles(folder: Path, fragment: str) -> None:
