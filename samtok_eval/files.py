@@ -10,6 +10,7 @@ import json
 import os
 import re
 import reprlib
+import sys
 import tomllib
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Iterator
@@ -56,6 +57,16 @@ def read_bytes(path: Path, most: int = MAX_BYTES, remedy: str = PUT_IT_THERE) ->
     """
     with _opened(path, most, remedy) as file:
         return file.read()
+
+
+def read_beginning(path: Path, length: int, remedy: str = PUT_IT_THERE) -> bytes:
+    """The first bytes of a file that may be too large to be read whole.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    with _opened(path, sys.maxsize, remedy) as file:
+        return file.read(length)
 
 
 def read_chunks(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
+from samtok_eval.files import MEND_THE_LINE, shortened
 from samtok_eval.mask_tokens import Codes, Layout
 from samtok_eval.masks import Rle
 
@@ -98,6 +99,32 @@ class Prediction(BaseModel):
         for key in value:
             Codes.from_key(key, layout=None)
         return value
+
+    def brought_mask(self, index: int) -> Rle:
+        """One of `masks`, checked.
+
+        Raises:
+            DataError: it is broken.
+        """
+        return self._checked((self.masks or ())[index])
+
+    def decoded_mask(self, codes: Codes) -> Rle:
+        """The mask of some codes, checked.
+
+        Raises:
+            DataError: it is not there, or broken.
+        """
+        if codes.key not in self.decoded:
+            raise DataError(
+                f"prediction {self.id}: no decoded mask for the codes {codes.key}; run `predict` again, or give masks"
+            )
+        return self._checked(self.decoded[codes.key])
+
+    def _checked(self, mask: CocoRle) -> Rle:
+        try:
+            return mask.rle()
+        except ValueError as error:
+            raise DataError(f"prediction {self.id}: {shortened(error)}; {MEND_THE_LINE}") from error
 
 
 class OfficialLine(Prediction):

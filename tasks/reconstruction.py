@@ -172,7 +172,7 @@ def _boundary_counts(sample: Sample, prediction: Prediction | None, protocol: Pr
     codes = protocol.codes_or_none(prediction.text or "") if prediction is not None else None
     if prediction is None or not (codes or prediction.masks):
         return {"boundary_inter": 0, "boundary_union": int(truth.sum())}
-    rle = prediction.masks[0].rle() if prediction.masks else prediction.decoded[codes[0].key].rle()  # type: ignore[index]
+    rle = prediction.decoded_mask(codes[0]) if codes and not prediction.masks else prediction.brought_mask(0)
     found = masks.boundary(masks.decode(rle))
     return {"boundary_inter": int((truth & found).sum()), "boundary_union": int((truth | found).sum())}
 

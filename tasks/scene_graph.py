@@ -28,7 +28,6 @@ from samtok_eval.metrics.scene_graph import (
     Node,
     Relation,
     answered,
-    decoded_mask,
     every,
     given_mask,
     label_recall,
@@ -80,7 +79,7 @@ def _released(sample: Sample, prediction: Prediction | None, protocol: Protocol)
             return given_mask(prediction, node)
         # Escapes of JSON may hide words from whoever reads the text; no mask was decoded for them.
         found = [codes for codes in protocol.codes(node.words) if codes in whole]
-        return decoded_mask(prediction, found[-1]) if found else None
+        return prediction.decoded_mask(found[-1]) if found else None
 
     try:
         return samtok.listed(text, target.classes, target.predicates, target.stuff, mask, prediction.masks is None)

@@ -14,8 +14,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ratio, Sums, mean_of
 from samtok_eval.metrics.referring import clusters
@@ -168,7 +166,7 @@ def repaired(sample: Sample, prediction: Prediction | None, protocol: Protocol) 
     """Every triplet that can be read, however badly the answer is written; several masks of one node are united.
 
     Raises:
-        DataError: the decoded mask of a node is not in the prediction.
+        DataError: the decoded mask of a node is not in the prediction, or broken.
     """
     if prediction is None:
         return Listed([], {"parse_failed": 1.0, "repaired": 0.0, "dropped": 0.0})
@@ -179,7 +177,7 @@ def repaired(sample: Sample, prediction: Prediction | None, protocol: Protocol) 
         if prediction.masks is not None:
             return given_mask(prediction, node)
         found = dict.fromkeys(protocol.codes_or_none(node.words) or [])
-        return masks.union([decoded_mask(prediction, codes) for codes in found], height, width) if found else None
+        return masks.union([*map(prediction.decoded_mask, found)], height, width) if found else None
 
     said = [Relation(s.label, predicate, o.label, mask(s), mask(o)) for s, predicate, o in reading.triplets]
     values = {
@@ -192,21 +190,7 @@ def repaired(sample: Sample, prediction: Prediction | None, protocol: Protocol) 
 
 def given_mask(prediction: Prediction, node: Node) -> Rle | None:
     """The mask that stands beside the text for a node; None where there are fewer masks than nodes."""
-    given = prediction.masks or []
-    return given[node.mention].rle() if node.mention < len(given) else None
-
-
-def decoded_mask(prediction: Prediction, codes: Codes) -> Rle:
-    """The decoded mask of a node's codes.
-
-    Raises:
-        DataError: it is not in the prediction.
-    """
-    if codes.key not in prediction.decoded:
-        raise DataError(
-            f"prediction {prediction.id}: no decoded mask for the codes {codes.key}; run `predict` again, or give masks"
-        )
-    return prediction.decoded[codes.key].rle()
+    return prediction.brought_mask(node.mention) if node.mention < len(prediction.masks or ()) else None
 
 
 def normalized(relation: Relation) -> Relation:

@@ -234,18 +234,14 @@ def _masks_under(
         return [()] * len(protocols)
     try:
         if prediction.masks is not None:
-            return [tuple([mask.rle() for mask in prediction.masks])] * len(protocols)
+            return [tuple(map(prediction.brought_mask, range(len(prediction.masks))))] * len(protocols)
         readings = codes_under(prediction.text or "", protocols)
         known: dict[int, tuple[Rle, ...] | None] = {}
         for codes in readings:
             if id(codes) not in known:
-                masked = None if codes is None else tuple([prediction.decoded[pair.key].rle() for pair in codes])
+                masked = None if codes is None else tuple(map(prediction.decoded_mask, codes))
                 known[id(codes)] = masked
         return [known[id(codes)] for codes in readings]
-    except KeyError as error:
-        raise DataError(
-            f"prediction {sample.id}: no decoded mask for the codes {error}; run `predict` again, or give masks"
-        ) from error
     except ValueError as error:
         raise DataError(f"prediction {sample.id}: {error}") from error
 

@@ -12,23 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from samtok_eval.errors import CheckpointError, UsageError
+from samtok_eval.weight_headers import check_sizes
 
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    SafetensorError,
-)
-"""What `transformers` raises for a folder that is no checkpoint, or one of a family that it does not know."""
-LONGEST_REASON = 300
+LONGEST_REASON = 120
 
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -60,6 +49,7 @@ def load_vision_language(
     """
     _check_device_map(device_map)
     asked = {"attn_implementation": attn, "device_map": device_map}
+    check_sizes(folder)
     with loading(name or folder, attn):
         processor = AutoProcessor.from_pretrained(folder)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -81,7 +71,11 @@ def loading(name: str | Path, attn: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except LOAD_ERRORS as error:
+    # `transformers` and what it calls raise errors of some twenty kinds for a folder that is no checkpoint, or one of a
+    # family that it does not know; memory alone is no matter of the folder.
+    except MemoryError:
+        raise
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:LONGEST_REASON]
         otherwise = f"; or leave --attn {attn} out" if attn else ""
         raise CheckpointError(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import reading
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.models.backend import Request
@@ -86,8 +85,10 @@ class KnownMasks:
     def _known(self, sample: str, wanted: Sequence[Codes]) -> dict[Codes, Rle]:
         prediction = self._predictions.get(sample)
         decoded = prediction.decoded if prediction else {}
-        with reading(f"{self._run}: masks of {sample}", "run without --reuse-decoded"):
-            return {codes: decoded[codes.key].rle() for codes in wanted if codes.key in decoded}
+        try:
+            return {codes: prediction.decoded_mask(codes) for codes in wanted if prediction and codes.key in decoded}
+        except DataError as error:
+            raise DataError(f"{self._run}: {error}, or run without --reuse-decoded") from error
 
     def _is_due(self) -> bool:
         self._found += 1

@@ -5,7 +5,6 @@ Every failure names what was expected, what was found and what to do; nothing is
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from samtok_eval.errors import CheckpointError, DataError
-from samtok_eval.files import read_object
+from samtok_eval.files import MISFITS, first_problem, read_object, shortened, write_json, writing
 from samtok_eval.hub import local_folder
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
+from samtok_eval.weight_headers import COPY_AGAIN, refuse_unfilled, weight_shapes
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -69,23 +69,38 @@ def read_config_and_weights(place: Path) -> tuple[MaskTokenizerConfig, dict[str,
     """
     config = read_config(place)
     weights = _read_pth(place) if place.is_file() else _read_safetensors(place / WEIGHTS_FILE)
+    # Before a model of these sizes is built.
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in ("embed_dim", "d_model", "codebook_size", "decoder_mlp_dim"):
+        refuse_unfilled(place, name, getattr(config, name), shapes, counts=False)
+    for name, count in (("stages", sum(config.stages)), ("codebook_depth", config.codebook_depth)):
+        refuse_unfilled(place, name, count, shapes, counts=True)
     return config, {name: value.float() for name, value in weights.items()}
 
 
 def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dtype) -> None:
-    """Write a tokenizer as our folder format; each file appears whole or not at all."""
+    """Write a tokenizer as our folder format; each file appears whole or not at all.
+
+    Raises:
+        UsageError: the system refuses, e.g. because the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: value.detach().to("cpu", weights_dtype).contiguous() for name, value in tokenizer.state_dict().items()
     }
-    part = folder / (WEIGHTS_FILE + ".part")
-    save_file(weights, part)
-    part.replace(folder / WEIGHTS_FILE)
-    part = folder / (CONFIG_FILE + ".part")
-    part.write_text(json.dumps({"model_type": MODEL_TYPE, **tokenizer.config.model_dump(mode="json")}, indent=2) + "\n")
-    part.replace(folder / CONFIG_FILE)
+    place, part = folder / WEIGHTS_FILE, folder / (WEIGHTS_FILE + ".part")
+    with writing(place):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(weights, part)
+            part.replace(place)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        finally:
+            part.unlink(missing_ok=True)
+    write_json(folder / CONFIG_FILE, {"model_type": MODEL_TYPE, **tokenizer.config.model_dump(mode="json")})
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -101,21 +116,18 @@ def _read_config(path: Path) -> MaskTokenizerConfig:
     try:
         return MaskTokenizerConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path}: {where} {first['msg']}".strip()) from error
+        raise CheckpointError(f"{path}: {first_problem(error)}; copy the checkpoint again") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    weight_shapes([path])
     try:
         return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, copy it again") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is broken ({error}); the file is truncated, copy it again") from error
+    except (SafetensorError, OSError, *MISFITS, RuntimeError) as error:
+        raise CheckpointError(f"{path} is broken ({shortened(error)}); {COPY_AGAIN}") from error
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
@@ -125,8 +137,8 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} holds something other than tensors and is not loaded; get the original file"
         ) from error
-    except (OSError, EOFError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); the file is truncated, copy it again") from error
+    except (OSError, EOFError, *MISFITS, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({shortened(error)}); {COPY_AGAIN}") from error
     if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         raise CheckpointError(f"{path} must hold a flat dictionary of tensors; this is not a SAMTok mask tokenizer")
     return value

@@ -12,6 +12,8 @@ from samtok_eval.mask_tokens import Layout
 
 SAM2_BACKBONE_STRIDE = 16
 SAM2_TRUNK_STRIDE = 4
+MAX_SIDE = 2**13
+"""Pixels of a picture's side; the size of what is computed for one follows from it."""
 
 
 class MaskTokenizerConfig(BaseModel):
@@ -19,7 +21,7 @@ class MaskTokenizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: int = Field(default=1024, gt=0)
+    image_size: int = Field(default=1024, gt=0, le=MAX_SIDE)
     """Side in pixels of the square picture that the image encoder sees."""
     embed_dim: int = Field(default=144, gt=0)
     """Channels of the first Hiera stage; each later stage doubles them."""
