@@ -24,7 +24,7 @@ from samtok_eval.user_code import blamed, correct
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 PANELS = {
     "Evaluate": ("demo", "run", "predict", "score", "tasks"),
-    "See and judge": ("runs", "report", "compare", "gate", "watch", "plan", "leaderboard"),
+    "See and judge": ("runs", "view", "report", "compare", "gate", "watch", "plan", "leaderboard"),
     "Data and machine": ("data", "doctor"),
     "Train": ("tokenize", "train", "curves"),
 }
@@ -46,6 +46,8 @@ app.registered_commands.sort(key=lambda entry: list(PANEL_OF).index(str(entry.na
 INTERRUPTED = 130
 GO_ON_WITH_RESUME = (["train", "tokenizer"], ["train", "grpo"])
 """Commands that begin anew unless they are told to go on."""
+VIEW = ["view"]
+"""Leaves nothing to go on with."""
 MOST_TOLD = 300
 """Characters of an error that are shown; the places of two files and what to do fit in."""
 EXTRAS = {
@@ -119,7 +121,8 @@ def _run(program: typer.Typer) -> None:
     if code == INTERRUPTED:
         # Typer has left the command by now, so its words alone tell which it was.
         how = " with --resume" if sys.argv[1:3] in GO_ON_WITH_RESUME else ""
-        _fail(f"interrupted; the same command{how} goes on where this one stopped")
+        goes_on = "" if sys.argv[1:2] == VIEW else f"; the same command{how} goes on where this one stopped"
+        _fail(f"interrupted{goes_on}")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,4 +1,4 @@
-"""Commands about finished runs: runs, compare, report, curves. None imports torch or transformers."""
+"""Commands about finished runs: runs, view, compare, report, curves. None imports torch or transformers."""
 
 from __future__ import annotations
 
@@ -108,6 +108,34 @@ def runs_command(
     results(json_file, [run.to_json() for run in listed], aligned_text(runs_listed(listed)))
 
 
+def view_command(
+    folder: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes any free one.")] = 8421,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the same pages into this folder, for any web server, instead of serving.")
+    ] = None,
+    data_root: Annotated[
+        str | None, typer.Option(help="Data root, if the benchmarks are no longer where the runs read them.")
+    ] = None,
+    samples: Annotated[bool, typer.Option(help="With every report also a page of all its samples.")] = True,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Look at runs in a browser: list and filter them, open any, compare any two."""
+    from samtok_eval.reports.site import Site
+
+    site = Site(folder, tasks_dir or (), data_root, samples)
+    if export is not None:
+        from samtok_eval.reports.static_site import export_site
+
+        typer.echo(f"site {export_site(site, export)}")
+        return
+    from samtok_eval.reports.server import Server
+
+    with Server(site, port) as server:
+        typer.echo(f"{folder} is shown at {server.address} until Ctrl-C")
+        server.serve_forever()
+
+
 def curves_command(
     log: Annotated[Path, typer.Argument(help="training_log.jsonl of any training command.")],
     field: Annotated[list[str], typer.Option(help="Name of a number in the log; repeat it for several curves.")],
@@ -125,6 +153,7 @@ def curves_command(
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("runs")(runs_command)
+    app.command("view")(view_command)
     app.command("report")(report_command)
     app.command("compare")(compare_command)
     app.command("curves")(curves_command)

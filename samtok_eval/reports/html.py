@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
+from html import escape
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,35 +17,55 @@ from markupsafe import Markup
 from samtok_eval.text import visible
 
 STYLE, SCRIPT = "base.css", "table.js"
+Files = tuple[str, ...]
+"""Names of files in `templates/`."""
 NAME_SHOWN, TEXT_SHOWN = 200, 1500
 """Characters of one name or phrase, and of one text."""
 
 
+CONTENT = '<main id="content">'
+"""Where the content of every page begins."""
 BESIDE = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'"
 """Policy of a page whose style, script, data and pictures are files beside it."""
 
 
 def render(
-    template: str, *, style: str | None = None, script: str | None = None, folder: bool = False, **values: object
+    template: str, *, style: str | Files = (), script: str | Files = (), folder: bool = False, **values: object
 ) -> str:
     """A page from a template of `templates/` that extends `base.html.j2`.
 
     Args:
         template: its file name.
-        style: file of the page's own rules, after the shared ones.
-        script: file of the page's own script, after the shared one.
+        style: file of the page's own rules, after the shared ones, or several.
+        script: file of the page's own script, after the shared one, or several.
         folder: whether the template names style and script as files beside the page, instead of holding them.
         **values: what the template prints.
     """
     environment = _environment()
     if folder:
         return environment.get_template(template).render(page={"policy": BESIDE}, **values)
-    rules = "".join(asset(name) for name in (STYLE, style) if name)
-    code = "".join(asset(name) for name in (SCRIPT, script) if name)
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(rules)}; script-src {_hash(code)}"
+    rules, code = _joined(STYLE, style), _joined(SCRIPT, script)
     # Both are files of this package, so they may stand unescaped.
-    page = {"style": Markup(rules), "script": Markup(code), "policy": policy}  # noqa: S704
+    page = {"style": Markup(rules), "script": Markup(code), "policy": policy_of(style, script)}  # noqa: S704
     return environment.get_template(template).render(page=page, **values)
+
+
+def policy_of(style: str | Files = (), script: str | Files = ()) -> str:
+    """The policy of a page that holds these files, see `render`."""
+    rules, code = _joined(STYLE, style), _joined(SCRIPT, script)
+    return f"default-src 'none'; img-src data:; style-src {_hash(rules)}; script-src {_hash(code)}"
+
+
+def with_way_back(page: str, address: str, text: str) -> str:
+    """A page of `render` with a link to where it belongs above its content.
+
+    Args:
+        page: the document.
+        address: of the link.
+        text: of the link.
+    """
+    link = f'<p class="note"><a href="{escape(address)}">{escape(text)}</a></p>'
+    return page.replace(CONTENT, f"{CONTENT}\n{link}", 1)
 
 
 def shown(text: str, length: int = NAME_SHOWN) -> str:
@@ -72,6 +93,10 @@ def asset(name: str) -> str:
     loader = _environment().loader
     assert loader is not None  # noqa: S101 - for the type checker
     return loader.get_source(_environment(), name)[0]
+
+
+def _joined(shared: str, own: str | Files) -> str:
+    return "".join(map(asset, (shared, *((own,) if isinstance(own, str) else own))))
 
 
 def _hash(text: str) -> str:

@@ -48,6 +48,24 @@ class ListedRun:
     signature: str | None = None
     problem: str | None = None
     """Why the folder could not be read."""
+    data_sha256: str | None = None
+    """Of questions and targets; only runs of the same are compared."""
+
+    @property
+    def value(self) -> str:
+        """The main metric in the unit of tables, with half the width of its interval."""
+        entry = self.entry
+        return estimate(self.metric, entry.value, entry.low, entry.high) if self.metric and entry else ABSENT
+
+    @property
+    def size(self) -> str:
+        """Samples, and whether they are all of the split."""
+        return f"first {self.samples}" if self.limit else str(self.samples)
+
+    @property
+    def ended(self) -> str:
+        """Day and minute, UTC."""
+        return (self.finished or ABSENT).replace("T", " ")[:16]
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary."""
@@ -105,6 +123,7 @@ def _listed(path: Path, paths: Sequence[Path], tasks: Mapping[str, Task]) -> Lis
         metric=metric,
         entry=run.metrics.protocols[protocol].get(metric) if protocol and metric else None,
         signature=next(iter(manifest.signature.values()), None),
+        data_sha256=manifest.dataset.sha256,
     )
 
 
@@ -112,11 +131,6 @@ def _unique(names: Sequence[str], name: str) -> str:
     """The beginning of a name that no other has."""
     lengths = range(SHORTEST, len(name))
     return next((name[:n] for n in lengths if sum(other.startswith(name[:n]) for other in names) == 1), name)
-
-
-def _value(run: ListedRun) -> str:
-    entry = run.entry
-    return estimate(run.metric, entry.value, entry.low, entry.high) if run.metric and entry else ABSENT
 
 
 def runs_listed(runs: Sequence[ListedRun]) -> Table:
@@ -133,9 +147,9 @@ def runs_listed(runs: Sequence[ListedRun]) -> Table:
             f"{run.task}:{run.split}",
             run.model,
             card(run.metric).title if run.metric else ABSENT,
-            _value(run),
-            f"first {run.samples}" if run.limit else str(run.samples),
-            (run.finished or ABSENT).replace("T", " ")[:16],
+            run.value,
+            run.size,
+            run.ended,
             run.state,
         ]
         for run in runs

@@ -30,6 +30,7 @@ def test_none_of_them_imports_anything_heavy(pair, tmp_path):
         ["gate", "--baseline", pair[0], "--candidate", pair[0]],
         ["report", *pair, "--out", tmp_path / "report"],
         ["leaderboard", "build", "--folder", tmp_path / "board"],
+        ["view", pair[0], "--export", tmp_path / "site", "--no-samples"],
     ]
     probe = (
         "import sys\nfrom samtok_eval.cli.main import main\nfor words in {commands}:\n"

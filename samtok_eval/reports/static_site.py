@@ -1,0 +1,115 @@
+"""The pages of a folder of runs as a folder that any web server can publish, and that opens from a disk.
+
+In: a `Site`. Out: the list, a report of each finished run, and the comparison of every two that answered the same
+questions; whole or not at all. A folder that holds anything but an earlier export is never written to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from samtok_eval.errors import DataError, SamtokError, UsageError
+from samtok_eval.files import read_object, write_json, write_text, writing
+from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.reports.site import BACK, COMPARE, LIST, RUNS, Site, SiteRun, compared, pairs, refusal_page
+
+logger = logging.getLogger(__name__)
+CONTENTS = "site.json"
+"""Names the files of an export, so that the next one knows them from others."""
+WRITTEN_BY = "samtok-eval view --export"
+
+
+def export_site(site: Site, to: Path) -> Path:
+    """Write a site, in the place of an earlier one.
+
+    Args:
+        site: its pages.
+        to: a folder that does not exist, is empty, or holds an earlier export and nothing else.
+
+    Returns:
+        Its list of runs.
+
+    Raises:
+        UsageError: the folder holds other files, or the system refuses; what was there then stays.
+        DataError: there is no finished run.
+    """
+    check_free(to)
+    runs = site.runs()
+    if not any(run.questions for run in runs):
+        raise DataError(f"{site.folder} holds no finished run; give the --out of a run")
+    part, old = (to.with_name(f".{to.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
+    try:
+        _write(site, runs, part)
+        with writing(to):
+            # Two steps, since a folder that is not empty cannot be replaced in one.
+            if to.exists():
+                to.replace(old)
+            part.replace(to)
+    finally:
+        if old.exists() and not to.exists():
+            old.replace(to)
+        for folder in (part, old):
+            shutil.rmtree(folder, ignore_errors=True)
+    return to / LIST
+
+
+def check_free(to: Path) -> None:
+    """Refuse a folder that holds anything but an earlier export.
+
+    Raises:
+        UsageError: it does, or is no folder.
+    """
+    if to.is_symlink() or (to.exists() and not to.is_dir()):
+        raise UsageError(f"--export {to}: expected a folder of its own; give a name that is not there yet")
+    there = _files(to)
+    if there and there - _known(to):
+        first = min(there - _known(to))
+        raise UsageError(f"--export {to} holds other files, {first} first; give an empty folder or a new name")
+
+
+def _files(folder: Path) -> set[str]:
+    """What a folder holds, links and empty folders included."""
+    found = set()
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        found |= {Path(place, name).relative_to(folder).as_posix() for name in (*files, *links)}
+    return found
+
+
+def _known(to: Path) -> set[str]:
+    """Files of the export that is there; none where that cannot be told."""
+    try:
+        content = read_object(to / CONTENTS)
+    except DataError:
+        return set()
+    files = content.get("files")
+    if content.get("written_by") != WRITTEN_BY or not isinstance(files, list):
+        return set()
+    return {CONTENTS, *map(str, files)}
+
+
+def _write(site: Site, runs: list[SiteRun], to: Path) -> None:
+    finished = [run for run in runs if run.questions]
+    couples = pairs(runs)
+    total = len(finished) + len(couples)
+    for number, run in enumerate(finished, start=1):
+        logger.info("page %d of %d: %s", number, total, run.place)
+        _write_page(site, [run], to / RUNS / run.name)
+    for number, (baseline, candidate) in enumerate(couples, start=len(finished) + 1):
+        logger.info("page %d of %d: %s against %s", number, total, candidate.place, baseline.place)
+        _write_page(site, [baseline, candidate], to / COMPARE / compared(baseline, candidate))
+    write_text(to / LIST, site.list_page(runs, static=True))
+    write_json(to / CONTENTS, {"written_by": WRITTEN_BY, "files": sorted(_files(to))})
+
+
+def _write_page(site: Site, runs: list[SiteRun], folder: Path) -> None:
+    """A report; of runs that allow none, the reason, so that no link is broken."""
+    try:
+        read: list[ScoredRun] = [site.read(run) for run in runs]
+        site.write_report(read, folder)
+    except SamtokError as error:
+        logger.warning("%s", error)
+        write_text(folder / LIST, refusal_page("This page cannot be made", str(error), BACK))
