@@ -24,7 +24,7 @@ from samtok_eval.user_code import blamed, correct
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 PANELS = {
     "Evaluate": ("demo", "run", "predict", "score", "tasks"),
-    "See and judge": ("runs", "view", "report", "compare", "gate", "watch", "plan", "leaderboard"),
+    "See and judge": ("runs", "view", "report", "compare", "gate", "watch", "plan", "export", "leaderboard"),
     "Data and machine": ("data", "doctor"),
     "Train": ("tokenize", "train", "curves"),
 }

@@ -1,14 +1,15 @@
-"""Commands about finished runs: runs, view, compare, report, curves. None imports torch or transformers."""
+"""Commands about finished runs: runs, view, report, compare, export, curves. None imports torch or transformers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from samtok_eval.cli.options import JsonOption, SeedOption, TasksDirOption, results
 
+Format = Literal["parquet", "csv", "coco"]
 RunsArgument = Annotated[
     list[Path],
     typer.Argument(
@@ -136,6 +137,27 @@ def view_command(
         server.serve_forever()
 
 
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, the beginning of its name will do.")],
+    kind: Annotated[
+        Format, typer.Option("--format", help="Table of all samples, or masks as COCO's results and annotations.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="File; RUN/export/samples.FORMAT or RUN/export/coco.json by default.")
+    ] = None,
+    data_root: Annotated[
+        str | None, typer.Option(help="Data root, if the benchmark is no longer where the run read it; for coco.")
+    ] = None,
+    tasks_dir: TasksDirOption = None,
+) -> None:
+    """Write a run's samples for other programs: CSV, parquet, COCO results."""
+    from samtok_eval.reports.export import export_coco, export_samples
+
+    tables = () if kind == "coco" else (export_samples(run, kind, out),)
+    for path in tables or export_coco(run, out, data_root, tasks_dir or ()):
+        typer.echo(f"wrote {path}")
+
+
 def curves_command(
     log: Annotated[Path, typer.Argument(help="training_log.jsonl of any training command.")],
     field: Annotated[list[str], typer.Option(help="Name of a number in the log; repeat it for several curves.")],
@@ -156,4 +178,5 @@ def register(app: typer.Typer) -> None:
     app.command("view")(view_command)
     app.command("report")(report_command)
     app.command("compare")(compare_command)
+    app.command("export")(export_command)
     app.command("curves")(curves_command)
