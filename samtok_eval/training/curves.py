@@ -9,20 +9,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import finite_number, read_json_lines, reading
+from samtok_eval.svg import svg_of
 from samtok_eval.text import visible
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 170, 34, 40
-WIDTH_OF_KEY, WIDTH_OF_LETTER = 30, 7.2
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 7.0, 3.4
+"""Inches."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 4", "1 3")
-TICKS = 5
+DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2.5, 2.5)), (0, (0.7, 2)))
 
 Curve = Sequence[tuple[float, float]]
 """(step, value) pairs."""
@@ -69,42 +69,33 @@ def curves_svg(curves: Mapping[str, Curve], title: str) -> str:
     Raises:
         UsageError: no curve, or more than six.
     """
+    return svg_of(curves_figure(curves, title), title)
+
+
+def curves_figure(curves: Mapping[str, Curve], title: str) -> Figure:
+    """Curves as a figure of matplotlib, which the extra `plot` brings; arguments as of `curves_svg`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     if not 0 < len(curves) <= len(COLOURS):
         raise UsageError(f"expected 1 to {len(COLOURS)} curves, got {len(curves)}; name fewer fields")
-    title = visible(title)
-    points = np.array([point for curve in curves.values() for point in curve], dtype=float)
-    (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
-    spans = (last - first or 1.0, high - low or 1.0)
-
-    def place(step: float, value: float) -> tuple[float, float]:
-        x = LEFT + (step - first) / spans[0] * (WIDTH - LEFT - RIGHT)
-        return round(x, 1), round(HEIGHT - BOTTOM - (value - low) / spans[1] * (HEIGHT - TOP - BOTTOM), 1)
-
-    # Long names widen the picture; the plot keeps its size.
-    names = WIDTH - RIGHT + 18 + WIDTH_OF_KEY + WIDTH_OF_LETTER * max(map(len, curves))
-    width = max(WIDTH, round(names))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" role="img" '
-        f'font-family="sans-serif" font-size="12" fill="#555555">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{LEFT}" y="18" font-size="13" fill="#1a1d21">{escape(title)}</text>',
-    ]
-    for share in np.linspace(0, 1, TICKS):
-        x, y = place(first + share * spans[0], low + share * spans[1])
-        parts += [
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="#d3d8de"/>',
-            f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{low + share * spans[1]:.3g}</text>',
-            f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{first + share * spans[0]:.0f}</text>',
-        ]
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">step</text>')
-    for number, (name, curve) in enumerate(curves.items()):
-        style = f'stroke="{COLOURS[number]}" stroke-width="2" stroke-dasharray="{DASHES[number]}"'
-        line = " ".join(f"{x},{y}" for x, y in (place(*point) for point in curve))
-        x, y = WIDTH - RIGHT + 12, TOP + 8 + 18 * number
-        parts += [
-            f'<polyline points="{line}" fill="none" {style}><title>{escape(name)}</title></polyline>',
-            f'<line x1="{x}" x2="{x + WIDTH_OF_KEY}" y1="{y - 4}" y2="{y - 4}" {style}/>',
-            f'<text x="{x + WIDTH_OF_KEY + 6}" y="{y}">{escape(name)}</text>',
-        ]
-    return "\n".join([*parts, "</svg>", ""])
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    plot = figure.subplots()
+    lines = []
+    for curve, colour, dash in zip(curves.values(), COLOURS, DASHES, strict=False):
+        steps, values = zip(*curve, strict=True)
+        # One point makes no line.
+        marker = "o" if len(curve) == 1 else None
+        lines += plot.plot(steps, values, color=colour, linestyle=dash, linewidth=1.6, marker=marker)
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plot.grid(axis="y", color="#d3d8de", linewidth=0.6)
+    plot.spines[["top", "right"]].set_visible(False)
+    plot.set_xlabel("step")
+    heading = plot.set_title(visible(title), fontsize=10, loc="left")
+    key = figure.legend(lines, [""] * len(lines), loc="outside right upper", frameon=False, fontsize=9, handlelength=3)
+    for text, name in zip(key.get_texts(), curves, strict=True):
+        text.set_text(visible(name))
+    # A dollar in a path or a name begins no formula.
+    for text in (heading, *key.get_texts()):
+        text.set_parse_math(False)
+    return figure

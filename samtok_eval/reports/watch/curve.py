@@ -20,6 +20,7 @@ from samtok_eval.reports.gate.text import WORDS
 from samtok_eval.reports.html import render
 from samtok_eval.reports.markup import csv_lines
 from samtok_eval.reports.watch.verdicts import VerdictLine
+from samtok_eval.svg import svg_of
 from samtok_eval.text import visible
 
 if TYPE_CHECKING:
@@ -76,19 +77,14 @@ def curve_csv(lines: Sequence[VerdictLine]) -> str:
 
 def curve_svg(lines: Sequence[VerdictLine]) -> str:
     """Differences of main metrics in points, with 95 % intervals; a plot per task, which marks 0 and the tolerance."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     groups = [list(found) for _, found in groupby(lines, key=lambda line: (line.task, line.split))]
-    # The same lines give the same bytes.
-    with rc_context({"svg.hashsalt": "samtok-eval"}):
-        figure = Figure(figsize=(WIDTH, HEIGHT * len(groups)), layout="constrained")
-        plots = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-        for plot, group in zip(plots, groups, strict=True):
-            _draw(plot, group)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Title": "Checkpoints against the baseline"})
-    return text.getvalue()
+    figure = Figure(figsize=(WIDTH, HEIGHT * len(groups)), layout="constrained")
+    plots = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    for plot, group in zip(plots, groups, strict=True):
+        _draw(plot, group)
+    return svg_of(figure, "Checkpoints against the baseline")
 
 
 def _draw(plot: Axes, lines: Sequence[VerdictLine]) -> None:
