@@ -21,8 +21,8 @@ def grpo_command(
     preset: Annotated[
         str,
         typer.Option(
-            help="demo, demo-gres, demo-gcg, demo-cycle, paper-gres, paper-gcg, paper-cyclegrpo or paper-closed-cycle; "
-            "see docs/train_grpo.md."
+            help="demo, demo-gres, demo-gcg, demo-cycle, demo-cyclegrpo, paper-gres, paper-gcg, paper-cyclegrpo or "
+            "paper-closed-cycle; see docs/train_grpo.md."
         ),
     ] = "demo",
     reward: Annotated[

@@ -1,4 +1,4 @@
-"""Recipes of reinforcement on drawn scenes: `demo-gres`, `demo-gcg`, `demo-cycle`; `demo` is the first two in turn."""
+"""Recipes of reinforcement on drawn scenes: `demo` is `demo-gres`, then `demo-gcg`; `demo-cycle`, `demo-cyclegrpo`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ DRAWN = GrpoRecipe(
     temperature=0.7,
     held_out_tokens=128,
 )
+
+
+def _cycle_weights(variant: str) -> dict[str, dict[str, float]]:
+    return {source: cycle_sources(variant)[source] for source in ("denseworld_single", "gres_no_target")}
+
+
 PRESETS = {
     "demo-gres": replace(
         DRAWN,
@@ -73,7 +79,7 @@ PRESETS = {
         sequences_per_device=32,
         learning_rate=1e-4,
         max_new_tokens=48,
-        weights={source: cycle_sources("closed_cycle")[source] for source in ("denseworld_single", "gres_no_target")},
+        weights=_cycle_weights("closed_cycle"),
         grounding_prompt="find-described",
         region_share=0.75,
         # What asks for no caption has no target, as in the released mix.
@@ -83,6 +89,7 @@ PRESETS = {
         save_every=10,
     ),
 }
+PRESETS["demo-cyclegrpo"] = replace(PRESETS["demo-cycle"], weights=_cycle_weights("cyclegrpo"))
 """Recipes that draw their prompts."""
 SEQUENCES = {"demo": ("demo-gres", "demo-gcg")}
 """Recipes in turn, each from the end of the one before; docs/train_grpo.md says why not at once."""

@@ -4,6 +4,7 @@ Every caption that is drawn is put into a grounding question, which the model as
 these answers agree with the region rewards the caption, and the answers are trained on as well. Answers to prompts
 (captions and whatever else the prompts ask for) and answers to grounding questions are the two halves of an update:
 each has its own advantages and half of the loss, a mean over tokens, and one step of the optimizer follows both.
+Where the answers to grounding questions only reward captions, the answers to prompts are the whole of an update.
 
 A rollout of a device is split into passes, first those of the prompts, then those of the grounding questions; all
 devices have as many. Where a device drew fewer captions, questions of no weight fill up its passes.
@@ -30,12 +31,14 @@ from samtok_eval.mask_tokens import Layout
 from samtok_eval.prompts import Prompt
 from samtok_eval.training.cycle import CYCLES, Cycle, grades
 from samtok_eval.training.grpo.monitored import MonitoredTrainer
+from samtok_eval.training.rewards import has_mask_word
 
 Item = TypeVar("Item")
 
+LEAKS = "captions_with_mask_words"
+"""What is logged of captions: the share that writes a mask word, which as released hands the answer over."""
 GROUNDING = "grounding/"
 """Before the names of all that is logged of answers to grounding questions."""
-HALVES = 2
 AGREEMENT = "agreement"
 """Column of a row: mean grade of the answers to its grounding question; None where it is no caption."""
 
@@ -54,6 +57,8 @@ class CycleSettings(NamedTuple):
     """Behind the question."""
     answers: int
     """Drawn per question."""
+    trained: bool
+    """Whether they are trained on, too."""
     passes: int
     """Of the prompts in one update, on a device."""
     text: Callable[[list[int]], str]
@@ -98,10 +103,12 @@ class CycleTrainer(MonitoredTrainer):
         drawn = self._generate_and_score_completions(rows)
         updates = self.args.steps_per_generation // self.args.gradient_accumulation_steps
         own = self.cycle.passes
-        halves = ((drawn, own), (self._grounded, own * self.cycle.answers))
-        split = [_in_groups(_halved(answers, updates * count), count) for answers, count in halves]
+        parts = [(drawn, own)]
+        if self.cycle.trained:
+            parts.append((self._grounded, own * self.cycle.answers))
+        split = [_in_groups(_shared(answers, updates * count, len(parts)), count) for answers, count in parts]
         self._grounded = {}
-        return [one for update in zip(*split, strict=True) for half in update for one in half]
+        return [one for update in zip(*split, strict=True) for part in update for one in part]
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: Any, completions: Any, completion_ids_list: list[list[int]]
@@ -123,6 +130,7 @@ class CycleTrainer(MonitoredTrainer):
         """
         captions = [i for i, row in enumerate(rows) if row["source"] in self.cycle.weights]
         own = [self._question(rows[i], drawn[i]) for i in captions]
+        self._log_leaks([self.cycle.text(drawn[i]) for i in captions])
         self._questions = own + [_filler(rows[0]) for _ in range(self._most_questions(len(own)) - len(own))]
         self._agreements = []
         answers = self.cycle.answers
@@ -132,6 +140,12 @@ class CycleTrainer(MonitoredTrainer):
         self._grounded = self._weighed(found, len(own) * answers)
         by_row = dict(zip(captions, self._agreements, strict=True))
         return [by_row.get(i) for i in range(len(rows))]
+
+    def _log_leaks(self, captions: Sequence[str]) -> None:
+        counted = [float(has_mask_word(caption)) for caption in captions]
+        sums = gather(torch.tensor([[sum(counted), len(counted)]], device=self.accelerator.device)).sum(0)
+        if sums[1]:
+            self._metrics["train"][LEAKS].append(float(sums[0] / sums[1]))
 
     def _question(self, row: Mapping[str, Any], drawn: list[int]) -> dict[str, Any]:
         """The grounding question of a caption: the first picture alone, and what of the caption may be repeated."""
@@ -211,8 +225,8 @@ def _filler(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "prompt": [{"role": "user", "content": ""}], "images": row["images"][:1], "source": ""}
 
 
-def _halved(answers: dict[str, Any], passes: int) -> Passes:
-    """Shuffled passes of answers whose losses add up to half of the mean over their words."""
-    weighed = {**answers, "num_items_in_batch": answers["num_items_in_batch"] * HALVES}
+def _shared(answers: dict[str, Any], passes: int, parts: int) -> Passes:
+    """Shuffled passes of answers whose losses add up to the mean over their words / the parts of an update."""
+    weighed = {**answers, "num_items_in_batch": answers["num_items_in_batch"] * parts}
     shuffled = shuffle_sequence_dict(split_pixel_values_by_grid(weighed))
     return [unsplit_pixel_values_by_grid(one) for one in split_tensor_dict(shuffled, passes)]

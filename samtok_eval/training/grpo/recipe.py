@@ -87,6 +87,9 @@ class GrpoRecipe:
             within=Range(least=2),
         ),
     ] = 6
+    train_groundings: Annotated[
+        bool, Setting("Train on the answers to grounding questions, too; without it they only reward captions.")
+    ] = True
     grounding_prompt: Annotated[
         Literal["ground-caption", "find-described"],
         Setting("The grounding question: the released one, or that of GroundingSuite."),

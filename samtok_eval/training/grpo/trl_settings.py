@@ -72,7 +72,7 @@ def trl_config(recipe: GrpoRecipe, out: Path, prompts: int, cpu: bool) -> GRPOCo
             f"{prompts} prompts are fewer than the {recipe.prompts_per_step * recipe.updates_per_rollout} of one "
             "rollout; give more prompts, or lower --prompts-per-step"
         )
-    accumulated = answers // per_pass * (1 + (recipe.groundings if cycle_of(recipe.weights) else 0))
+    accumulated = answers // per_pass * (1 + _passes_of_groundings(recipe))
     return GRPOConfig(
         output_dir=str(out),
         max_steps=recipe.steps if recipe.steps is not None else -1,
@@ -108,6 +108,11 @@ def trl_config(recipe: GrpoRecipe, out: Path, prompts: int, cpu: bool) -> GRPOCo
         disable_tqdm=True,
         seed=recipe.seed,
     )
+
+
+def _passes_of_groundings(recipe: GrpoRecipe) -> int:
+    """Passes through answers to grounding questions for each one through the answers to prompts."""
+    return recipe.groundings if cycle_of(recipe.weights) and recipe.train_groundings else 0
 
 
 def passes_per_update(recipe: GrpoRecipe) -> int:

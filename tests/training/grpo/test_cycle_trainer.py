@@ -135,7 +135,7 @@ def test_the_paper_recipe_holds_the_papers_values(tmp_path):
 
 
 def settings(name, prompt=GROUND_CAPTION):
-    return CycleSettings({REGION: (name, 1.0)}, prompt, "", 2, 1, "".join, ["<|im_end|>", "<|object_ref_start|>"],
+    return CycleSettings({REGION: (name, 1.0)}, prompt, "", 2, True, 1, "".join, ["<|im_end|>", "<|object_ref_start|>"],
                          DEFAULT_LAYOUT)  # fmt: skip
 
 
@@ -199,10 +199,10 @@ class Spy(CycleTrainer):
         return found
 
     def halves(self):
-        """The gradient of half the mean over all words of the prompts' answers, and of the questions', by hand."""
+        """The gradient of the mean over words of the answers, and those to the questions, in equal parts, by hand."""
         weights = [p for p in self.model.parameters() if p.requires_grad]
         losses, self.passes = [], self._waiting
-        for passes in (self.passes[: self.cycle.passes], self.passes[self.cycle.passes :]):
+        for passes in filter(None, (self.passes[: self.cycle.passes], self.passes[self.cycle.passes :])):
             words, total = 0, 0.0
             for one in passes:
                 ids = torch.cat([one["prompt_ids"], one["completion_ids"]], 1)
@@ -215,7 +215,7 @@ class Spy(CycleTrainer):
                 total = total - (logps * mask * one["advantages"][:, None]).sum()
                 words += int(mask.sum())
             losses.append(total / words)
-        found = torch.autograd.grad(0.5 * losses[0] + 0.5 * losses[1], weights, allow_unused=True)
+        found = torch.autograd.grad(sum(losses) / len(losses), weights, allow_unused=True)
         named = [n for n, p in self.model.named_parameters() if p.requires_grad]
         return {n: g for n, g in zip(named, found, strict=True) if g is not None}
 
@@ -267,6 +267,35 @@ def test_both_halves_weigh_half_each_and_one_step_follows_both(spied):
         assert torch.allclose(trainer.gradient[name], gradient, atol=1e-4 * largest), name
 
 
+def test_answers_that_only_reward_captions_are_asked_for_and_not_trained_on(
+    prompts, demo_tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(grpo, "CycleTrainer", Spy)
+    lines = train(prompts, demo_tokenizer, tmp_path, train_groundings=False, samples=4, temperature=1.5)
+    trainer = Spy.last
+    assert len(trainer.passes) == trainer.args.gradient_accumulation_steps == trainer.cycle.passes == 4
+    assert {one["source"] for one, _ in trainer.answered} >= {REGION}
+    assert "grounding/reward" in lines[1]
+    captions = [one["answer"] for one, _ in trainer.asked if one["source"] == REGION]
+    leaks = sum("mt_" in caption for caption in captions) / len(captions)
+    assert lines[1]["captions_with_mask_words"] == pytest.approx(leaks)
+    assert 0 < leaks < 1
+    largest = max(float(g.abs().max()) for g in trainer.expected.values())
+    assert largest > 1e-3
+    for name, gradient in trainer.expected.items():
+        assert torch.allclose(trainer.gradient[name], gradient, atol=1e-4 * largest), name
+
+
+def test_the_log_says_how_many_captions_hand_the_answer_over():
+    texts = [f"A dog {SPAN}.", "A dog.", "A dog <|mt_0044|>", "A cat."]
+    told = SimpleNamespace(
+        accelerator=SimpleNamespace(device="cpu"), _metrics={"train": {"captions_with_mask_words": []}}
+    )
+    CycleTrainer._log_leaks(told, texts)
+    CycleTrainer._log_leaks(told, [])
+    assert told._metrics["train"]["captions_with_mask_words"] == [0.5]
+
+
 def test_advantages_are_within_the_answers_to_one_question(spied):
     trainer, *_ = spied
     passes = trainer.passes[trainer.cycle.passes :]
@@ -306,3 +335,6 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(spied, prompts, demo_t
 def test_only_recipes_with_a_cycle_train_with_it():
     assert cycle_of(stages_of("demo-gres")["demo-gres"].weights) == {}
     assert cycle_of(RECIPE.weights) == {REGION: ("closed_cycle", 1.0)}
+    released = stages_of("demo-cyclegrpo")["demo-cyclegrpo"]
+    assert replace(released, weights=RECIPE.weights) == RECIPE
+    assert cycle_of(released.weights) == {REGION: ("cyclegrpo", 1.0)}

@@ -249,7 +249,8 @@ def test_settings_that_do_not_fit_together_say_what_to_change(tmp_path, changes,
 
 def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(
-        UsageError, match="no preset 'big'; choose from demo, demo-gres, demo-gcg, demo-cycle, paper-gres"
+        UsageError,
+        match="no preset 'big'; choose from demo, demo-gres, demo-gcg, demo-cycle, demo-cyclegrpo, paper-gres",
     ):
         stages_of("big")
     with pytest.raises(UsageError, match="draws its prompts; give --data to one of demo-gres, demo-gcg, demo-cycle"):
