@@ -174,6 +174,23 @@ JUDGE_PAIR = Prompt(
     "judgment.\n\n",
     "Ferret-Bench, evaluation/Ferret-Bench/eval_gpt.py of Grasp-Any-Region",
 )
+JUDGE_MARKED = Prompt(
+    "mdvp-judge",
+    "[Context]\\{context}\n\n[Question]\n{question}\n\n[Assistant 1]\n{answer}\n\n[End of Assistant 1]\n\n"
+    "[Assistant 2]\n{model_output}\n\n[End of Assistant 2]\n\n[System]\nWe would like to request your feedback "
+    "on the performance of two AI assistants in response to the user question displayed above. The user's "
+    "question is based on an image that is provided directly. Regions indicating specific areas of interest are "
+    "drawn on the image, guiding the user's question. Regions are associated with detailed coordinates in the "
+    "form of bounding boxes, represented as (x1, y1, w, h) with floating numbers ranging from 0 to 1. These "
+    "values correspond to the top left x, top left y, width, and height of bounding boxes. \nPlease rate the "
+    "helpfulness, relevance, accuracy, level of details of their responses. Each assistant receives an overall "
+    "score on a scale of 1 to 10, where a higher score indicates better overall performance.\nPlease first "
+    "output a single line containing only two values indicating the scores for Assistant 1 and 2, respectively. "
+    "The two scores are separated by a space.\nIn the subsequent line, please provide a comprehensive "
+    "explanation of your evaluation, avoiding any potential bias and ensuring that the order in which the "
+    "responses were presented does not affect your judgment.\n\n",
+    "MDVP-Bench, evaluation/MDVP-Bench/{eval_gpt.py,annotations/rule.json} of Grasp-Any-Region",
+)
 JUDGE_ASPECTS_ROLE = (
     "You are an advanced intelligent chatbot specialized in evaluating the factual accuracy of generative "
     "outputs related to object-based video descriptions.\nYour primary task is to meticulously compare the "

@@ -4,7 +4,8 @@ Splits: `refcocog-val` and `vg`, captions compared with what people said of the 
 Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
 (arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
 description of how regions are related is true (arXiv 2510.18876); `ferret`, Ferret-Bench, and `videorefer`,
-VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599). Prompts and zoomed second views are
+VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599), and `mdvp`, MDVP-Bench, where a
+judge rates them that sees the picture with numbered boxes (arXiv 2403.20271). Prompts and zoomed second views are
 those of SAMTok's scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
@@ -20,9 +21,11 @@ import numpy as np
 from samtok_eval.datasets.dlc import read_dlc
 from samtok_eval.datasets.ferret import REGION, read_ferret
 from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
+from samtok_eval.datasets.mdvp import read_mdvp
 from samtok_eval.datasets.refer import Expression, read_expressions
 from samtok_eval.datasets.videorefer import read_videorefer
 from samtok_eval.datasets.visual_genome import read_visual_genome
+from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
@@ -31,6 +34,7 @@ from samtok_eval.metrics.gar_caption import Verdicts
 from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.judging import Judging, judged, judged_metrics
+from samtok_eval.metrics.mdvp import COLUMNS, DOMAINS, MarkedPictures
 from samtok_eval.metrics.ratings import ASPECTS, AVERAGE, RELATIVE, Aspects, Pairs
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
@@ -54,10 +58,10 @@ from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
 ZOOM_LESS = ZoomRule(largest_share=0.2)
-"""Of SAMTok's script for VideoRefer-Bench-D."""
+"""Of SAMTok's scripts for VideoRefer-Bench-D and MDVP-Bench."""
 REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
 GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
-FERRET, VIDEOREFER = "ferret", "videorefer"
+FERRET, VIDEOREFER, MDVP = "ferret", "videorefer", "mdvp"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 JUDGINGS: Mapping[str, Judging] = {
@@ -66,6 +70,7 @@ JUDGINGS: Mapping[str, Judging] = {
     GAR_SIMPLE: Verdicts(JUDGE_ANSWER),
     FERRET: Pairs(),
     VIDEOREFER: Aspects(),
+    MDVP: MarkedPictures(),
 }
 """How the captions of a split are judged."""
 
@@ -93,14 +98,17 @@ class RegionCaption(Task):
         name="region_caption",
         title="Region captioning",
         version=3,
-        paper="arXiv 2504.16072, arXiv 2311.03356, arXiv 2510.18876, arXiv 2310.07704, arXiv 2501.00599",
+        paper="arXiv 2504.16072, arXiv 2311.03356, arXiv 2510.18876, arXiv 2310.07704, arXiv 2501.00599, "
+        "arXiv 2403.20271",
         data="https://huggingface.co/datasets/nvidia/DLC-Bench, https://github.com/lichengunc/refer, "
         "https://github.com/mbzuai-oryx/groundingLMM/blob/main/docs/datasets.md, "
         "https://github.com/Haochen-Wang409/Grasp-Any-Region, "
-        "https://huggingface.co/datasets/DAMO-NLP-SG/VideoRefer-Bench",
+        "https://huggingface.co/datasets/DAMO-NLP-SG/VideoRefer-Bench, "
+        "https://huggingface.co/datasets/Afeng-x/Draw-and-Understand",
         licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card; GAR-Bench: "
-        "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0",
-        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, VIDEOREFER),
+        "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0; "
+        "MDVP-Bench: CC BY-NC 4.0",
+        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, VIDEOREFER, MDVP),
         default_split=REFCOCOG,
         sizes={
             REFCOCOG: "2,573 regions",
@@ -110,6 +118,7 @@ class RegionCaption(Task):
             GAR_SIMPLE: "97 pictures",
             FERRET: "40 regions",
             VIDEOREFER: "400 objects",
+            MDVP: "364 regions of 60 pictures",
         },
         files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
                "visual_genome/test_caption.json", "visual_genome/images", "dlc_bench/annotations.json",
@@ -119,10 +128,11 @@ class RegionCaption(Task):
                "ferret_bench/ferret_gpt4_data/refer_desc/question.jsonl",
                "ferret_bench/ferret_gpt4_data/refer_desc/answer.jsonl",
                "ferret_bench/ferret_gpt4_data/refer_desc/context.jsonl", "coco/val2017",
-               "videorefer_bench/VideoRefer-Bench-D.json", "videorefer_bench/frames"),
+               "videorefer_bench/VideoRefer-Bench-D.json", "videorefer_bench/frames",
+               "mdvp_bench/mdvp_caption_mask.json", "mdvp_bench/data"),
         main_metric="meteor",
         metrics=("meteor", "cider", "dlc_pos", "dlc_neg", "dlc_avg", "judge_accuracy", RELATIVE,
-                 *ASPECTS.values(), AVERAGE, "empty"),
+                 *ASPECTS.values(), AVERAGE, *COLUMNS, "empty"),
         lower_is_better=("empty",),
         max_new_tokens=1024,
         notes="All but refcocog-val and vg are scored only with --judge; judges never share a column.",
@@ -201,11 +211,16 @@ class RegionCaption(Task):
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
-            asked = {
-                i: (JUDGINGS[_benchmark(sample)], sample, captions[i])
-                for i, sample in enumerate(samples)
-                if _benchmark(sample) in JUDGINGS and scored[i] and not records[i].crashed
-            }
+            asked: dict[int, tuple[Judging, Sample, str]] = {}
+            for name, judging in JUDGINGS.items():
+                own = [
+                    i
+                    for i, sample in enumerate(samples)
+                    if _benchmark(sample) == name and scored[i] and not records[i].crashed
+                ]
+                mine = [samples[i] for i in own]
+                judgings = judging.together(mine, [captions[i] for i in own], original=original)
+                asked |= {i: (how, samples[i], captions[i]) for i, how in zip(own, judgings, strict=True)}
             records = judged(judges.judge, asked, records, original=original, judges_empty=original)
         return records
 
@@ -238,6 +253,8 @@ class RegionCaption(Task):
             for name, said in RESULTS:
                 if content and all(isinstance(row, dict) and name in row for row in content):
                     return text_predictions([(str(row[name]), row.get(said)) for row in content], said)
+            if content and all(isinstance(row, dict) and set(row) >= MDVP_KEYS for row in content):
+                return text_predictions([(str(i), row["caption"]) for i, row in enumerate(content, start=1)], "caption")
         if not isinstance(content, dict):
             return None
         return text_predictions([(name, text) for name, text in content.items() if name != DAM_QUESTION], "caption")
@@ -256,16 +273,20 @@ RESULTS = (("image_id", "caption"), ("image", "model_output"), ("question_id", "
 """In lists of results, the keys of the sample and of its caption: GLaMM's, GAR's, Ferret-Bench's, VideoRefer's."""
 
 
+MDVP_KEYS = {"image_path", "caption", "gt"}
+"""Of Grasp-Any-Region's results on MDVP-Bench, which count by their place."""
+
+
 def _benchmark(sample: Sample) -> str:
     return CaptionTarget.of(sample).benchmark
 
 
 def _stops(sample: Sample, prediction: Prediction | None) -> bool:
-    """Whether the official scorer stops at an answer: DLC-Bench's looks every region up, and wants a caption."""
-    if not sample.target.questions:
-        return False
+    """Whether the official scorer stops: DLC-Bench's wants a caption of every region, MDVP-Bench's a line of each."""
     text = _answered(prediction)
-    return text is None or text.startswith(ERROR_MARK)
+    if _benchmark(sample) == MDVP:
+        return text is None
+    return bool(sample.target.questions) and (text is None or text.startswith(ERROR_MARK))
 
 
 def _answered(prediction: Prediction | None) -> str | None:
@@ -358,6 +379,17 @@ def _videorefer(root: Path, prompt: Prompt) -> list[Sample]:
     ]
 
 
+def _mdvp(root: Path, prompt: Prompt) -> list[Sample]:
+    samples = []
+    for r in read_mdvp(root / "mdvp_bench"):
+        if r.domain not in DOMAINS:
+            raise DataError(f"region {r.id} is of the domain {r.domain!r}; expected one of {', '.join(DOMAINS)}")
+        words = {"domain": r.domain, "number": str(r.number), "question": r.question, "caption": r.caption}
+        target = CaptionTarget(benchmark=MDVP, words=words, box=r.box)
+        samples.append(Sample(r.id, r.image, _described(r.region, prompt, ZOOM_LESS), target))
+    return samples
+
+
 def _described(region: Rle, prompt: Prompt, zoom: ZoomRule) -> tuple[Turn, ...]:
     """The question about one region, with a second view of a small one unless the prompt is the plain one."""
     view = zoom.view(region) if prompt is CAPTION_REGION_ZOOM else None
@@ -375,6 +407,7 @@ READERS: Mapping[str, Callable[[Path, Prompt], list[Sample]]] = {
     GAR_SIMPLE: _gar_simple,
     FERRET: _ferret,
     VIDEOREFER: _videorefer,
+    MDVP: _mdvp,
 }
 
 
@@ -391,12 +424,19 @@ def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
     return {"id": int(sample.id), "video": sample.image.id, "caption": right, "Answer": right, "pred": text}
 
 
+def _mdvp_row(sample: Sample, text: str) -> dict[str, Any]:
+    """What MDVP-Bench's scorers read of an answer, and its place, by which it is known where others are missing."""
+    right = CaptionTarget.of(sample).words["caption"]
+    return {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text, "gt": right}
+
+
 ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
     VG: lambda sample, text: {"image_id": int(sample.id), "caption": text},
     GAR_DETAIL: _gar_row,
     GAR_SIMPLE: _gar_row,
     FERRET: lambda sample, text: {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text},
     VIDEOREFER: _videorefer_row,
+    MDVP: _mdvp_row,
 }
 """Rows of result files, where they are no dictionary by id."""
 

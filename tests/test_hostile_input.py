@@ -339,6 +339,10 @@ FILES = {
     "region_caption:vg": ("visual_genome/test_caption.json",),
     "region_caption:ferret": ("ferret_bench/box_refer_caption.json",),
     "region_caption:videorefer": ("videorefer_bench/VideoRefer-Bench-D.json",),
+    "region_caption:mdvp": (
+        "mdvp_bench/mdvp_caption_mask.json",
+        "mdvp_bench/data/natural_detailed_caption/natural_detailed_caption_box.json",
+    ),
     "region_caption:gar-detail": ("gar_bench/GAR-Bench-Caption-Detailed.json",),
     "region_caption:gar-simple": ("gar_bench/GAR-Bench-Caption-Simple.json",),
     "region_class": ("osprey/lvis_val_1k_category.json",),
@@ -368,7 +372,7 @@ def test_whatever_stands_at_a_place_of_a_benchmark_file_it_is_read_or_refused(de
     task = load_tasks()[base]
     split = named or SPLITS.get(name, task.metadata.default_split)
     (tmp_path / "coco").symlink_to(demo_root / "coco")
-    folder = Path(file).parent
+    folder = Path(file).parts[0]
     shutil.copytree(demo_root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("images"))
     path = tmp_path / file
     content = [json.loads(line) for line in path.read_text().splitlines()] if path.suffix == ".jsonl" else None

@@ -24,7 +24,7 @@ from samtok_eval.demo import formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
@@ -115,6 +115,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_gar_captions(part, scenes["testA"])
     formats.write_ferret(part, scenes["testB"])
     formats.write_videorefer(part, scenes["testB"])
+    formats.write_mdvp(part, scenes["testB"][:24])
     formats.write_dlc(part, scenes["val"])
     formats.write_visual_genome(part, scenes["test"])
     formats.write_named_regions(part, {"lvis": scenes["testA"], "paco": scenes["testB"]})

@@ -33,6 +33,7 @@ from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene, expressio
 from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.masks import Rle
+from samtok_eval.metrics.mdvp import DOMAINS
 
 CODES_FILE = Path(__file__).parent / "codes.json"
 """Codes of the shipped mask tokenizer for the objects of the multi-round scenes, by scene seed; the published files
@@ -279,6 +280,29 @@ def write_videorefer(root: Path, scenes: Sequence[Scene]) -> None:
             }
         )
     _write(root / "videorefer_bench" / "VideoRefer-Bench-D.json", rows)
+
+
+def write_mdvp(root: Path, scenes: Sequence[Scene]) -> None:
+    """Up to three regions of each scene, dealt out to the domains in turn."""
+    folder, regions = root / "mdvp_bench", []
+    question = "Please provide a detailed description of each marked region in the image."
+    by_domain: dict[str, list[Scene]] = {}
+    for number, scene in enumerate(scenes):
+        by_domain.setdefault(list(DOMAINS)[number % len(DOMAINS)], []).append(scene)
+    for domain, mine in by_domain.items():
+        common, pictures = {"question": question, "dataset_name": f"{domain}_box"}, []
+        for number, scene in enumerate(mine, start=1):
+            name = _picture(folder / "data" / domain / "images", f"demo_{scene.seed:012d}", scene)
+            shown = range(min(3, len(scene.objects)))
+            said = [f"{description(scene.objects[i]).capitalize()}." for i in shown]
+            texts = "\n".join(f"<Region {place}>: {right}" for place, right in enumerate(said, start=1))
+            boxes = [_xywh(_rle(scene, i)) for i in shown]
+            pictures.append({**common, "image_name": name, "question_id": number, "gt_answers": texts, "bbox": boxes})
+            for i, right in zip(shown, said, strict=True):
+                rle, path = _rle(scene, i).to_coco(), f"{domain}/images/{name}"
+                regions.append({**common, "image_path": path, "mask_rle": rle, "caption": right})
+        _write(folder / "data" / domain / f"{domain}_box.json", pictures)
+    _write(folder / "mdvp_caption_mask.json", regions)
 
 
 def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:

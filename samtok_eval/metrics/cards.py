@@ -126,6 +126,7 @@ CARDS = {
 FAMILIES = {
     "giou_": MetricCard("gIoU ", masks=True, of_one_sample="IoU"),
     "dlc_": MetricCard("dlc ", unit="score", lowest=-1.0, judged=True),
+    "mdvp_": MetricCard("MDVP ", unit="score", highest=None, judged=True),
     "videorefer_": MetricCard("VideoRefer ", unit="count", highest=5.0, judged=True),
     "used_": MetricCard("used ", unit="count", better="none", highest=None),
     "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),

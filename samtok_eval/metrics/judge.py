@@ -128,11 +128,12 @@ class Verdict(BaseModel):
 
 
 class Review(BaseModel):
-    """A line that Ferret-Bench's own scorer keeps: the judge's reply about the second of two answers."""
+    """A line that Ferret-Bench's and MDVP-Bench's scorers keep: the judge's reply about the second of two answers."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     question_id: int
+    category: str = ""
     answer2: str
     content: str
 
@@ -364,9 +365,14 @@ def open_judge(name: str, record: Path | None) -> Judge:
 def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | None, str]]:
     """Name of the judge, its replies by prompt, and its replies by sample and description."""
     if path.suffix == ".jsonl" and _is_review(path):
-        with reading(f"{path} is no review of Ferret-Bench", RECORD_AGAIN):
+        with reading(f"{path} is no review of Ferret-Bench or MDVP-Bench", RECORD_AGAIN):
             reviews = [Review.model_validate(row) for row in read_json_lines(path, RECORD_AGAIN)]
-        return f"replay:{path.stem}", {}, {(str(row.question_id), row.answer2): row.content for row in reviews}
+        about: dict[tuple[str, str] | None, str] = {}
+        for row in reviews:
+            # Numbers of questions begin anew in every domain of MDVP-Bench.
+            for question in (str(row.question_id), f"{row.category} {row.question_id}"):
+                about[question, row.answer2] = row.content
+        return f"replay:{path.stem}", {}, about
     if path.suffix == ".jsonl":
         replies = _replies(path)
         names = {reply.judge for reply in replies}
@@ -388,7 +394,7 @@ def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | 
 
 
 def _is_review(path: Path) -> bool:
-    """Whether the first line is one of Ferret-Bench's scorer."""
+    """Whether the first line is one of Ferret-Bench's scorer, or MDVP-Bench's."""
     return any('"answer2"' in line and '"judge"' not in line for _, line in itertools.islice(
         numbered_lines(path, RECORD_AGAIN), 1))  # fmt: skip
 

@@ -56,6 +56,16 @@ class Judging(ABC):
     def nothing(self, sample: Sample) -> Worth | None:
         """What an empty caption is worth without asking; None where the judge must be asked even so."""
 
+    def together(self, samples: Sequence[Sample], captions: Sequence[str], *, original: bool) -> Sequence[Judging]:
+        """How each of a benchmark's captions is judged, where the others have a part in it; each alone by default.
+
+        Args:
+            samples: those that are judged, in the benchmark's order.
+            captions: of each.
+            original: ask as the benchmark's own scorer does.
+        """
+        return [self] * len(samples)
+
     @abstractmethod
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
         """The benchmark's metrics.

@@ -192,6 +192,9 @@ LAYOUTS = (
     Layout(
         "MDVP-Bench (GAR variant)",
         (grid(("detailed_caption_box",), ("Natural", "OCR", "Multi-Panel", "Screenshot")),),
+        "region_caption",
+        ("mdvp",),
+        tuple(f"mdvp_{name}" for name in ("natural", "ocr", "multipanel", "screenshot")),
         notes=(
             "The scorer behind these numbers reads the answers to the first ten Android items for every domain, so the "
             "columns do not measure what they are named after.",

@@ -45,6 +45,7 @@ MAIN_METRICS = {
     "region_caption:gar-simple": "judge_accuracy",
     "region_caption:ferret": "relative_score",
     "region_caption:videorefer": "videorefer_avg",
+    "region_caption:mdvp": "mdvp_natural",
 }
 """Of splits whose main metric is not their task's."""
 BENCHMARKS_OWN = "official"
