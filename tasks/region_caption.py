@@ -3,10 +3,10 @@
 Splits: `refcocog-val` and `vg`, captions compared with what people said of the same region of RefCOCOg and of Visual
 Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
 (arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
-description of how regions are related is true (arXiv 2510.18876); `ferret`, Ferret-Bench, and `videorefer`,
-VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599), and `mdvp`, MDVP-Bench, where a
-judge rates them that sees the picture with numbered boxes (arXiv 2403.20271). Prompts and zoomed second views are
-those of SAMTok's scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+description of how regions are related is true (arXiv 2510.18876); `ferret` and `ferret-reason`, Ferret-Bench, and
+`videorefer`, VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599), and `mdvp`,
+MDVP-Bench, where a judge rates them that sees the picture with numbered boxes (arXiv 2403.20271). Prompts and zoomed
+second views are those of SAMTok's scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from samtok_eval.datasets.dlc import read_dlc
-from samtok_eval.datasets.ferret import REGION, read_ferret
+from samtok_eval.datasets.ferret import DESCRIPTION, REASONING, REGION, Questions, read_ferret
 from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
 from samtok_eval.datasets.mdvp import read_mdvp
 from samtok_eval.datasets.refer import Expression, read_expressions
@@ -61,7 +61,8 @@ ZOOM_LESS = ZoomRule(largest_share=0.2)
 """Of SAMTok's scripts for VideoRefer-Bench-D and MDVP-Bench."""
 REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
 GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
-FERRET, VIDEOREFER, MDVP = "ferret", "videorefer", "mdvp"
+FERRET, FERRET_REASON = "ferret", "ferret-reason"
+VIDEOREFER, MDVP = "videorefer", "mdvp"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 JUDGINGS: Mapping[str, Judging] = {
@@ -69,6 +70,7 @@ JUDGINGS: Mapping[str, Judging] = {
     GAR_DETAIL: Verdicts(JUDGE_RELATION),
     GAR_SIMPLE: Verdicts(JUDGE_ANSWER),
     FERRET: Pairs(),
+    FERRET_REASON: Pairs(alone=True),
     VIDEOREFER: Aspects(),
     MDVP: MarkedPictures(),
 }
@@ -108,7 +110,7 @@ class RegionCaption(Task):
         licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card; GAR-Bench: "
         "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0; "
         "MDVP-Bench: CC BY-NC 4.0",
-        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, VIDEOREFER, MDVP),
+        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, FERRET_REASON, VIDEOREFER, MDVP),
         default_split=REFCOCOG,
         sizes={
             REFCOCOG: "2,573 regions",
@@ -117,6 +119,7 @@ class RegionCaption(Task):
             GAR_DETAIL: "107 pictures",
             GAR_SIMPLE: "97 pictures",
             FERRET: "40 regions",
+            FERRET_REASON: "40 regions",
             VIDEOREFER: "400 objects",
             MDVP: "364 regions of 60 pictures",
         },
@@ -128,6 +131,9 @@ class RegionCaption(Task):
                "ferret_bench/ferret_gpt4_data/refer_desc/question.jsonl",
                "ferret_bench/ferret_gpt4_data/refer_desc/answer.jsonl",
                "ferret_bench/ferret_gpt4_data/refer_desc/context.jsonl", "coco/val2017",
+               "ferret_bench/box_refer_reason.json", "ferret_bench/ferret_gpt4_data/refer_reason/question.jsonl",
+               "ferret_bench/ferret_gpt4_data/refer_reason/answer.jsonl",
+               "ferret_bench/ferret_gpt4_data/refer_reason/context.jsonl",
                "videorefer_bench/VideoRefer-Bench-D.json", "videorefer_bench/frames",
                "mdvp_bench/mdvp_caption_mask.json", "mdvp_bench/data"),
         main_metric="meteor",
@@ -143,6 +149,7 @@ class RegionCaption(Task):
         GAR_DETAIL: (DESCRIBE_RELATION, DESCRIBE_RELATION_GAR),
         GAR_SIMPLE: (ANSWER_ABOUT_REGIONS,),
         FERRET: (DESCRIBE_INTERACTION, ANSWER_ABOUT_REGION),
+        FERRET_REASON: (ANSWER_ABOUT_REGION,),
     }
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
@@ -356,13 +363,13 @@ def _gar_simple(root: Path, prompt: Prompt) -> list[Sample]:
     return samples
 
 
-def _ferret(root: Path, prompt: Prompt) -> list[Sample]:
+def _ferret(root: Path, prompt: Prompt, name: str = FERRET, part: Questions = DESCRIPTION) -> list[Sample]:
     samples = []
-    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017"):
+    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017", part):
         region = Region(r.region)
         before, _, after = r.question.partition(REGION)
         theirs = (before, region, after) if prompt is ANSWER_ABOUT_REGION else prompt.parts(region=region)
-        target = CaptionTarget(benchmark=FERRET, words=r.words)
+        target = CaptionTarget(benchmark=name, words=r.words)
         samples.append(Sample(r.id, r.image, (Turn("user", theirs),), target, r.question))
     return samples
 
@@ -406,6 +413,7 @@ READERS: Mapping[str, Callable[[Path, Prompt], list[Sample]]] = {
     GAR_DETAIL: _gar_detail,
     GAR_SIMPLE: _gar_simple,
     FERRET: _ferret,
+    FERRET_REASON: lambda root, prompt: _ferret(root, prompt, FERRET_REASON, REASONING),
     VIDEOREFER: _videorefer,
     MDVP: _mdvp,
 }
@@ -416,6 +424,11 @@ def _gar_row(sample: Sample, text: str) -> dict[str, Any]:
     target = CaptionTarget.of(sample)
     rles = [rle.to_coco() for rle in target.shown]
     return {"image": sample.id, **target.words, "mask_rles": rles, "model_output": text}
+
+
+def _ferret_row(sample: Sample, text: str) -> dict[str, Any]:
+    """What Ferret-Bench's scorers read of an answer, and its number."""
+    return {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text}
 
 
 def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
@@ -434,7 +447,7 @@ ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
     VG: lambda sample, text: {"image_id": int(sample.id), "caption": text},
     GAR_DETAIL: _gar_row,
     GAR_SIMPLE: _gar_row,
-    FERRET: lambda sample, text: {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text},
+    **dict.fromkeys((FERRET, FERRET_REASON), _ferret_row),
     VIDEOREFER: _videorefer_row,
     MDVP: _mdvp_row,
 }

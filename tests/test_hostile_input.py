@@ -338,6 +338,7 @@ FILES = {
     "region_caption": ("dlc_bench/annotations.json", "dlc_bench/class_names.json", "dlc_bench/qa.json"),
     "region_caption:vg": ("visual_genome/test_caption.json",),
     "region_caption:ferret": ("ferret_bench/box_refer_caption.json",),
+    "region_caption:ferret-reason": ("ferret_bench/box_refer_reason.json",),
     "region_caption:videorefer": ("videorefer_bench/VideoRefer-Bench-D.json",),
     "region_caption:mdvp": (
         "mdvp_bench/mdvp_caption_mask.json",

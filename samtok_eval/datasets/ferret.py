@@ -1,14 +1,15 @@
-"""Reader of Ferret-Bench's referring descriptions, as Osprey and Grasp-Any-Region lay them out.
+"""Reader of Ferret-Bench's questions about a region, as Osprey and Grasp-Any-Region lay them out.
 
-In: `box_refer_caption.json` with the regions, and for the judge `question`, `answer` and `context.jsonl` under
-`ferret_gpt4_data/refer_desc/`. Out: one `Referred` per region, in file order.
+In: `box_refer_caption.json` (descriptions) or `box_refer_reason.json` (reasoning) with the regions, and for the judge
+`question`, `answer` and `context.jsonl` under `ferret_gpt4_data/refer_desc/` or `refer_reason/`. Out: one `Referred`
+per region, in file order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
@@ -36,17 +37,31 @@ class Referred:
     """What the judge is given: `context`, `question` and GPT-4's `answer`."""
 
 
-def read_ferret(folder: Path, pictures: Path) -> list[Referred]:
-    """All questions.
+class Questions(NamedTuple):
+    """A part of the benchmark."""
+
+    regions: str
+    """File with the regions."""
+    given: str
+    """Folder with what the judge is given."""
+
+
+DESCRIPTION = Questions("box_refer_caption.json", "refer_desc")
+REASONING = Questions("box_refer_reason.json", "refer_reason")
+
+
+def read_ferret(folder: Path, pictures: Path, part: Questions = DESCRIPTION) -> list[Referred]:
+    """All questions of a part.
 
     Args:
         folder: holds the files.
         pictures: COCO's val2017; the files do not say how large a picture is, so that its header is read.
+        part: which.
 
     Raises:
         DataError: a file is missing or broken, or lacks a question that another one has.
     """
-    path, given = folder / "box_refer_caption.json", folder / "ferret_gpt4_data" / "refer_desc"
+    path, given = folder / part.regions, folder / "ferret_gpt4_data" / part.given
     content = read_json(path)
     texts = {name: _texts(given / f"{name}.jsonl", key) for name, key in _KEYS.items()}
     with reading(f"{path} is not Ferret-Bench's own file"):

@@ -236,28 +236,39 @@ def write_gar_captions(root: Path, scenes: Sequence[Scene]) -> None:
 
 
 def write_ferret(root: Path, scenes: Sequence[Scene]) -> None:
-    """A box of each scene, with what is around it."""
+    """A box of each scene, with what is around it, and what it is that lies so."""
+    described, reasoned = [], []
+    for number, scene in enumerate(scenes):
+        subject, predicate, other = relations(scene)[0]
+        name, thing = description(scene.objects[subject]), scene.objects[other].name
+        question = "What is the interaction between the object {} and its surroundings?"
+        described.append((number, scene, subject, question, f"It is {name}, {predicate} the {thing}."))
+        question = "What is the object {} to the " + f"{thing}?"
+        reasoned.append((number, scene, subject, question, f"It is {predicate} the {thing}."))
+    _write_ferret(root, "box_refer_caption.json", "refer_desc", described)
+    _write_ferret(root, "box_refer_reason.json", "refer_reason", reasoned)
+
+
+def _write_ferret(root: Path, file: str, category: str, questions: Sequence[tuple[int, Scene, int, str, str]]) -> None:
+    """Questions with a place for the region, and right answers, about objects of scenes."""
     folder = root / "ferret_bench"
     regions: list[Any] = []
     given: dict[str, list[dict[str, Any]]] = {"question": [], "answer": [], "context": []}
-    for number, scene in enumerate(scenes):
-        subject, predicate, other = relations(scene)[0]
+    for number, scene, subject, question, answer in questions:
         x, y, width, height = _xywh(_rle(scene, subject))
         name = _picture(root / "coco" / "val2017", f"{scene.seed:012d}", scene)
-        common = {"question_id": number, "image": name, "category": "refer_desc"}
-        question = "What is the interaction between the object {} and its surroundings?"
+        common = {"question_id": number, "image": name, "category": category}
         corners = [x, y, x + width, y, x + width, y + height, x, y + height]
         annotation = {"bbox": [x, y, width, height], "segmentation": [corners]}
         regions.append({**common, "text": question.format("<region>"), "annotation": annotation})
         box = [round(side / SIDE, 3) for side in (x, y, x + width, y + height)]
         objects = [f"Object {i} : {item.name}" for i, item in enumerate(scene.objects)]
-        around = f"It is {description(scene.objects[subject])}, {predicate} the {scene.objects[other].name}."
-        texts = {"question": question.format(box), "answer": around, "context": "Objects:\n" + "\n".join(objects)}
-        for file, text in texts.items():
-            given[file].append({**common, "text": text})
-    _write(folder / "box_refer_caption.json", regions)
-    for file, rows in given.items():
-        path = folder / "ferret_gpt4_data" / "refer_desc" / f"{file}.jsonl"
+        texts = {"question": question.format(box), "answer": answer, "context": "Objects:\n" + "\n".join(objects)}
+        for kind, text in texts.items():
+            given[kind].append({**common, "text": text})
+    _write(folder / file, regions)
+    for kind, rows in given.items():
+        path = folder / "ferret_gpt4_data" / category / f"{kind}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -1,6 +1,7 @@
 """A judge that rates descriptions: against GPT-4's answer (Ferret-Bench), or in four respects (VideoRefer-Bench-D).
 
-Rules and texts: `evaluation/Ferret-Bench/eval_gpt.py` and `summarize_gpt_review.py` of Grasp-Any-Region (e479816), and
+Rules and texts: `evaluation/Ferret-Bench/eval_gpt.py` and `summarize_gpt_review.py` of Grasp-Any-Region (e479816),
+`ferret/eval/eval_gpt_review_3newclass.py` of Ferret (3c9e5c9), whose text for reasoning is that for descriptions, and
 `videorefer_videollama3/evaluation/videorefer_bench_d/` of VideoRefer (cbd4207). Both judges read text alone.
 """
 
@@ -35,6 +36,14 @@ class Pairs(Judging):
 
     given = (RELATIVE,)
 
+    def __init__(self, alone: bool = False) -> None:
+        """Say how the original reads a reply.
+
+        Args:
+            alone: its first line must hold nothing but the ratings, as in Ferret's own script.
+        """
+        self.alone = alone
+
     def prompts(self, sample: Sample, caption: str) -> Sequence[JudgePrompt]:
         """Context, question and both answers."""
         said = without_brackets(caption)
@@ -43,7 +52,7 @@ class Pairs(Judging):
 
     def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
         """Both ratings. What cannot be read is -1 and -1 for the original, and otherwise left out and counted."""
-        pair = original_pair(replies[0]) if original else meant_pair(replies[0])
+        pair = original_pair(replies[0], self.alone) if original else meant_pair(replies[0])
         if pair is None:
             return Worth({}, unread=1)
         return Worth({_REFERENCE: pair[0], _OWN: pair[1]})
@@ -94,10 +103,17 @@ def without_brackets(caption: str) -> str:
     return caption
 
 
-def original_pair(reply: str) -> tuple[float, float]:
-    """The first two numbers of the first line, which must begin with them and a single blank or comma between them."""
+def original_pair(reply: str, alone: bool = False) -> tuple[float, float]:
+    """The first two numbers of the first line, which must begin with them and a single blank or comma between them.
+
+    Args:
+        reply: the judge's.
+        alone: nothing may follow them in the line.
+    """
     words = reply.split("\n")[0].replace(",", " ").split(" ")
     try:
+        if alone and len(words) > 2:
+            return -1.0, -1.0
         return float(words[0]), float(words[1])
     except (ValueError, IndexError):
         return -1.0, -1.0

@@ -17,6 +17,7 @@ from samtok_eval.run.score import score
 from tests.support.originals import ORIGINALS, cases
 
 FERRET = json.loads((ORIGINALS / "ferret.json").read_text())
+REASON = json.loads((ORIGINALS / "ferret_reason.json").read_text())
 KEPT = "replay:theirs"
 
 
@@ -25,10 +26,10 @@ def task():
     return load_tasks()["region_caption"]
 
 
-def write_ferret(root):
-    given = root / "ferret_bench" / "ferret_gpt4_data" / "refer_desc"
+def write_ferret(root, file="box_refer_caption.json", part="refer_desc"):
+    given = root / "ferret_bench" / "ferret_gpt4_data" / part
     given.mkdir(parents=True)
-    (root / "ferret_bench" / "box_refer_caption.json").write_text(json.dumps(FERRET["annotations"]))
+    (root / "ferret_bench" / file).write_text(json.dumps(FERRET["annotations"]))
     for name in ("question", "answer", "context"):
         (given / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in FERRET[name]))
     (root / "coco" / "val2017").mkdir(parents=True)
@@ -49,6 +50,22 @@ def test_ferret_bench_is_asked_and_scored_as_by_the_original(task, tmp_path):
     assert found[f"relative_score|{KEPT}"]["value"] * 100 == pytest.approx(FERRET["printed"], abs=0.06)
     pairs = [list(original_pair(row["content"])) for row in FERRET["review"]]
     assert pairs == [row["tuple"] for row in FERRET["review"]]
+
+
+def test_questions_of_reasoning_are_scored_as_by_ferrets_own_script(task, tmp_path):
+    write_ferret(tmp_path, "box_refer_reason.json", "refer_reason")
+    samples = task.read(tmp_path, "ferret-reason")
+    answers = [Prediction(id=s.id, text=text) for s, text in zip(samples, FERRET["answers"], strict=True)]
+    judging = task.judgings["ferret-reason"]
+    prompts = [p for s, a in zip(samples, answers, strict=True) for p in judging.prompts(s, a.text)]
+    assert [[prompt.system, *prompt.parts] for prompt in prompts] == FERRET["asked"]
+    pairs = [list(original_pair(row["content"], alone=True)) for row in FERRET["review"]]
+    assert pairs == REASON["tuples"] != [row["tuple"] for row in FERRET["review"]]
+    recorded = tmp_path / "theirs.jsonl"
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in FERRET["review"]))
+    found = score(task, samples, answers, protocols=["official"], judge=f"replay:{recorded}").metrics["official"]
+    assert found[f"relative_score|{KEPT}"]["value"] * 100 == pytest.approx(REASON["printed"], abs=0.06)
+    assert samples[0].turns[0].text.startswith("What of <mask ")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +166,7 @@ def test_a_question_without_context_is_refused(task, tmp_path):
         task.read(tmp_path, "ferret")
 
 
-@pytest.mark.parametrize("split", ["ferret", "videorefer"])
+@pytest.mark.parametrize("split", ["ferret", "ferret-reason", "videorefer"])
 def test_results_come_back_under_the_same_ids(task, demo_root, split):
     samples = task.read(demo_root, split)[:2]
     answers = {s.id: Prediction(id=s.id, text=f"thing {s.id}") for s in samples}

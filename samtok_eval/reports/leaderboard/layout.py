@@ -185,7 +185,7 @@ LAYOUTS = (
             grid(("refer_desc", "refer_reason"), ("rel. score",), "older GPT-4 judge"),
         ),
         "region_caption",
-        ("ferret",),
+        ("ferret", "ferret-reason"),
         ("relative_score",),
         notes=("Two judges give different scales; each has a table of its own.",),
     ),

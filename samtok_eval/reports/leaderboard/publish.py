@@ -44,6 +44,7 @@ MAIN_METRICS = {
     "region_caption:gar-detail": "judge_accuracy",
     "region_caption:gar-simple": "judge_accuracy",
     "region_caption:ferret": "relative_score",
+    "region_caption:ferret-reason": "relative_score",
     "region_caption:videorefer": "videorefer_avg",
     "region_caption:mdvp": "mdvp_natural",
 }
