@@ -48,8 +48,8 @@ def commands() -> Iterator[Command]:
 
 def _words(line: str) -> tuple[str, ...]:
     # The mark of a comment also stands in openai:URL#NAME.
-    words = shlex.split(re.sub(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*|\s+#.*", "", line))
-    words = ["run", *words[2:]] if words[0] == "python" else words[1:]
+    plain = re.sub(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*|\s+#.*", "", line)
     # [--budget 500 | 30min] and [CANDIDATE...] say what may be left out; [options of a run] are words.
-    plain = re.sub(r"\[[a-z][^\]]*\]|\s*\|[^\s\]]*(?:\s(?=\d)[^\s\]]+)?", "", " ".join(words)).replace("...", " ")
-    return tuple(plain.replace("[", " ").replace("]", " ").split())
+    plain = re.sub(r"\[[a-z][^\]]*\]|\s*\|[^\s\]]*(?:\s(?=\d)[^\s\]]+)?", "", plain).replace("...", " ")
+    words = shlex.split(plain.replace("[", " ").replace("]", " "))
+    return ("run", *words[2:]) if words[0] == "python" else tuple(words[1:])

@@ -7,7 +7,6 @@ many pictures as it needs, so it is the paired difference that is comparable bet
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
