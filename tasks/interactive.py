@@ -68,7 +68,7 @@ class Interactive(Task):
         Protocol("samtok", policy="ref_last", missing_second="zero", errors_fail=False, rules=RELEASED),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per round of a conversation; texts verbatim but for the picture's mark and blanks around it."""
         return [
             Sample(
@@ -79,7 +79,7 @@ class Interactive(Task):
                 phrase=row.turns[-1].text,
                 slices={"round": row.round, "mask_round": str(row.first_mask)},
             )
-            for row in read_conversations(data_root, f"mr_{split}")
+            for row in read_conversations(data_root, f"mr_{split}", limit)
         ]
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[InteractiveRules]) -> Record:

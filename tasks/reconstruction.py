@@ -7,7 +7,8 @@ No language model takes part, so this is the ceiling of every other task, on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.datasets.entityseg import read_entityseg
-from samtok_eval.datasets.gar import read_gar
-from samtok_eval.datasets.refer import read_expressions
+from samtok_eval.datasets.gar import each_gar
+from samtok_eval.datasets.refer import each_expression
 from samtok_eval.errors import DataError
-from samtok_eval.files import inside, read_json_lines, reading, text
+from samtok_eval.files import inside, numbered_json_lines, reading, text
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.codebooks import perplexity
@@ -91,23 +92,25 @@ class Reconstruction(Task):
             other.metadata = self.metadata.model_copy(update={"metrics": (*shared, *_of_books(layout))})
         return other
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per mask."""
         if split == "refcoco-val":
-            return _refcoco(data_root)
+            return list(islice(_refcoco(data_root), limit))
         if split == "gar":
             folder = data_root / "gar_bench"
-            rows = [(item.image.id, list(item.regions)) for item in read_gar(folder)]
-            present = [(image, rles) for image, rles in rows if (folder / image).is_file()]
-            if not present:
+            rows = ((item.image.id, item.regions) for item in each_gar(folder))
+            present = ((image, rles) for image, rles in rows if (folder / image).is_file())
+            samples = list(islice(_from_rows(present, folder), limit))
+            if not samples:
                 raise DataError(f"{folder} holds none of the benchmark's images; put them under {folder / 'images'}")
-            return _from_rows(present, folder)
+            return samples
         if split == "entityseg":
-            return [_sample(found.id, found.image, found.mask) for found in read_entityseg(data_root / "entityseg")]
+            entities = read_entityseg(data_root / "entityseg", limit)
+            return [_sample(found.id, found.image, found.mask) for found in entities]
         path = data_root / MASKS_FILE
         with reading(f"{path}: every line must be {{'image': path, 'masks': [RLE]}}"):
-            rows = [(text(row["image"]), list(row["masks"])) for row in read_json_lines(path)]
-            return _from_rows(rows, data_root)
+            lines = ((text(row["image"]), list(row["masks"])) for _, row in numbered_json_lines(path))
+            return list(islice(_from_rows(lines, data_root), limit))
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol) -> Record:
         """Pixels, and pixels near the edges, of the decoded mask against the mask itself."""
@@ -141,24 +144,26 @@ class Reconstruction(Task):
         return found
 
 
-def _refcoco(data_root: Path) -> list[Sample]:
+def _refcoco(data_root: Path) -> Iterator[Sample]:
     folder = data_root / "refcoco"
-    expressions = read_expressions(
+    expressions = each_expression(
         folder / "refs(unc).p", folder / "instances.json", data_root / "coco" / "train2014", "val"
     )
-    distinct = {(e.image.id, e.instances[0].counts): e for e in expressions}
-    return [_sample(f"{e.image.id}-{i}", e.image, e.instances[0]) for i, e in enumerate(distinct.values())]
+    seen: set[tuple[str, str]] = set()
+    for e in expressions:
+        key = (e.image.id, e.instances[0].counts)
+        if key not in seen:
+            yield _sample(f"{e.image.id}-{len(seen)}", e.image, e.instances[0])
+            seen.add(key)
 
 
-def _from_rows(rows: list[tuple[str, list[Any]]], folder: Path) -> list[Sample]:
-    samples = []
+def _from_rows(rows: Iterable[tuple[str, Sequence[Any]]], folder: Path) -> Iterator[Sample]:
     for image, rles in rows:
         for i, value in enumerate(rles):
             with reading(f"mask {i} of {image}"):
                 rle = value if isinstance(value, Rle) else Rle.from_coco(value)
             reference = ImageRef(str(Path(image).with_suffix("")), inside(folder, image), rle.height, rle.width)
-            samples.append(_sample(f"{reference.id}-{i}", reference, rle))
-    return samples
+            yield _sample(f"{reference.id}-{i}", reference, rle)
 
 
 def _sample(sample_id: str, image: ImageRef, rle: Rle) -> Sample:

@@ -22,7 +22,7 @@ from samtok_eval.datasets.dlc import read_dlc
 from samtok_eval.datasets.ferret import DESCRIPTION, REASONING, REGION, Questions, read_ferret
 from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
 from samtok_eval.datasets.mdvp import read_mdvp
-from samtok_eval.datasets.refer import Expression, read_expressions
+from samtok_eval.datasets.refer import Expression, each_expression
 from samtok_eval.datasets.videorefer import read_videorefer
 from samtok_eval.datasets.visual_genome import read_visual_genome
 from samtok_eval.errors import DataError
@@ -159,10 +159,10 @@ class RegionCaption(Task):
     judged = True
     judgings: ClassVar[Mapping[str, Judging]] = JUDGINGS
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per region, under the annotation's id, or in GAR-Bench per picture, under its name."""
         prompt = self.asked_with(None, split).prompt
-        return READERS[split](data_root, prompt or self.prompt)
+        return READERS[split](data_root, prompt or self.prompt, limit)
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:
         """The first reference; without one what a judge holds to be right, on DLC-Bench all that earns full points."""
@@ -307,12 +307,11 @@ def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
     return read_paired(text).caption if rules.cleaned else text
 
 
-def _refcocog(root: Path, prompt: Prompt) -> list[Sample]:
+def _refcocog(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     images = root / "coco" / "train2014"
     by_region: dict[int, list[Expression]] = {}
-    for said in read_expressions(
-        root / "refcocog" / "refs(umd).p", root / "refcocog" / "instances.json", images, "val"
-    ):
+    folder = root / "refcocog"
+    for said in each_expression(folder / "refs(umd).p", folder / "instances.json", images, "val", objects=limit):
         by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
     return [
         Sample(
@@ -325,14 +324,14 @@ def _refcocog(root: Path, prompt: Prompt) -> list[Sample]:
     ]
 
 
-def _visual_genome(root: Path, prompt: Prompt) -> list[Sample]:
+def _visual_genome(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     return [
         Sample(r.id, r.image, _described(r.region, prompt, ZOOM), CaptionTarget(texts=(r.caption,), benchmark=VG))
-        for r in read_visual_genome(root / "visual_genome")
+        for r in read_visual_genome(root / "visual_genome", limit)
     ]
 
 
-def _dlc(root: Path, prompt: Prompt) -> list[Sample]:
+def _dlc(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     return [
         Sample(
             r.id,
@@ -341,31 +340,33 @@ def _dlc(root: Path, prompt: Prompt) -> list[Sample]:
             CaptionTarget(labels=(r.name,), questions=r.questions, benchmark=DLC),
             phrase=r.name,
         )
-        for r in read_dlc(root / "dlc_bench")
+        for r in read_dlc(root / "dlc_bench", limit)
     ]
 
 
-def _gar_detail(root: Path, prompt: Prompt) -> list[Sample]:
+def _gar_detail(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     samples = []
-    for r in read_related(root / "gar_bench", DETAILED):
+    for r in read_related(root / "gar_bench", DETAILED, limit):
         parts = prompt.parts(subject=Region(r.regions[0]), object=Region(r.regions[1]))
         target = CaptionTarget(benchmark=GAR_DETAIL, words=r.words, shown=r.regions)
         samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, " ".join(r.words.values())))
     return samples
 
 
-def _gar_simple(root: Path, prompt: Prompt) -> list[Sample]:
+def _gar_simple(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     samples = []
-    for r in read_related(root / "gar_bench", SIMPLE):
+    for r in read_related(root / "gar_bench", SIMPLE, limit):
         parts = with_regions(prompt(question=r.question), r.regions, r.image.id)
         target = CaptionTarget(benchmark=GAR_SIMPLE, words=r.words, shown=r.regions)
         samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, r.question))
     return samples
 
 
-def _ferret(root: Path, prompt: Prompt, name: str = FERRET, part: Questions = DESCRIPTION) -> list[Sample]:
+def _ferret(
+    root: Path, prompt: Prompt, limit: int | None, name: str = FERRET, part: Questions = DESCRIPTION
+) -> list[Sample]:
     samples = []
-    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017", part):
+    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017", part, limit):
         region = Region(r.region)
         before, _, after = r.question.partition(REGION)
         theirs = (before, region, after) if prompt is ANSWER_ABOUT_REGION else prompt.parts(region=region)
@@ -374,7 +375,7 @@ def _ferret(root: Path, prompt: Prompt, name: str = FERRET, part: Questions = DE
     return samples
 
 
-def _videorefer(root: Path, prompt: Prompt) -> list[Sample]:
+def _videorefer(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     return [
         Sample(
             r.id,
@@ -382,13 +383,13 @@ def _videorefer(root: Path, prompt: Prompt) -> list[Sample]:
             _described(r.region, prompt, ZOOM_LESS),
             CaptionTarget(benchmark=VIDEOREFER, words={"caption": r.caption}),
         )
-        for r in read_videorefer(root / "videorefer_bench")
+        for r in read_videorefer(root / "videorefer_bench", limit)
     ]
 
 
-def _mdvp(root: Path, prompt: Prompt) -> list[Sample]:
+def _mdvp(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     samples = []
-    for r in read_mdvp(root / "mdvp_bench"):
+    for r in read_mdvp(root / "mdvp_bench", limit):
         if r.domain not in DOMAINS:
             raise DataError(f"region {r.id} is of the domain {r.domain!r}; expected one of {', '.join(DOMAINS)}")
         words = {"domain": r.domain, "number": str(r.number), "question": r.question, "caption": r.caption}
@@ -406,14 +407,14 @@ def _described(region: Rle, prompt: Prompt, zoom: ZoomRule) -> tuple[Turn, ...]:
     return (Turn("user", parts),)
 
 
-READERS: Mapping[str, Callable[[Path, Prompt], list[Sample]]] = {
+READERS: Mapping[str, Callable[[Path, Prompt, int | None], list[Sample]]] = {
     REFCOCOG: _refcocog,
     VG: _visual_genome,
     DLC: _dlc,
     GAR_DETAIL: _gar_detail,
     GAR_SIMPLE: _gar_simple,
     FERRET: _ferret,
-    FERRET_REASON: lambda root, prompt: _ferret(root, prompt, FERRET_REASON, REASONING),
+    FERRET_REASON: lambda root, prompt, limit: _ferret(root, prompt, limit, FERRET_REASON, REASONING),
     VIDEOREFER: _videorefer,
     MDVP: _mdvp,
 }

@@ -66,7 +66,7 @@ class RegionClass(Task):
         Protocol("official", policy="default", missing_second="skip", errors_fail=True, rules=NameRules(False, False)),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per region."""
         folder = data_root / "osprey"
         return [
@@ -77,7 +77,7 @@ class RegionClass(Task):
                 target=Target(texts=(region.category,)),
                 phrase=region.category,
             )
-            for region in read_named(folder / FILES[split], folder / "images")
+            for region in read_named(folder / FILES[split], folder / "images", limit)
         ]
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:

@@ -11,12 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samtok_eval.datasets.gar import Item, read_gar, with_regions
+from samtok_eval.datasets.gar import Item, each_gar, with_regions
 from samtok_eval.mask_tokens import Codes
 from samtok_eval.metrics.choices import exact, lenient_letter, official
 from samtok_eval.metrics.ratio import Metric, mean_of
@@ -76,7 +77,7 @@ class RegionVqa(Task):
         Protocol("official", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_official)),
     )
 
-    def read(self, data_root: Path, split: str) -> list[Sample]:
+    def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per question."""
         return [
             Sample(
@@ -86,7 +87,7 @@ class RegionVqa(Task):
                 target=Target(choice=item.answer),
                 slices={"type": item.kind},
             )
-            for item in read_gar(data_root / "gar_bench")
+            for item in islice(each_gar(data_root / "gar_bench"), limit)
         ]
 
     def answer(self, sample: Sample, codes: Sequence[Codes]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import reprlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ class Described:
     questions: tuple[Graded, ...]
 
 
-def read_dlc(folder: Path) -> list[Described]:
+def read_dlc(folder: Path, limit: int | None = None) -> list[Described]:
     """All regions, in file order.
 
     Args:
         folder: holds the three files and `images/`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: a file is missing or broken, or a region has no class name or no questions.
@@ -56,7 +58,7 @@ def read_dlc(folder: Path) -> list[Described]:
         }
         return [
             _region(row, images[whole_number(row["image_id"])], names, questions, folder)
-            for row in content["annotations"]
+            for row in islice(content["annotations"], limit)
         ]
 
 

@@ -5,6 +5,7 @@ In: a file with COCO's keys `images` and `annotations`. Out: one `Entity` per an
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +26,12 @@ class Entity(NamedTuple):
     mask: Rle
 
 
-def read_entityseg(folder: Path) -> list[Entity]:
+def read_entityseg(folder: Path, limit: int | None = None) -> list[Entity]:
     """All annotations.
 
     Args:
         folder: holds the file, and the pictures under `entity_lr/`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, or holds no annotation.
@@ -44,7 +46,7 @@ def read_entityseg(folder: Path) -> list[Entity]:
             size = (row["height"], row["width"]) if "height" in row else declared_size(picture)
             images[number] = ImageRef(str(number), picture, *masks.picture_size(*size))
         found = []
-        for place, row in enumerate(content["annotations"]):
+        for place, row in islice(enumerate(content["annotations"]), limit):
             image = images[whole_number(row["image_id"])]
             mask = masks.from_segmentation(row["segmentation"], image.height, image.width)
             found.append(Entity(str(whole_number(row.get("id", place))), image, mask))

@@ -8,6 +8,7 @@ per region, in file order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,13 +51,16 @@ DESCRIPTION = Questions("box_refer_caption.json", "refer_desc")
 REASONING = Questions("box_refer_reason.json", "refer_reason")
 
 
-def read_ferret(folder: Path, pictures: Path, part: Questions = DESCRIPTION) -> list[Referred]:
+def read_ferret(
+    folder: Path, pictures: Path, part: Questions = DESCRIPTION, limit: int | None = None
+) -> list[Referred]:
     """All questions of a part.
 
     Args:
         folder: holds the files.
         pictures: COCO's val2017; the files do not say how large a picture is, so that its header is read.
         part: which.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: a file is missing or broken, or lacks a question that another one has.
@@ -65,7 +69,7 @@ def read_ferret(folder: Path, pictures: Path, part: Questions = DESCRIPTION) -> 
     content = read_json(path)
     texts = {name: _texts(given / f"{name}.jsonl", key) for name, key in _KEYS.items()}
     with reading(f"{path} is not Ferret-Bench's own file"):
-        return [_referred(row, pictures, texts, given) for row in content]
+        return [_referred(row, pictures, texts, given) for row in islice(content, limit)]
 
 
 _KEYS = {"question": "question_id", "answer": "question_id", "context": "image"}

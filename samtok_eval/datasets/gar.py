@@ -7,8 +7,9 @@ In: the published files. Out: one `Item` per question of `GAR-Bench-VQA.json`, o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from samtok_eval.errors import DataError
@@ -51,8 +52,8 @@ class Related:
     """What the judge is given, by the names of the file."""
 
 
-def read_gar(folder: Path) -> list[Item]:
-    """All questions, in file order.
+def each_gar(folder: Path) -> Iterator[Item]:
+    """The questions, one after another in file order.
 
     Args:
         folder: holds `GAR-Bench-VQA.json`; picture names are relative to it.
@@ -63,15 +64,17 @@ def read_gar(folder: Path) -> list[Item]:
     path = folder / "GAR-Bench-VQA.json"
     content = read_json(path)
     with reading(f"{path} is not GAR-Bench-VQA's own file"):
-        return [_item(row, folder, path) for row in content]
+        for row in content:
+            yield _item(row, folder, path)
 
 
-def read_related(folder: Path, name: str) -> list[Related]:
+def read_related(folder: Path, name: str, limit: int | None = None) -> list[Related]:
     """All entries of one of the two files of captions, in file order.
 
     Args:
         folder: holds the file; picture names are relative to it.
         name: `DETAILED` or `SIMPLE`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, or an entry has no region, an empty one, regions of several sizes, or
@@ -80,7 +83,7 @@ def read_related(folder: Path, name: str) -> list[Related]:
     path = folder / name
     content = read_json(path)
     with reading(f"{path} is not GAR-Bench's own file"):
-        return [_related(row, folder, path) for row in content]
+        return [_related(row, folder, path) for row in islice(content, limit)]
 
 
 def with_regions(question: str, regions: Sequence[Rle], name: str) -> tuple[Part, ...]:

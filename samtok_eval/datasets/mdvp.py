@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,11 +41,12 @@ class Marked:
     """What is right about it."""
 
 
-def read_mdvp(folder: Path) -> list[Marked]:
+def read_mdvp(folder: Path, limit: int | None = None) -> list[Marked]:
     """All regions.
 
     Args:
         folder: holds the file, and `data/<domain>/` with `<domain>_box.json` and `images/`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: a file is missing or broken, or the two kinds of file do not name the same regions.
@@ -53,7 +55,9 @@ def read_mdvp(folder: Path) -> list[Marked]:
     content = read_json(path)
     boxes: dict[str, Iterator[_Box]] = {}
     with reading(f"{path} is not Grasp-Any-Region's own file"):
-        return [_marked(place, row, folder / "data", boxes) for place, row in enumerate(content, start=1)]
+        return [
+            _marked(place, row, folder / "data", boxes) for place, row in enumerate(islice(content, limit), start=1)
+        ]
 
 
 @dataclass(frozen=True)

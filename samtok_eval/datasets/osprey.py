@@ -5,7 +5,9 @@ In: a list of pictures, each with its class names and as many annotations. Out: 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,13 @@ class Named:
     """As the scorer compares it, with blanks for underscores and colons."""
 
 
-def read_named(path: Path, pictures: Path) -> list[Named]:
+def read_named(path: Path, pictures: Path, limit: int | None = None) -> list[Named]:
     """All regions.
 
     Args:
         path: the file.
         pictures: the folder to which `file_name` is relative.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, holds no region, or one without a pixel or a name.
@@ -43,22 +46,21 @@ def read_named(path: Path, pictures: Path) -> list[Named]:
     with reading(f"{path} is not a file of Osprey's referring classification"):
         if not isinstance(content, list):
             raise TypeError("it must be a list of pictures")
-        found = [named for number, entry in enumerate(content) for named in _entry(number, entry, pictures)]
+        each = (named for number, entry in enumerate(content) for named in _entry(number, entry, pictures))
+        found = list(islice(each, limit))
     if not found:
         raise DataError(f"{path} has no region; use the published file")
     return found
 
 
-def _entry(number: int, entry: dict[str, Any], pictures: Path) -> list[Named]:
+def _entry(number: int, entry: dict[str, Any], pictures: Path) -> Iterator[Named]:
     name = text(entry["file_name"])
     image = ImageRef(name, inside(pictures, name), *masks.picture_size(entry["height"], entry["width"]))
     names, regions = entry["categories"], entry["annotations"]
     if not isinstance(names, list) or not isinstance(regions, list) or len(names) != len(regions):
         raise ValueError(f"entry {number}: categories and annotations must be lists of one length")
-    return [
-        _named(f"{number}-{i}", image, category, region["segmentation"])
-        for i, (category, region) in enumerate(zip(names, regions, strict=True))
-    ]
+    for i, (category, region) in enumerate(zip(names, regions, strict=True)):
+        yield _named(f"{number}-{i}", image, category, region["segmentation"])
 
 
 def _named(number: str, image: ImageRef, category: Any, segmentation: Any) -> Named:

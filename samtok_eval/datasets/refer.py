@@ -47,13 +47,13 @@ class Expression(NamedTuple):
     """Kind of expression where the file names one; only the demo benchmark does."""
 
 
-def read_expressions(refs_file: Path, instances_file: Path, images_dir: Path, split: str) -> list[Expression]:
-    """All sentences of a split, see `each_expression`."""
-    return list(each_expression(refs_file, instances_file, images_dir, split))
-
-
 def each_expression(
-    refs_file: Path, instances_file: Path, images_dir: Path, split: str, no_targets: bool = False
+    refs_file: Path,
+    instances_file: Path,
+    images_dir: Path,
+    split: str,
+    no_targets: bool = False,
+    objects: int | None = None,
 ) -> Iterator[Expression]:
     """The sentences of a split, one after another; a JSON file of references is not held in memory.
 
@@ -63,6 +63,7 @@ def each_expression(
         images_dir: where the images lie.
         split: the value of `split` in the refs.
         no_targets: whether a reference may mean nothing, as in gRefCOCO.
+        objects: gives all sentences about the first so many objects of the split, by default about all.
 
     Raises:
         DataError: a file is missing or broken, a reference names an unknown image or annotation, or none where it may
@@ -74,7 +75,7 @@ def each_expression(
     def instances() -> _Instances:
         return _Instances(read_json(instances_file), instances_file, images_dir)
 
-    return _of_split(refs, refs_file, instances, split, no_targets)
+    return _of_split(refs, refs_file, instances, split, no_targets, objects)
 
 
 def each_hub_expression(parts: Sequence[Path], images_dir: Path, split: str) -> Iterator[Expression]:
@@ -94,11 +95,17 @@ def each_hub_expression(parts: Sequence[Path], images_dir: Path, split: str) -> 
 
 
 def _of_split(
-    refs: Iterable[Any], refs_file: Path, made: Callable[[], _Instances], split: str, no_targets: bool = False
+    refs: Iterable[Any],
+    refs_file: Path,
+    made: Callable[[], _Instances],
+    split: str,
+    no_targets: bool = False,
+    objects: int | None = None,
 ) -> Iterator[Expression]:
     """Sentences of the references of a split; the instances are made when the first reference was read."""
     instances: _Instances | None = None
     splits: set[str] = set()
+    first: set[tuple[int, ...]] = set()
     found = False
     with reading(f"{refs_file} is not a refs file"):
         for ref in refs:
@@ -107,6 +114,11 @@ def _of_split(
             if ref["split"] != split:
                 continue
             _check_annotations(ref, instances, refs_file, no_targets)
+            if objects is not None and ref["sentences"]:
+                meant = _meant(ref)[:1]
+                if meant not in first and len(first) >= objects:
+                    continue
+                first.add(meant)
             for expression in _sentences(ref, instances):
                 found = True
                 yield expression

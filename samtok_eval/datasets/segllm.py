@@ -11,6 +11,7 @@ import logging
 import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,12 +49,13 @@ class Conversation:
     """Number of its first mask among all that the conversation decodes, from 1: the round as SegLLM counts."""
 
 
-def read_conversations(data_root: Path, name: str) -> list[Conversation]:
+def read_conversations(data_root: Path, name: str, limit: int | None = None) -> list[Conversation]:
     """All rounds of one set, in file order, or by round for SegLLM's own files.
 
     Args:
         data_root: holds `segllm/` and `coco/`. A re-packed file is preferred, wherever it lies.
         name: e.g. `mr_refcoco`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: no such file, another structure, or a polygon target of a re-packed file whose picture is not there
@@ -65,20 +67,17 @@ def read_conversations(data_root: Path, name: str) -> list[Conversation]:
     path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
     content = read_json(path)
     if isinstance(content, list):
-        dialogues = read_dialogues(content, path, folder)
+        dialogues = read_dialogues(content, path, folder, limit)
         with reading(f"{path}: a conversation cannot be used"):
-            return _rounds(dialogues, data_root, path)
+            return _rounds(dialogues, data_root, path)[:limit]
     if not isinstance(content, dict):
         raise DataError(
             f"{path} must map each round to a list of {{image, history, target_masks}}, or be a list of conversations, "
             f"got a {type(content).__name__}; use SegLLM's files or those of the SAMTok evaluation"
         )
     with reading(f"{path}: an entry is not {{image, history, target_masks}}"):
-        return [
-            _repacked(str(number), i, entry, data_root, path)
-            for number, entries in content.items()
-            for i, entry in enumerate(entries)
-        ]
+        each = ((str(number), i, entry) for number, entries in content.items() for i, entry in enumerate(entries))
+        return [_repacked(*entry, data_root, path) for entry in islice(each, limit)]
 
 
 def _rounds(dialogues: Sequence[Dialogue], data_root: Path, path: Path) -> list[Conversation]:

@@ -82,13 +82,14 @@ class _UnusableError(ValueError):
     """Why a conversation is left out."""
 
 
-def read_dialogues(content: Sequence[Any], path: Path, folder: Path) -> list[Dialogue]:
-    """All conversations of a file that can be used, in order; those left out are counted in a warning.
+def read_dialogues(content: Sequence[Any], path: Path, folder: Path, limit: int | None = None) -> list[Dialogue]:
+    """The conversations of a file that can be used, in order; those left out are counted in a warning.
 
     Args:
         content: of the conversation file.
         path: of that file, for messages.
         folder: holds the annotation folder.
+        limit: how many of the first are given, all by default; masks of the others are not made.
 
     Raises:
         DataError: another structure, an annotation file is missing or broken, or no conversation can be used.
@@ -104,8 +105,10 @@ def read_dialogues(content: Sequence[Any], path: Path, folder: Path) -> list[Dia
             what = f"{type(error).__name__} {shortened(error)}"
             raise DataError(f"{path}: conversation {number}: {what}; {_EXPECTED}") from error
     known = _masks(drafts, folder)
-    found = []
+    found: list[Dialogue] = []
     for draft in drafts:
+        if limit is not None and len(found) >= limit:
+            break
         try:
             found.append(_dialogue(draft, known))
         except _UnusableError as error:
@@ -200,46 +203,63 @@ def _name(collection: str, number: str) -> _Named:
         raise _UnusableError("an annotation id is missing") from error
 
 
-def _masks(drafts: Iterable[_Draft], folder: Path) -> dict[_Named, Rle]:
-    """The masks that the conversations name, each annotation file read once; unknown ones are missing."""
+def _masks(drafts: Iterable[_Draft], folder: Path) -> _Masks:
+    """The masks that the conversations name, each annotation file read once."""
     wanted: dict[str, set[int | str]] = {}
     for draft in drafts:
         for name in _names(draft):
             wanted.setdefault(name.collection, set()).add(name.id)
-    found: dict[_Named, Rle] = {}
+    known = _Masks()
     for collection, ids in wanted.items():
         if collection in ANNOTATION_FILES:
             places = [folder / above / file for above in ANNOTATION_FOLDERS for file in ANNOTATION_FILES[collection]]
-            rles = _annotations(next((place for place in places if place.is_file()), places[0]), ids)
-            found |= {_Named(collection, key): rle for key, rle in rles.items()}
-    return found
+            known.add(collection, next((place for place in places if place.is_file()), places[0]), ids)
+    return known
 
 
-def _annotations(path: Path, ids: set[int | str]) -> dict[int | str, Rle]:
-    """Masks of a COCO-style file by annotation id, those that can be read; of a large file only the wanted are kept."""
-    content = read_json(path)
-    with reading(f"{path} is not a COCO annotation file"):
-        sizes = {image["id"]: masks.picture_size(image["height"], image["width"]) for image in content["images"]}
-        rows = {row["id"]: row for row in content["annotations"] if row["id"] in ids}
-    found = {}
-    for key, row in rows.items():
+class _Masks:
+    """Masks of COCO-style files, made when first asked for; None where one is unknown or cannot be read."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[Path, dict[Any, tuple[int, int]], dict[Any, dict[str, Any]]]] = {}
+        self._made: dict[_Named, Rle | None] = {}
+
+    def add(self, collection: str, path: Path, ids: set[int | str]) -> None:
+        """Read the file of a set; of a large one only the wanted annotations are kept."""
+        content = read_json(path)
+        with reading(f"{path} is not a COCO annotation file"):
+            sizes = {image["id"]: masks.picture_size(image["height"], image["width"]) for image in content["images"]}
+            rows = {row["id"]: row for row in content["annotations"] if row["id"] in ids}
+        self._files[collection] = path, sizes, rows
+
+    def get(self, name: _Named) -> Rle | None:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: _Named) -> Rle | None:
+        path, sizes, rows = self._files.get(name.collection, (None, {}, {}))
+        row = rows.get(name.id)
+        if row is None:
+            return None
         try:
-            found[key] = masks.from_segmentation(row["segmentation"], *sizes[row["image_id"]])
+            return masks.from_segmentation(row["segmentation"], *sizes[row["image_id"]])
         except MISFITS as error:
-            logger.warning("%s: annotation %s cannot be read: %s %s", path, key, type(error).__name__, shortened(error))
-    return found
+            why = f"{type(error).__name__} {shortened(error)}"
+            logger.warning("%s: annotation %s cannot be read: %s", path, name.id, why)
+            return None
 
 
-def _dialogue(draft: _Draft, known: dict[_Named, Rle]) -> Dialogue:
-    names = list(_names(draft))
-    if not all(name in known for name in names):
+def _dialogue(draft: _Draft, known: _Masks) -> Dialogue:
+    named = {name: rle for name in _names(draft) if (rle := known.get(name)) is not None}
+    if not all(name in named for name in _names(draft)):
         raise _UnusableError("an annotation is unknown or broken")
-    if not all(masks.area(known[name]) for name in names):
+    if not all(map(masks.area, named.values())):
         raise _UnusableError("a mask has no pixel")
-    if len({(known[name].height, known[name].width) for name in names}) > 1:
+    if len({(rle.height, rle.width) for rle in named.values()}) > 1:
         raise _UnusableError("its masks are of pictures of several sizes")
     turns = tuple(
-        tuple(part if isinstance(part, str) else Region(known[part]) for part in turn) for turn in draft.turns
+        tuple(part if isinstance(part, str) else Region(named[part]) for part in turn) for turn in draft.turns
     )
     targets = tuple(tuple(part.mask for part in turn if isinstance(part, Region)) for turn in turns[1::2])
     return Dialogue(draft.picture, turns, targets)

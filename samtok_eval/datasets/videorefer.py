@@ -6,6 +6,7 @@ In: the published file, and the frames that it names as pictures. Out: one `Shot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,11 +30,12 @@ class Shot:
     """What is right about the object in the whole video."""
 
 
-def read_videorefer(folder: Path) -> list[Shot]:
+def read_videorefer(folder: Path, limit: int | None = None) -> list[Shot]:
     """All entries.
 
     Args:
         folder: holds the file, and each frame as `frames/<video without ending>/<frame_idx>.png`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, or an object is not marked in its frame.
@@ -41,7 +43,7 @@ def read_videorefer(folder: Path) -> list[Shot]:
     path = folder / "VideoRefer-Bench-D.json"
     content = read_json(path)
     with reading(f"{path} is not VideoRefer-Bench-D's own file"):
-        return [_shot(place, row, folder / "frames") for place, row in enumerate(content)]
+        return [_shot(place, row, folder / "frames") for place, row in islice(enumerate(content), limit)]
 
 
 def _shot(place: int, row: dict[str, Any], frames: Path) -> Shot:

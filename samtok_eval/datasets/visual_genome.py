@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ class Captioned:
     caption: str
 
 
-def read_visual_genome(folder: Path) -> list[Captioned]:
+def read_visual_genome(folder: Path, limit: int | None = None) -> list[Captioned]:
     """All regions.
 
     Args:
         folder: holds `test_caption.json`, and the pictures under `images/`.
+        limit: how many of the first are read, all by default.
 
     Raises:
         DataError: the file is missing or broken, holds no region, or one that lies outside its picture.
@@ -45,7 +47,8 @@ def read_visual_genome(folder: Path) -> list[Captioned]:
     content = read_json(path)
     with reading(f"{path} is not GLaMM's file of Visual Genome's region captions"):
         images = {whole_number(row["id"]): _image(row, folder / "images") for row in content["images"]}
-        found = [_region(row, images[whole_number(row["image_id"])]) for row in content["annotations"]]
+        rows = islice(content["annotations"], limit)
+        found = [_region(row, images[whole_number(row["image_id"])]) for row in rows]
     if not found:
         raise DataError(f"{path} has no region; use the published file")
     return found

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from samtok_eval import masks
 from samtok_eval.datasets.segllm import read_conversations
 from samtok_eval.errors import DataError
 from samtok_eval.sample import Region
@@ -46,9 +47,9 @@ def read(tmp_path):
     """A function that writes conversations beside the annotations and reads them."""
     write(tmp_path / "segllm" / "annotation_folder" / "refcoco" / "instances.json", annotations())
 
-    def run(*conversations):
+    def run(*conversations, limit=None):
         write(tmp_path / "segllm/conversation_folder/all_data_mix_val/mr_refcoco_val.json", list(conversations))
-        return read_conversations(tmp_path, "mr_refcoco")
+        return read_conversations(tmp_path, "mr_refcoco", limit)
 
     return run
 
@@ -128,6 +129,18 @@ def test_rounds_are_numbered_across_the_conversations_that_reach_them(read):
     short, long = (f"{IMAGE}a", decode(7)), (f"{IMAGE}a", decode(7), "b", decode(8))
     found = read(conversation(*short), conversation(*long), conversation(*short), conversation(*long))
     assert [(row.round, row.index) for row in found] == [("1", i) for i in range(4)] + [("2", 0), ("2", 1)]
+
+
+@pytest.mark.parametrize(("limit", "made"), [(1, 2), (2, 3), (3, 3), (4, 3)])
+def test_a_limit_gives_the_first_rounds_and_makes_masks_of_no_further_conversation(read, monkeypatch, limit, made):
+    empty, short = (conversation(f"{IMAGE}a", decode(number)) for number in (9, 7))
+    rows = [empty, short, conversation(f"{IMAGE}a", decode(8), "b", decode(7))]
+    whole = read(*rows)
+    assert len(whole) == 3
+    calls, make = [], masks.from_segmentation
+    monkeypatch.setattr(masks, "from_segmentation", lambda *a: calls.append(a) or make(*a))
+    assert read(*rows, limit=limit) == whole[:limit]
+    assert len(calls) == made
 
 
 def test_rounds_beyond_the_tenth_are_left_out_and_counted(read, caplog):

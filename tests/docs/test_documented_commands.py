@@ -43,12 +43,14 @@ def test_a_documented_command_is_one_of_the_program(command: Command):
 FEW = "8"
 HERE = {
     "/data": "demo", "DIR": "demo", "FRESH": "demo", "/shared/runs": "shared_runs", "org/model": "org/model",
-    "zhouyik/Qwen2.5-VL-3B-SAMTok-co": "demo", "CHECKPOINT": "demo", "M": "demo", "RL": "demo", "SFT": "demo", "PATH": "demo",
+    "zhouyik/Qwen2.5-VL-3B-SAMTok-co": "demo", "CHECKPOINT": "demo", "M": "demo", "RL": "demo", "SFT": "demo",
+    "PATH": "demo",
     "$GITHUB_STEP_SUMMARY": "summary.md", "RESULT.json": "RESULT/gres.json",
 }  # fmt: skip
 """What a reader would put in the place of a word."""
 FILES = {
-    "--train": "mix.json", "--overlap": "overlap.json", "--predictions": "runs/gres/val/demo/RUN", "--records": "RESULT/gres.records.jsonl.gz",
+    "--train": "mix.json", "--overlap": "overlap.json", "--predictions": "runs/gres/val/demo/RUN",
+    "--records": "RESULT/gres.records.jsonl.gz",
     "--json": "out.json", "--junit": "out.xml", "--out": "out", "--images": "OUT",
     "--tasks-dir": "tasks_of_mine",
 }  # fmt: skip
