@@ -1,4 +1,4 @@
-"""`torchrun` with three processes, one of which is killed; two then end the run as if one had been alone."""
+"""`torchrun` with three processes, one of which is killed, and the variables of `srun`: as if one had been alone."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ def lines(folder: RunFolder) -> list[dict[str, object]]:
     return sorted((a.model_dump(mode="json", exclude={"seconds"}) for a in answers), key=lambda line: str(line["id"]))
 
 
-def run_by(world: int, **options: object) -> None:
-    """Carry out a run by processes that need not import anything again."""
+TORCHRUN = {"rank": "RANK", "world": "WORLD_SIZE", "local": "LOCAL_RANK"}
+SRUN = {"rank": "SLURM_PROCID", "world": "SLURM_NTASKS", "local": "SLURM_LOCALID"}
+
+
+def run_by(world: int, names: dict[str, str], **options: object) -> None:
+    """Carry out a run by processes that need not import anything again, and find one another by these variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 
     def rank(number: int) -> None:
-        os.environ |= {**place, "RANK": str(number), "LOCAL_RANK": str(number)}
+        told = {"rank": number, "world": world, "local": number}
+        os.environ |= {**place, **{names[key]: str(value) for key, value in told.items()}}
         evaluate("gres", **options)
 
     processes = [get_context("fork").Process(target=rank, args=(number,)) for number in range(world)]
@@ -75,10 +80,24 @@ def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_what_is_missing(demo_ro
     with folder.part(2).open("a") as part:
         part.write('{"id": "torn')
 
-    run_by(2, **options, out=tmp_path / "cut")
+    run_by(2, TORCHRUN, **options, out=tmp_path / "cut")
     after = answered(folder.path)
     assert sum(after) == options["limit"] and after[2] == before[2]
     assert load_run(folder.path).manifest.counters["done_before"] == sum(before)
+    whole = evaluate("gres", **options, out=tmp_path / "whole")
+    assert lines(folder) == lines(RunFolder(whole.path))
+    assert json.loads(folder.metrics.read_text()) == json.loads((whole.path / "metrics.json").read_text())
+
+
+def test_the_variables_of_srun_make_two_processes_share_one_run(demo_root, tmp_path, monkeypatch):
+    """As a job of two tasks has them, by hand."""
+    for name, value in {"STEP_ID": "0", "JOB_ID": "7", "JOB_NODELIST": "localhost", "NODELIST": "localhost"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    options = {"model": "oracle", "data_root": str(demo_root), "limit": 60, "batch_size": 2, "device": "cpu"}
+    run_by(2, SRUN, **options, out=tmp_path / "two")
+    (folder,) = (RunFolder(path.parent) for path in (tmp_path / "two").rglob("manifest.json"))
+    assert [path.name for path in folder.parts()] == ["part-0.jsonl", "part-1.jsonl"]
+    assert sum(answered(folder.path)) == options["limit"]
     whole = evaluate("gres", **options, out=tmp_path / "whole")
     assert lines(folder) == lines(RunFolder(whole.path))
     assert json.loads(folder.metrics.read_text()) == json.loads((whole.path / "metrics.json").read_text())
