@@ -151,6 +151,11 @@ DESCRIBE_INTERACTION = Prompt(
     "SAMTok evaluation of Ferret-Bench, projects/samtok/evaluation/qwen3vl/qwen3vl_ferret_infer.py:246",
 )
 ANSWER_ABOUT_REGION = Prompt("ferret-question", "{question}", "Ferret-Bench, box_refer_caption.json of Osprey")
+DESCRIBE_IN_FRAMES = Prompt(
+    "describe-in-frames",
+    "Please give a detailed description of the highlighted object {regions} in the video.",
+    "VideoRefer-Bench-D, videorefer/eval/inference_videorefer_d_bench.py, mask words in place of its mark",
+)
 JUDGE_PAIR_ROLE = "You are a helpful and precise assistant for checking the quality of the answer."
 JUDGE_PAIR = Prompt(
     "ferret-judge",

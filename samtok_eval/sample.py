@@ -28,8 +28,8 @@ class Region:
 
     mask: Rle
     """At the picture's own size."""
-    view: Crop | None = None
-    """Encode the mask in this view instead of in the whole picture."""
+    view: Crop | Frame | None = None
+    """Encode the mask in this view instead of in the whole picture. One in a further picture is at that one's size."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,14 @@ class Crop:
     width: int
 
 
-Part = str | Region | Crop
+@dataclass(frozen=True)
+class Frame:
+    """A further picture, such as another frame of a video. As a part of a turn it shows that picture."""
+
+    image: ImageRef
+
+
+Part = str | Region | Crop | Frame
 
 
 @dataclass(frozen=True)
@@ -164,8 +171,17 @@ class Sample:
     slices: Mapping[str, str] = field(default_factory=dict)
     """Names and values by which results are broken down, e.g. `{"targets": "one"}`."""
 
+    @property
+    def pictures(self) -> tuple[ImageRef, ...]:
+        """All that are shown, the sample's own first."""
+        further = [part.image for turn in self.turns for part in turn.parts if isinstance(part, Frame)]
+        return (self.image, *dict.fromkeys(further))
 
-def _described(part: Region | Crop) -> str:
+
+def _described(part: Region | Crop | Frame) -> str:
+    if isinstance(part, Frame):
+        return f"<picture {part.image.id}>"
     if isinstance(part, Crop):
         return f"<view {part.box} {part.height}x{part.width}>"
-    return f"<mask {part.mask.counts}{' in view' if part.view else ''}>"
+    where = f" in {part.view.image.id}" if isinstance(part.view, Frame) else " in view" if part.view else ""
+    return f"<mask {part.mask.counts}{where}>"

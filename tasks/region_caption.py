@@ -4,9 +4,10 @@ Splits: `refcocog-val` and `vg`, captions compared with what people said of the 
 Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose descriptions a judge model questions
 (arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
 description of how regions are related is true (arXiv 2510.18876); `ferret` and `ferret-reason`, Ferret-Bench, and
-`videorefer`, VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704, 2501.00599), and `mdvp`,
-MDVP-Bench, where a judge rates them that sees the picture with numbered boxes (arXiv 2403.20271). Prompts and zoomed
-second views are those of SAMTok's scripts, first of all `projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+`videorefer` and `videorefer-frames`, VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704,
+2501.00599), and `mdvp`, MDVP-Bench, where a judge rates them that sees the picture with numbered boxes (arXiv
+2403.20271). Prompts and zoomed second views are those of SAMTok's scripts, first of all
+`projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from samtok_eval.prompts import (
     ANSWER_ABOUT_REGIONS,
     CAPTION_REGION,
     CAPTION_REGION_ZOOM,
+    DESCRIBE_IN_FRAMES,
     DESCRIBE_INTERACTION,
     DESCRIBE_RELATION,
     DESCRIBE_RELATION_GAR,
@@ -53,7 +55,7 @@ from samtok_eval.prompts import (
 )
 from samtok_eval.protocol import Protocol
 from samtok_eval.regions import ZoomRule
-from samtok_eval.sample import CaptionTarget, Part, Region, Sample, Turn
+from samtok_eval.sample import CaptionTarget, Frame, Part, Region, Sample, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 ZOOM = ZoomRule(largest_share=0.3)
@@ -62,7 +64,7 @@ ZOOM_LESS = ZoomRule(largest_share=0.2)
 REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
 GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
 FERRET, FERRET_REASON = "ferret", "ferret-reason"
-VIDEOREFER, MDVP = "videorefer", "mdvp"
+VIDEOREFER, VIDEOREFER_FRAMES, MDVP = "videorefer", "videorefer-frames", "mdvp"
 DAM_QUESTION = "query"
 """The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 JUDGINGS: Mapping[str, Judging] = {
@@ -72,6 +74,7 @@ JUDGINGS: Mapping[str, Judging] = {
     FERRET: Pairs(),
     FERRET_REASON: Pairs(alone=True),
     VIDEOREFER: Aspects(),
+    VIDEOREFER_FRAMES: Aspects(),
     MDVP: MarkedPictures(),
 }
 """How the captions of a split are judged."""
@@ -110,7 +113,8 @@ class RegionCaption(Task):
         licence="RefCOCOg: COCO terms for images; Visual Genome: CC BY 4.0; DLC-Bench: see its card; GAR-Bench: "
         "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0; "
         "MDVP-Bench: CC BY-NC 4.0",
-        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, FERRET_REASON, VIDEOREFER, MDVP),
+        splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, FERRET_REASON, VIDEOREFER, VIDEOREFER_FRAMES,
+                MDVP),
         default_split=REFCOCOG,
         sizes={
             REFCOCOG: "2,573 regions",
@@ -121,6 +125,7 @@ class RegionCaption(Task):
             FERRET: "40 regions",
             FERRET_REASON: "40 regions",
             VIDEOREFER: "400 objects",
+            VIDEOREFER_FRAMES: "400 objects",
             MDVP: "364 regions of 60 pictures",
         },
         files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
@@ -150,6 +155,7 @@ class RegionCaption(Task):
         GAR_SIMPLE: (ANSWER_ABOUT_REGIONS,),
         FERRET: (DESCRIBE_INTERACTION, ANSWER_ABOUT_REGION),
         FERRET_REASON: (ANSWER_ABOUT_REGION,),
+        VIDEOREFER_FRAMES: (DESCRIBE_IN_FRAMES,),
     }
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
@@ -379,12 +385,26 @@ def _videorefer(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
     return [
         Sample(
             r.id,
-            r.image,
-            _described(r.region, prompt, ZOOM_LESS),
+            r.frames[0].image,
+            _described(r.frames[0].region, prompt, ZOOM_LESS),
             CaptionTarget(benchmark=VIDEOREFER, words={"caption": r.caption}),
         )
         for r in read_videorefer(root / "videorefer_bench", limit)
     ]
+
+
+def _videorefer_frames(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
+    """Frames as pictures, then the question with the object's mask words in each of them."""
+    before, _, after = prompt(regions=REGION).partition(REGION)
+    samples = []
+    for r in read_videorefer(root / "videorefer_bench", limit, several=True):
+        further = [(Frame(frame.image), frame.region) for frame in r.frames[1:]]
+        regions = [Region(r.frames[0].region), *(Region(region, frame) for frame, region in further)]
+        listed = [part for region in regions for part in (", ", region)][1:]
+        turn = Turn("user", (*(frame for frame, _ in further), before, *listed, after))
+        target = CaptionTarget(benchmark=VIDEOREFER_FRAMES, words={"caption": r.caption})
+        samples.append(Sample(r.id, r.frames[0].image, (turn,), target))
+    return samples
 
 
 def _mdvp(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
@@ -416,6 +436,7 @@ READERS: Mapping[str, Callable[[Path, Prompt, int | None], list[Sample]]] = {
     FERRET: _ferret,
     FERRET_REASON: lambda root, prompt, limit: _ferret(root, prompt, limit, FERRET_REASON, REASONING),
     VIDEOREFER: _videorefer,
+    VIDEOREFER_FRAMES: _videorefer_frames,
     MDVP: _mdvp,
 }
 
@@ -449,7 +470,7 @@ ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
     GAR_DETAIL: _gar_row,
     GAR_SIMPLE: _gar_row,
     **dict.fromkeys((FERRET, FERRET_REASON), _ferret_row),
-    VIDEOREFER: _videorefer_row,
+    **dict.fromkeys((VIDEOREFER, VIDEOREFER_FRAMES), _videorefer_row),
     MDVP: _mdvp_row,
 }
 """Rows of result files, where they are no dictionary by id."""

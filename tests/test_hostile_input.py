@@ -340,6 +340,7 @@ FILES = {
     "region_caption:ferret": ("ferret_bench/box_refer_caption.json",),
     "region_caption:ferret-reason": ("ferret_bench/box_refer_reason.json",),
     "region_caption:videorefer": ("videorefer_bench/VideoRefer-Bench-D.json",),
+    "region_caption:videorefer-frames": ("videorefer_bench/VideoRefer-Bench-D.json",),
     "region_caption:mdvp": (
         "mdvp_bench/mdvp_caption_mask.json",
         "mdvp_bench/data/natural_detailed_caption/natural_detailed_caption_box.json",

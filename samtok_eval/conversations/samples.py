@@ -31,7 +31,7 @@ from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.messages import messages
 from samtok_eval.regions import JPEG_QUALITY, cut_picture
-from samtok_eval.sample import Crop, Region, Sample, Turn
+from samtok_eval.sample import Crop, Frame, Region, Sample, Turn
 from samtok_eval.task import Task
 
 if TYPE_CHECKING:
@@ -262,11 +262,12 @@ def _asked(sample: Sample, turns: Sequence[Turn]) -> tuple[Path, tuple[str, ...]
 
 
 def _views(sample: Sample, image: NDArray[np.uint8]) -> list[tuple[str, bytes]]:
-    """Enlarged views in the order of their marks, as the JPEG files that a model gets; named by content."""
+    """Enlarged views and further pictures in the order of their marks, as the JPEG files that a model gets."""
     found = []
-    for part in (part for turn in sample.turns for part in turn.parts if isinstance(part, Crop)):
+    for part in (part for turn in sample.turns for part in turn.parts if isinstance(part, Crop | Frame)):
         buffer = io.BytesIO()
-        Image.fromarray(cut_picture(image, part)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        shown = cut_picture(image, part) if isinstance(part, Crop) else read_image(part.image)
+        Image.fromarray(shown).save(buffer, "JPEG", quality=JPEG_QUALITY)
         content = buffer.getvalue()
         found.append((f"{VIEWS}/{hashlib.sha256(content).hexdigest()[:24]}.jpg", content))
     return found

@@ -1,14 +1,15 @@
-"""Reader of VideoRefer-Bench-D (`VideoRefer-Bench-D.json`), one frame of each video.
+"""Reader of VideoRefer-Bench-D (`VideoRefer-Bench-D.json`): one marked frame of each video, or several.
 
 In: the published file, and the frames that it names as pictures. Out: one `Shot` per entry, in file order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from samtok_eval import masks
 from samtok_eval.files import inside, read_json, reading, text, whole_number
@@ -16,48 +17,85 @@ from samtok_eval.images import declared_size
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 
+MOST_FRAMES = 16
+"""Of a video that are shown, as many as the benchmark's scripts sample of one."""
+
+
+class MarkedFrame(NamedTuple):
+    """An object in a frame."""
+
+    image: ImageRef
+    region: Rle
+
 
 @dataclass(frozen=True)
 class Shot:
-    """An object in one frame of a video."""
+    """An object in a video."""
 
     id: str
     """The entry's `id`, or its place in the file where it has none."""
-    image: ImageRef
-    """Its id is the name of the video."""
-    region: Rle
+    frames: tuple[MarkedFrame, ...]
+    """At least one, in the order of time; the id of the first picture is the name of the video."""
     caption: str
     """What is right about the object in the whole video."""
 
 
-def read_videorefer(folder: Path, limit: int | None = None) -> list[Shot]:
+def read_videorefer(folder: Path, limit: int | None = None, several: bool = False) -> list[Shot]:
     """All entries.
 
     Args:
-        folder: holds the file, and each frame as `frames/<video without ending>/<frame_idx>.png`.
+        folder: holds the file, and each frame as `frames/<video without ending>/<number>.png`.
         limit: how many of the first are read, all by default.
+        several: show up to `MOST_FRAMES` of the frames in which the object is marked, evenly spread, and not that of
+            `frame_idx` alone.
 
     Raises:
-        DataError: the file is missing or broken, or an object is not marked in its frame.
+        DataError: the file is missing or broken, or an object is not marked in its frame, or in none.
     """
     path = folder / "VideoRefer-Bench-D.json"
     content = read_json(path)
     with reading(f"{path} is not VideoRefer-Bench-D's own file"):
-        return [_shot(place, row, folder / "frames") for place, row in islice(enumerate(content), limit)]
+        rows = islice(enumerate(content), limit)
+        return [_shot(place, row, folder / "frames", several) for place, row in rows]
 
 
-def _shot(place: int, row: dict[str, Any], frames: Path) -> Shot:
-    video, frame = text(row["video"]), str(row["frame_idx"])
-    if not frame.isdecimal():
-        raise ValueError(f"frame_idx of {video} must be a whole number")
-    segmentation = row["annotation"][0][frame]["segmentation"]
+def _shot(place: int, row: dict[str, Any], folder: Path, several: bool) -> Shot:
+    video, marked = text(row["video"]), row["annotation"][0]
+    if several:
+        numbers = sorted((frame for frame in marked if frame.isdecimal()), key=int)
+        frames = [found for frame in numbers if (found := _frame(video, frame, marked[frame], folder))]
+        frames = _spread(frames)
+    else:
+        frame = str(row["frame_idx"])
+        if not frame.isdecimal():
+            raise ValueError(f"frame_idx of {video} must be a whole number")
+        found = _frame(video, frame, marked[frame], folder)
+        frames = [found] if found else []
+    if not frames:
+        where = "any frame" if several else f"frame {row['frame_idx']}"
+        raise ValueError(f"the object of {video} is not marked in {where}")
+    first = frames[0]._replace(image=ImageRef(video, *_without_id(frames[0].image)))
+    return Shot(str(whole_number(row.get("id", place))), (first, *frames[1:]), text(row["caption"]))
+
+
+def _without_id(image: ImageRef) -> tuple[Path, int, int]:
+    return image.path, image.height, image.width
+
+
+def _frame(video: str, frame: str, entry: dict[str, Any], folder: Path) -> MarkedFrame | None:
+    """A frame, None where the object is not marked in it."""
+    segmentation = entry["segmentation"]
     if not segmentation:
-        raise ValueError(f"the object of {video} is not marked in frame {frame}")
-    picture = inside(frames, f"{PurePosixPath(video).with_suffix('')}/{frame}.png")
+        return None
+    picture = inside(folder, f"{PurePosixPath(video).with_suffix('')}/{frame}.png")
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     height, width = masks.picture_size(*size) if size else declared_size(picture)
     region = masks.from_segmentation(segmentation, height, width)
-    if not masks.area(region):
-        raise ValueError(f"the object of {video} is not marked in frame {frame}")
-    return Shot(str(whole_number(row.get("id", place))), ImageRef(video, picture, height, width), region,
-                text(row["caption"]))  # fmt: skip
+    return MarkedFrame(ImageRef(f"{video} {frame}", picture, height, width), region) if masks.area(region) else None
+
+
+def _spread(frames: Sequence[MarkedFrame]) -> list[MarkedFrame]:
+    """At most `MOST_FRAMES`, the first and the last among them."""
+    if len(frames) <= MOST_FRAMES:
+        return list(frames)
+    return [frames[round(i * (len(frames) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]

@@ -274,13 +274,16 @@ def _write_ferret(root: Path, file: str, category: str, questions: Sequence[tupl
 
 
 def write_videorefer(root: Path, scenes: Sequence[Scene]) -> None:
-    """One object of each scene, which stands for one frame of a video."""
+    """One object of each scene, which stands for two frames of a video."""
     rows = []
     for number, scene in enumerate(scenes):
         video, frame = f"demo_{scene.seed}", str(number % 7)
-        _picture(root / "videorefer_bench" / "frames" / video, frame, scene)
         i = int(np.random.default_rng([scene.seed, 10]).integers(len(scene.objects)))
-        marked = {frame: {"segmentation": _rle(scene, i).to_coco()}}
+        marked = {}
+        # Nothing moves, so that a later frame is the same picture.
+        for shown in (frame, str(number % 7 + 8)):
+            _picture(root / "videorefer_bench" / "frames" / video, shown, scene)
+            marked[shown] = {"segmentation": _rle(scene, i).to_coco()}
         rows.append(
             {
                 "id": number,

@@ -47,7 +47,7 @@ def _question(sample: Sample) -> str:
 def images_sha256(samples: Sequence[Sample]) -> str:
     """Hash of the bytes of every picture; a missing one counts as such."""
     digest = hashlib.sha256()
-    for path in dict.fromkeys(sample.image.path for sample in samples):
+    for path in dict.fromkeys(image.path for sample in samples for image in sample.pictures):
         digest.update(read_bytes(path) if path.is_file() else b"missing")
     return digest.hexdigest()
 

@@ -272,7 +272,11 @@ class _Asking:
             if isinstance(picture, DataError):
                 failed.append(_failed(sample.id, str(picture)))
                 continue
-            shown = messages(sample.turns, picture, encode, self.task.layout)
+            try:
+                shown = messages(sample.turns, picture, encode, self.task.layout)
+            except DataError as error:
+                failed.append(_failed(sample.id, str(error)))
+                continue
             requests.append(request_of(sample.id, picture, shown))
         return requests, failed
 

@@ -53,7 +53,8 @@ def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequen
 
 def missing_pictures(samples: Sequence[Sample]) -> list[Path]:
     """Distinct pictures that are not there, in the order of the samples."""
-    return [path for path in dict.fromkeys(sample.image.path for sample in samples) if not path.is_file()]
+    shown = dict.fromkeys(image.path for sample in samples for image in sample.pictures)
+    return [path for path in shown if not path.is_file()]
 
 
 def check_pictures(samples: Sequence[Sample], root: str) -> None:

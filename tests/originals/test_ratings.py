@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from PIL import Image
 
 from samtok_eval.errors import DataError
-from samtok_eval.masks import empty, encode
+from samtok_eval.masks import area, empty, encode
 from samtok_eval.metrics.ratings import meant_aspects, meant_pair, original_pair
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.score import score
+from samtok_eval.sample import Frame, Region
 from tests.support.originals import ORIGINALS, cases
 
 FERRET = json.loads((ORIGINALS / "ferret.json").read_text())
@@ -159,6 +161,49 @@ def test_objects_that_are_not_marked_in_their_frame_are_refused(task, demo_root,
             task.read(tmp_path, "videorefer")
 
 
+def video(tmp_path, marked, frame="2"):
+    (tmp_path / "videorefer_bench").mkdir(exist_ok=True)
+    row = {"video": "a.mp4", "caption": "A dog.", "frame_idx": frame, "annotation": [marked]}
+    (tmp_path / "videorefer_bench" / "VideoRefer-Bench-D.json").write_text(json.dumps([row]))
+    return tmp_path
+
+
+def mark(width=1):
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[:2, :width] = True
+    return {"segmentation": encode(mask).to_coco()}
+
+
+def test_marked_frames_are_shown_in_the_order_of_time(task, tmp_path):
+    root = video(tmp_path, {"10": mark(3), "2": mark(1), "7": {"segmentation": None}, "5": mark(2)})
+    (sample,) = task.read(root, "videorefer-frames")
+    assert [image.path.stem for image in sample.pictures] == ["2", "5", "10"]
+    assert sample.image.id == "a.mp4" and {image.path.parent.name for image in sample.pictures} == {"a"}
+    (turn,) = sample.turns
+    assert [part.image.path.stem for part in turn.parts if isinstance(part, Frame)] == ["5", "10"]
+    regions = [part for part in turn.parts if isinstance(part, Region)]
+    assert [area(region.mask) for region in regions] == [2, 4, 6]
+    assert [region.view and region.view.image for region in regions] == [None, *sample.pictures[1:]]
+    said = "".join({Region: "M", Frame: ""}.get(type(part), part) for part in turn.parts)
+    assert said == "Please give a detailed description of the highlighted object M, M, M in the video."
+    assert sample.target.words == {"caption": "A dog."}
+    (alone,) = task.read(root, "videorefer")
+    assert [image.path.stem for image in alone.pictures] == ["2"]
+
+
+def test_of_many_marked_frames_sixteen_are_shown_evenly_spread(task, tmp_path):
+    root = video(tmp_path, {str(number): mark() for number in range(0, 310, 10)})
+    (sample,) = task.read(root, "videorefer-frames")
+    shown = [int(image.path.stem) for image in sample.pictures]
+    assert len(shown) == 16 and (shown[0], shown[-1]) == (0, 300)
+    assert {b - a for a, b in itertools.pairwise(shown)} == {20}
+
+
+def test_an_object_that_is_marked_nowhere_is_refused(task, tmp_path):
+    with pytest.raises(DataError, match="is not marked in any frame"):
+        task.read(video(tmp_path, {"2": {"segmentation": None}}), "videorefer-frames")
+
+
 def test_a_question_without_context_is_refused(task, tmp_path):
     write_ferret(tmp_path)
     (tmp_path / "ferret_bench" / "ferret_gpt4_data" / "refer_desc" / "context.jsonl").write_text("")
@@ -166,7 +211,7 @@ def test_a_question_without_context_is_refused(task, tmp_path):
         task.read(tmp_path, "ferret")
 
 
-@pytest.mark.parametrize("split", ["ferret", "ferret-reason", "videorefer"])
+@pytest.mark.parametrize("split", ["ferret", "ferret-reason", "videorefer", "videorefer-frames"])
 def test_results_come_back_under_the_same_ids(task, demo_root, split):
     samples = task.read(demo_root, split)[:2]
     answers = {s.id: Prediction(id=s.id, text=f"thing {s.id}") for s in samples}

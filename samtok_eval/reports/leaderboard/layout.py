@@ -204,7 +204,7 @@ LAYOUTS = (
         "VideoRefer-Bench-D",
         (grid(("single-frame", "multi-frame"), ("SC", "AD", "TD", "HD", "Avg"), main=("single-frame", "Avg")),),
         "region_caption",
-        ("videorefer",),
+        ("videorefer", "videorefer-frames"),
         tuple(f"videorefer_{name}" for name in ("sc", "ad", "td", "hd", "avg")),
         notes=("A judge's points from 0 to 5. Published models see several frames; here a model sees one.",),
     ),

@@ -46,6 +46,7 @@ MAIN_METRICS = {
     "region_caption:ferret": "relative_score",
     "region_caption:ferret-reason": "relative_score",
     "region_caption:videorefer": "videorefer_avg",
+    "region_caption:videorefer-frames": "videorefer_avg",
     "region_caption:mdvp": "mdvp_natural",
 }
 """Of splits whose main metric is not their task's."""
