@@ -223,6 +223,11 @@ CHOOSE_OPTION = Prompt(
     "Question: {question}\nOptions:\n{options}\nAnswer with the correct option's letter directly.",
     "GAR-Bench, evaluation/GAR-Bench/inference.py of Grasp-Any-Region",
 )
+CHOOSE_LETTER = Prompt(
+    "choose-letter",
+    "{question} {options}. Answer with the option's letter from the given choices directly.",
+    "VideoRefer-Bench-Q, videorefer/eval/inference_videorefer_q_bench.py",
+)
 SCENE_GRAPH = Prompt(
     "scene-graph",
     "Generate a scene graph for this image. Identify the main objects and describe their relationships to each other.",

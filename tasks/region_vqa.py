@@ -1,8 +1,9 @@
-"""Region VQA: choice questions about regions, on GAR-Bench-VQA. The model reads masks and answers with a letter.
+"""Region VQA: choice questions about regions. The model reads masks and answers with a letter.
 
-Paper: Grasp Any Region, arXiv 2510.18876. Official scorer: `evaluation/GAR-Bench/inference.py`, a comparison of whole
-texts. The released SAMTok code has no script for it; here every `<PromptN>` becomes the mask words of the N-th region,
-in one view of the picture.
+Splits: `test`, GAR-Bench-VQA (Grasp Any Region, arXiv 2510.18876; official scorer:
+`evaluation/GAR-Bench/inference.py`, a comparison of whole texts), and `videorefer`, VideoRefer-Bench-Q in one frame
+(arXiv 2501.00599; official scorer: `videorefer/eval/eval_videorefer_bench_q.py`). The released SAMTok code has no
+script for either; here every mark of a region becomes its mask words, in one view of the picture.
 """
 
 from __future__ import annotations
@@ -13,26 +14,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from samtok_eval.datasets.gar import Item, each_gar, with_regions
+from samtok_eval.datasets.videorefer import MARK, Question, read_videorefer_questions
 from samtok_eval.mask_tokens import Codes
-from samtok_eval.metrics.choices import exact, lenient_letter, official
+from samtok_eval.metrics.choices import bracketed, exact, lenient_letter, official, videorefer_letter
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
-from samtok_eval.prompts import CHOOSE_OPTION
+from samtok_eval.prompts import CHOOSE_LETTER, CHOOSE_OPTION, Prompt
 from samtok_eval.protocol import Protocol
-from samtok_eval.sample import Part, Sample, Target, Turn
+from samtok_eval.sample import Part, Region, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
+GAR, VIDEOREFER = "test", "videorefer"
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
 
 
+def _of_videorefer(sample: Sample) -> bool:
+    """Whether the question is VideoRefer-Bench's; its samples have their options as labels."""
+    return bool(sample.target.labels)
+
+
 def _exact(text: str, sample: Sample) -> bool:
-    return exact(text, sample.target.choice)
+    return (bracketed if _of_videorefer(sample) else exact)(text, sample.target.choice)
 
 
 def _lenient(text: str, sample: Sample) -> bool:
@@ -40,6 +48,8 @@ def _lenient(text: str, sample: Sample) -> bool:
 
 
 def _official(text: str, sample: Sample) -> bool:
+    if _of_videorefer(sample):
+        return (videorefer_letter(text) or "").lower() == sample.target.choice.lower()
     return official(text, sample.target.choice)
 
 
@@ -49,6 +59,8 @@ class VqaRules:
 
     right: Callable[[str, Sample], bool]
     """Whether an answer names the right option of a question."""
+    original: bool = False
+    """Whether VideoRefer-Bench's scorer is followed where it stops, and in looking at the answers that there are."""
 
 
 class RegionVqa(Task):
@@ -56,29 +68,50 @@ class RegionVqa(Task):
 
     metadata = TaskMetadata(
         name="region_vqa",
-        title="Region VQA (GAR-Bench-VQA)",
+        title="Region VQA",
         version=2,
-        paper="arXiv 2510.18876",
-        data="https://github.com/Haochen-Wang409/Grasp-Any-Region",
-        licence="annotations Apache-2.0; pictures keep the terms of their sources",
-        splits=("test",),
-        default_split="test",
-        sizes={"test": "424 questions"},
-        files=("gar_bench/GAR-Bench-VQA.json", "gar_bench/images"),
+        paper="arXiv 2510.18876, arXiv 2501.00599",
+        data="https://github.com/Haochen-Wang409/Grasp-Any-Region, "
+        "https://huggingface.co/datasets/DAMO-NLP-SG/VideoRefer-Bench",
+        licence="GAR-Bench: annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: "
+        "Apache-2.0, frames keep the terms of MeViS and DAVIS",
+        splits=(GAR, VIDEOREFER),
+        default_split=GAR,
+        sizes={GAR: "424 questions", VIDEOREFER: "1,000 questions"},
+        files=("gar_bench/GAR-Bench-VQA.json", "gar_bench/images", "videorefer_bench/VideoRefer-Bench-Q.json",
+               "videorefer_bench/DAVIS", "videorefer_bench/MeViS"),
         main_metric="accuracy",
         metrics=("accuracy", "majority"),
         max_new_tokens=16,
-    )
+    )  # fmt: skip
     prompt = CHOOSE_OPTION
+    split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {VIDEOREFER: (CHOOSE_LETTER,)}
     answered_in_words = True
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_exact)),
         Protocol("lenient", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_lenient)),
-        Protocol("official", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_official)),
+        Protocol(
+            "official",
+            policy="default",
+            missing_second="skip",
+            errors_fail=True,
+            rules=VqaRules(_official, original=True),
+        ),
     )
 
     def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per question."""
+        if split == VIDEOREFER:
+            return [
+                Sample(
+                    id=q.id,
+                    image=q.image,
+                    turns=(Turn("user", _parts_of_video(q)),),
+                    target=Target(choice=q.answer, labels=q.options),
+                    slices={"type": q.kind},
+                )
+                for q in read_videorefer_questions(data_root / "videorefer_bench", limit)
+            ]
         return [
             Sample(
                 id=item.image.id,
@@ -106,15 +139,19 @@ class RegionVqa(Task):
         return "repaired" if lenient_letter(text, [f"{letter}." for letter in "ABCDEFGH"]) else "invalid"
 
     def score(self, sample: Sample, prediction: Prediction | None, protocol: Protocol[VqaRules]) -> Record:
-        """Right or wrong; no answer is wrong."""
+        """Right or wrong; no answer is wrong, but VideoRefer-Bench's scorer does not see it."""
+        answered = prediction is not None and prediction.status != "error"
         text = (prediction.text or "") if prediction is not None else ""
+        followed = protocol.rules.original and _of_videorefer(sample)
+        values = {"right": float(protocol.rules.right(text, sample))} if answered or not followed else {}
         letter = sample.target.choice.upper()[:1] or "?"
         return Record(
             id=sample.id,
             image_id=sample.image.id,
             protocol=protocol.name,
             status="missing" if prediction is None else prediction.status,
-            values={"right": float(protocol.rules.right(text, sample)), "answer": float(ord(letter))},
+            crashed=followed and answered and videorefer_letter(text) is None,
+            values={**values, "answer": float(ord(letter))},
             slices=sample.slices,
         )
 
@@ -122,19 +159,36 @@ class RegionVqa(Task):
         """Accuracy, and what always giving the commonest right letter would score."""
         commonest = Counter(record.values["answer"] for record in records).most_common(1)
         blind = [float(bool(commonest) and record.values["answer"] == commonest[0][0]) for record in records]
-        return {
-            "accuracy": mean_of([record.values["right"] for record in records], clusters(records)),
-            "majority": mean_of(blind, clusters(records)),
-        }
+        found: dict[str, Metric] = {"majority": mean_of(blind, clusters(records))}
+        if not any(record.crashed for record in records):
+            has = ["right" in record.values for record in records]
+            found["accuracy"] = mean_of([record.values.get("right", 0.0) for record in records], clusters(records), has)
+        return found
+
+    def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
+        """Why VideoRefer-Bench's scorer gives no accuracy."""
+        stops = [record.id for record in records if record.crashed]
+        if not stops:
+            return super().stopped(records, protocol)
+        return f"the scorer that {protocol} copies stops at {len(stops)} answers without a character, {stops[0]} first"
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """GAR-Bench's own outputs: rows with `image` and `model_output`; a row whose output is null has no answer."""
+        """GAR-Bench's own outputs: rows with `image` and `model_output`; a row whose output is null has no answer.
+
+        VideoRefer-Bench's have `pred`, and count by their place where they have no `id`.
+        """
+        if isinstance(content, list) and content and all(isinstance(row, dict) and "pred" in row for row in content):
+            rows = [(str(row.get("id", place)), row["pred"]) for place, row in enumerate(content)]
+            return text_predictions(rows, "pred")
         if not isinstance(content, list) or not all(isinstance(row, dict) and "image" in row for row in content):
             return None
         return text_predictions([(str(row["image"]), row.get("model_output")) for row in content], "model_output")
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
-        """The same format, `outputs.json`."""
+        """The same formats, `outputs.json`."""
+        if any(map(_of_videorefer, samples)):
+            given = [(sample, answers[sample.id].text or "") for sample in samples if sample.id in answers]
+            return {"outputs.json": [_videorefer_row(sample, text) for sample, text in given]}
         rows = [(sample.id, answers[sample.id].text or "") for sample in samples if sample.id in answers]
         return {"outputs.json": [{"image": name, "model_output": text} for name, text in rows]}
 
@@ -145,8 +199,25 @@ def _parts(item: Item) -> tuple[Part, ...]:
     return with_regions(text, item.regions, item.image.id)
 
 
+def _parts_of_video(asked: Question) -> tuple[Part, ...]:
+    """The question's text with its regions in place."""
+    pieces = CHOOSE_LETTER(question=asked.question, options=" ".join(asked.options)).split(MARK)
+    parts: list[Part] = [pieces[0]]
+    for region, piece in zip(asked.regions, pieces[1:], strict=True):
+        parts += [Region(region), piece]
+    return tuple(parts)
+
+
+def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
+    right = next(option for option in sample.target.labels if f"({sample.target.choice})" in option)
+    kind = sample.slices["type"]
+    return {"id": int(sample.id), "video": sample.image.id, "Answer": right, "pred": text, "type": kind}
+
+
 def _options(sample: Sample) -> list[str]:
-    """The lines of the question that are options."""
+    """The question's options, each beginning with its letter."""
+    if _of_videorefer(sample):
+        return [option.removeprefix("(") for option in sample.target.labels]
     listed = sample.turns[0].text.partition("\nOptions:\n")[2]
     return [match[0] for match in _OPTIONS.finditer(listed)]
 

@@ -349,6 +349,7 @@ FILES = {
     "region_caption:gar-simple": ("gar_bench/GAR-Bench-Caption-Simple.json",),
     "region_class": ("osprey/lvis_val_1k_category.json",),
     "region_vqa": ("gar_bench/GAR-Bench-VQA.json",),
+    "region_vqa:videorefer": ("videorefer_bench/VideoRefer-Bench-Q.json",),
     "scene_graph": ("psg/psg.json",),
     "scene_graph:val": ("psg/psg_val.json",),
     "interactive": ("segllm/mr_refcoco_val_sampled.json",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from samtok_eval.mask_tokens import render
 from samtok_eval.masks import encode
 from samtok_eval.messages import messages
 from samtok_eval.run.fingerprints import images_sha256
+from samtok_eval.run.predict import _picture_key, _read_pictures
 from samtok_eval.run.samples import missing_pictures
 from samtok_eval.sample import Frame, ImageRef, Region, Sample, Target, Turn
 
@@ -61,3 +64,11 @@ def test_further_pictures_count_as_pictures_of_the_sample(shown):
     assert missing_pictures([shown]) == [shown.pictures[2].path]
     with pytest.raises(DataError, match=r"c\.png"):
         messages(shown.turns, np.zeros((4, 6, 3), dtype=np.uint8), lambda image, stacked: [(1, 1)] * len(stacked))
+
+
+def test_two_frames_of_a_video_are_two_pictures_though_they_share_its_id(tmp_path):
+    shades = [picture(tmp_path, str(shade), 2, 2, shade) for shade in (10, 20)]
+    frames = [replace(image, id="clip") for image in shades]
+    samples = [Sample(str(i), image, (Turn("user", ("What?",)),), Target()) for i, image in enumerate(frames)]
+    pictures = _read_pictures(samples, grouped=True)
+    assert [int(pictures[_picture_key(sample, True)][0, 0, 0]) for sample in samples] == [10, 20]

@@ -1,10 +1,12 @@
-"""Reader of VideoRefer-Bench-D (`VideoRefer-Bench-D.json`): one marked frame of each video, or several.
+"""Reader of VideoRefer-Bench: descriptions of objects in one marked frame of a video or several, and choice questions.
 
-In: the published file, and the frames that it names as pictures. Out: one `Shot` per entry, in file order.
+In: the published files, and the frames that they name as pictures. Out: one `Shot` per entry of
+`VideoRefer-Bench-D.json`, one `Question` per entry of `VideoRefer-Bench-Q.json`, in file order.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +19,9 @@ from samtok_eval.images import declared_size
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
 
+MARK = "<region>"
+"""Stands in a question for a region."""
+_LETTER = re.compile(r"\(([A-Z])\)")
 MOST_FRAMES = 16
 """Of a video that are shown, as many as the benchmark's scripts sample of one."""
 
@@ -38,6 +43,25 @@ class Shot:
     """At least one, in the order of time; the id of the first picture is the name of the video."""
     caption: str
     """What is right about the object in the whole video."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A choice question about objects in one frame of a video."""
+
+    id: str
+    """The entry's `id`, or its place in the file where it has none."""
+    image: ImageRef
+    """Its id is the name of the video."""
+    regions: tuple[Rle, ...]
+    question: str
+    """With `<region>` in it as often as there are regions."""
+    options: tuple[str, ...]
+    """`(A) red`, `(B) blue`, ..."""
+    answer: str
+    """The right letter."""
+    kind: str
+    """The benchmark's `type`."""
 
 
 def read_videorefer(folder: Path, limit: int | None = None, several: bool = False) -> list[Shot]:
@@ -99,3 +123,48 @@ def _spread(frames: Sequence[MarkedFrame]) -> list[MarkedFrame]:
     if len(frames) <= MOST_FRAMES:
         return list(frames)
     return [frames[round(i * (len(frames) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
+
+
+def read_videorefer_questions(folder: Path, limit: int | None = None) -> list[Question]:
+    """All questions, about the objects as they are marked in the frame of `frame_idx`.
+
+    Args:
+        folder: holds the file, and of each video the folder of its frames, whose place in the order of names is the
+            number of a frame.
+        limit: how many of the first are read, all by default.
+
+    Raises:
+        DataError: the file is missing or broken, a frame is not there, or an object is not marked in it.
+    """
+    path = folder / "VideoRefer-Bench-Q.json"
+    content = read_json(path)
+    with reading(f"{path} is not VideoRefer-Bench-Q's own file"):
+        return [_asked(place, row, folder) for place, row in islice(enumerate(content), limit)]
+
+
+def _asked(place: int, row: dict[str, Any], folder: Path) -> Question:
+    video, frame, question = text(row["video"]), str(row["frame_idx"]), text(row["Question"])
+    regions = tuple(Rle.from_coco(entry[frame]["segmentation"]) for entry in row["annotation"])
+    if not regions or question.count(MARK) != len(regions):
+        raise ValueError(f"question {place} names {question.count(MARK)} regions, but {len(regions)} are marked")
+    if not all(map(masks.area, regions)):
+        raise ValueError(f"a region of question {place} is empty")
+    if len({(rle.height, rle.width) for rle in regions}) > 1:
+        raise ValueError(f"the regions of question {place} have several sizes")
+    frames = sorted(inside(folder, video).iterdir())
+    number = whole_number(frame)
+    if not 0 <= number < len(frames):
+        raise ValueError(f"{video} has {len(frames)} frames; question {place} is about that of number {number}")
+    options = row["options"]
+    right = _LETTER.search(text(row["Answer"]))
+    if not isinstance(options, list) or not options or right is None:
+        raise ValueError(f"question {place} needs options, and an answer such as '(A) red'")
+    return Question(
+        id=str(whole_number(row.get("id", place))),
+        image=ImageRef(video, frames[number], regions[0].height, regions[0].width),
+        regions=regions,
+        question=question,
+        options=tuple(map(text, options)),
+        answer=right[1],
+        kind=text(row["type"]),
+    )

@@ -115,6 +115,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_gar_captions(part, scenes["testA"])
     formats.write_ferret(part, scenes["testB"])
     formats.write_videorefer(part, scenes["testB"])
+    formats.write_videorefer_questions(part, scenes["testB"])
     formats.write_mdvp(part, scenes["testB"][:24])
     formats.write_dlc(part, scenes["val"])
     formats.write_visual_genome(part, scenes["test"])

@@ -296,6 +296,35 @@ def write_videorefer(root: Path, scenes: Sequence[Scene]) -> None:
     _write(root / "videorefer_bench" / "VideoRefer-Bench-D.json", rows)
 
 
+def write_videorefer_questions(root: Path, scenes: Sequence[Scene]) -> None:
+    """Choice questions about objects in a frame of a video in which nothing moves."""
+    rows: list[Any] = []
+    for scene in scenes:
+        video = f"DAVIS/JPEGImages/480p/demo_{scene.seed}"
+        for frame in ("00000", "00001"):
+            _picture(root / "videorefer_bench" / video, frame, scene)
+        for question in choices(scene, np.random.default_rng([scene.seed, 11]))[:2]:
+            options = [f"({letter}) {said}" for letter, said in zip(LETTERS, question.options, strict=False)]
+            asked = question.question
+            for place in range(len(question.regions)):
+                asked = asked.replace(f"<Prompt{place}>", f"<object{place}><region>", 1)
+            if asked.count("<region>") != len(question.regions) or "<Prompt" in asked + "".join(options):
+                continue
+            rows.append(
+                {
+                    "id": len(rows),
+                    "video": video,
+                    "Question": asked,
+                    "type": "Relationship Questions" if len(question.regions) > 1 else "Basic Questions",
+                    "options": options,
+                    "Answer": options[question.right],
+                    "frame_idx": "1",
+                    "annotation": [{"1": {"segmentation": _rle(scene, i).to_coco()}} for i in question.regions],
+                }
+            )
+    _write(root / "videorefer_bench" / "VideoRefer-Bench-Q.json", rows)
+
+
 def write_mdvp(root: Path, scenes: Sequence[Scene]) -> None:
     """Up to three regions of each scene, dealt out to the domains in turn."""
     folder, regions = root / "mdvp_bench", []

@@ -1,7 +1,8 @@
 """Reading the letter out of an answer to a choice question.
 
 `exact` and `official` compare whole texts; `lenient` looks for the letter that a person would see. Official rule:
-`evaluation/GAR-Bench/inference.py` of Grasp-Any-Region (arXiv 2510.18876).
+`evaluation/GAR-Bench/inference.py` of Grasp-Any-Region (arXiv 2510.18876). `videorefer_letter` is the rule of
+`videorefer/eval/eval_videorefer_bench_q.py` of VideoRefer (arXiv 2501.00599).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from samtok_eval.mask_tokens import split_thinking
 
 END_WORD = "<|eot_id|>"
+_BRACKETED = re.compile(r"\(?([A-Za-z])\)?\.?")
+_IN_BRACKETS, _BEFORE_BRACKET = re.compile(r"\(([A-Z])\)"), re.compile(r"([A-Z])\)")
 _CONTROL = re.compile(r"<\|[a-z_]+\|>")
 _LEADING = re.compile(r"^\(?([A-Z])\)?(?:[.):,\s]|$)", re.IGNORECASE)
 _NAMED = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?\s*\(?([A-Z])\)?(?![A-Za-z])", re.IGNORECASE)
@@ -31,6 +34,21 @@ def official(text: str, letter: str) -> bool:
     if said.endswith(END_WORD):
         said = said.replace(END_WORD, "")
     return said.lower() == letter.lower()
+
+
+def bracketed(text: str, letter: str) -> bool:
+    """Whether the answer is the letter, in brackets or not, with a full stop or not, and nothing else."""
+    match = _BRACKETED.fullmatch(text.strip())
+    return match is not None and match[1].upper() == letter.upper()
+
+
+def videorefer_letter(text: str) -> str | None:
+    """The letter that VideoRefer-Bench-Q's scorer reads; None where there is none and it stops.
+
+    It is the first capital in brackets, else the first before a closing one, else the first character but full stops.
+    """
+    match = _IN_BRACKETS.search(text) or _BEFORE_BRACKET.search(text)
+    return match[1] if match else text.replace(".", "")[:1] or None
 
 
 def lenient_letter(text: str, options: Sequence[str]) -> str | None:

@@ -300,8 +300,8 @@ def _read_pictures(batch: Sequence[Sample], grouped: bool) -> Pictures:
 
 
 def _picture_key(sample: Sample, grouped: bool) -> str:
-    """What samples that share a picture share."""
-    return sample.image.id if grouped else sample.id
+    """What samples that share a picture share: its file, since frames of a video share an id."""
+    return str(sample.image.path) if grouped else sample.id
 
 
 def ask(

@@ -208,7 +208,14 @@ LAYOUTS = (
         tuple(f"videorefer_{name}" for name in ("sc", "ad", "td", "hd", "avg")),
         notes=("A judge's points from 0 to 5. Published models see several frames; here a model sees one.",),
     ),
-    Layout("VideoRefer-Bench-Q", (grid(("single-frame", "multi-frame"), ("acc",)),)),
+    Layout(
+        "VideoRefer-Bench-Q",
+        (grid(("single-frame", "multi-frame"), ("acc",)),),
+        "region_vqa",
+        ("videorefer",),
+        ("accuracy",),
+        notes=("Published models see several frames; here a model sees one.",),
+    ),
     Layout(
         "Region classification LVIS-1k",
         (grid(("val subset",), ("Semantic Similarity", "Semantic IoU")),),
