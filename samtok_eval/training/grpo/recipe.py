@@ -198,7 +198,8 @@ PAPER = GrpoRecipe(
 CYCLE = replace(PAPER, samples=8, epochs=1, updates_per_rollout=1, thinking=False, weights=cycle_sources("cyclegrpo"))
 PRESETS = {
     "paper-gres": Preset(replace(PAPER, samples=8, epochs=16), "gres", "gres"),
-    "paper-gcg": Preset(replace(PAPER, samples=16, epochs=1), "gcg", "glamm_gcg"),
+    # Its shell script asks for no reasoning (`non_thinking.jinja`), whatever the script asks that evaluates the result.
+    "paper-gcg": Preset(replace(PAPER, samples=16, epochs=1, thinking=False), "gcg", "glamm_gcg"),
     "paper-cyclegrpo": Preset(CYCLE, "gres", "gres"),
     "paper-closed-cycle": Preset(replace(CYCLE, weights=cycle_sources("closed_cycle")), "gres", "gres"),
 }

@@ -212,6 +212,7 @@ def test_the_paper_recipes_hold_the_papers_values(tmp_path):
     assert config.max_completion_length == 8192
     assert recipe("paper-gres").epochs == 16
     assert (recipe("paper-gcg").samples, recipe("paper-gcg").epochs) == (16, 1)
+    assert (recipe("paper-gres").thinking, recipe("paper-gcg").thinking) == (True, False)
 
 
 def test_the_demo_recipe_reaches_the_library(tmp_path):
