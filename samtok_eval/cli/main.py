@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 import samtok_eval
 from samtok_eval.cli import data, gate, leaderboard, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
+from samtok_eval.cli.options import OfflineOption
 from samtok_eval.errors import DataError, SamtokError, TaskFileError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
+from samtok_eval.offline import go_offline
 from samtok_eval.run.settings import RunOptions, flags_of
 from samtok_eval.text import visible, without_middle
 from samtok_eval.user_code import blamed, correct
@@ -72,8 +74,11 @@ def program(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_told, is_eager=True)
     ] = False,
+    offline: OfflineOption = False,
 ) -> None:
     """Evaluate models that read and write masks as words."""
+    if offline:
+        go_offline()
 
 
 def main() -> None:

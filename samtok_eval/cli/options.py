@@ -21,6 +21,7 @@ from rich.console import Console
 from samtok_eval.cli import log
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_toml, read_yaml, write_json
+from samtok_eval.offline import go_offline
 from samtok_eval.run.settings import Role, RunOptions, RunSettings, flags_of, option_of
 from samtok_eval.setting import Described, settings_of
 
@@ -33,6 +34,10 @@ CONFIG = inspect.Parameter(
     annotation=Annotated[Path | None, typer.Option("--config", help=CONFIG_HELP)],
     default=None,
 )
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Connect to no other machine; what would have to be fetched is an error.")
+]
+OFFLINE = inspect.Parameter("offline", inspect.Parameter.KEYWORD_ONLY, annotation=OfflineOption, default=False)
 READERS: Mapping[str, Callable[[Path], Any]] = {".toml": read_toml, ".yaml": read_yaml, ".yml": read_yaml}
 """Of a file of settings, by its ending."""
 ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; the task's first by default.")]
@@ -73,6 +78,8 @@ def takes(
     def decorate(command: Command) -> Command:
         def call(context: typer.Context, config: Path | None, **values: Any) -> None:
             log.choose(values)
+            if values.pop(OFFLINE.name):
+                go_offline()
             typed = [name for name in names if _was_typed(context, name)]
             given = {name: values.pop(name) for name in names}
             read = {name: value for name, value in (read_config(config) if config else {}).items() if name in fields}
@@ -80,7 +87,7 @@ def takes(
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         described = (_parameter(name, settings, None if name in also else panel) for name in names)
-        return _presented(call, command, [CONTEXT, *described, CONFIG, *own, *log.PARAMETERS])
+        return _presented(call, command, [CONTEXT, *described, CONFIG, *own, OFFLINE, *log.PARAMETERS])
 
     return decorate
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import MEND_THE_LINE, numbered_lines, read_json, read_json_lines, reading, shortened
+from samtok_eval.offline import raise_refusal
 from samtok_eval.regions import as_png
 
 logger = logging.getLogger(__name__)
@@ -251,6 +252,7 @@ class OpenAIJudge(Judge):
         try:
             reply = self._asked(whole)
         except (OpenAIError, ValueError) as error:
+            raise_refusal(error)
             if whole.has_pictures and isinstance(error, APIStatusError):
                 self._check_looks(error)
             with self._lock:

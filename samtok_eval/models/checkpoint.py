@@ -18,6 +18,8 @@ from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.weight_headers import check_sizes
 
 LONGEST_REASON = 120
+NO_CODE = {"trust_remote_code": False}
+"""A folder that brings code of its own is refused; without this a terminal would be asked whether to run it."""
 
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -51,11 +53,19 @@ def load_vision_language(
     asked = {"attn_implementation": attn, "device_map": device_map}
     check_sizes(folder)
     with loading(name or folder, attn):
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, **NO_CODE)
+        _check_processor(processor)
         model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, **{key: value for key, value in asked.items() if value is not None}
+            folder, dtype=dtype, **NO_CODE, **{key: value for key, value in asked.items() if value is not None}
         )
     return model, processor
+
+
+def _check_processor(processor: Any) -> None:
+    """Refuse what `transformers` takes where a folder's processor files are broken: a tokenizer alone."""
+    sizes = getattr(getattr(processor, "image_processor", None), "size", None)
+    if not hasattr(processor, "tokenizer") or not {"shortest_edge", "longest_edge"} <= set(dict(sizes or {})):
+        raise ValueError("its processor reads no pictures, or says nothing of their size")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from samtok_eval.files import shortened
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.models.backend import Answer, Backend, Picture, Request
-from samtok_eval.models.checkpoint import bound_pixels, loading, pixel_bounds
+from samtok_eval.models.checkpoint import NO_CODE, bound_pixels, loading, pixel_bounds
 from samtok_eval.models.fingerprint import folder_sha256
 from samtok_eval.models.sampling import GREEDY, VLLM_SAMPLING, span_grammar
 from samtok_eval.models.transformers_backend import (
@@ -94,7 +94,7 @@ class VllmBackend(Backend):
         self.batch_size = max(settings.batch_size, QUESTIONS)
         self.folder = local_folder(path_or_hub_id)
         with loading(path_or_hub_id):
-            self.processor = AutoProcessor.from_pretrained(self.folder)
+            self.processor = AutoProcessor.from_pretrained(self.folder, **NO_CODE)
         self.tokenizer = self.processor.tokenizer
         mask_word_ids(self.tokenizer, name, layout)
         bound_pixels(self.processor, settings.min_pixels, settings.max_pixels)

@@ -6,6 +6,8 @@ The field names are the constructor arguments of the `sam2` package's modules wh
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from samtok_eval.mask_tokens import Layout
@@ -14,6 +16,8 @@ SAM2_BACKBONE_STRIDE = 16
 SAM2_TRUNK_STRIDE = 4
 MAX_SIDE = 2**13
 """Pixels of a picture's side; the size of what is computed for one follows from it."""
+_Side: TypeAlias = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+_Count: TypeAlias = Annotated[int, Field(gt=0)]
 
 
 class MaskTokenizerConfig(BaseModel):
@@ -25,15 +29,15 @@ class MaskTokenizerConfig(BaseModel):
     """Side in pixels of the square picture that the image encoder sees."""
     embed_dim: int = Field(default=144, gt=0)
     """Channels of the first Hiera stage; each later stage doubles them."""
-    num_heads: int = Field(default=2, gt=0)
+    num_heads: int = Field(default=2, gt=0, le=MAX_SIDE)
     """Attention heads of the first Hiera stage."""
-    stages: tuple[int, int, int, int] = (2, 6, 36, 4)
+    stages: tuple[_Count, _Count, _Count, _Count] = (2, 6, 36, 4)
     """Blocks per Hiera stage."""
     global_att_blocks: tuple[int, ...] = (23, 33, 43)
     """Indices of the blocks with global instead of windowed attention."""
-    window_pos_embed_bkg_spatial_size: tuple[int, int] = (7, 7)
+    window_pos_embed_bkg_spatial_size: tuple[_Side, _Side] = (7, 7)
     """Size of the background position embedding, in cells."""
-    window_spec: tuple[int, int, int, int] = (8, 4, 16, 8)
+    window_spec: tuple[_Side, _Side, _Side, _Side] = (8, 4, 16, 8)
     """Attention window per stage, in cells."""
     d_model: int = Field(default=256, gt=0)
     """Width of the feature pyramid and of the mask heads."""
@@ -45,11 +49,11 @@ class MaskTokenizerConfig(BaseModel):
     """Entries of each codebook."""
     codebook_depth: int = Field(default=2, gt=0)
     """Number of residual codebooks, i.e. of words per mask."""
-    decoder_heads: int = Field(default=8, gt=0)
+    decoder_heads: int = Field(default=8, gt=0, le=MAX_SIDE)
     """Attention heads of the mask encoder and of the mask decoder."""
     decoder_mlp_dim: int = Field(default=2048, gt=0)
     """Hidden width of their feed-forward blocks."""
-    decoder_downsample_rate: int = Field(default=2, gt=0)
+    decoder_downsample_rate: int = Field(default=2, gt=0, le=MAX_SIDE)
     """Factor by which their cross-attention narrows the channels."""
     video_memory: bool | None = None
     """Whether SAM 2's video memory modules exist. They are never used for tokenizing, but the published file carries

@@ -117,6 +117,7 @@ def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path, tokenizer: Pa
     from samtok_eval.demo.training.corpus import DEVELOPMENT, build_scene
     from samtok_eval.demo.training.language_model import Trainer
     from samtok_eval.demo.training.tiny_vlm import build_model, build_processor
+    from samtok_eval.models.checkpoint import NO_CODE
     from samtok_eval.tokenizer.model import MaskTokenizer
 
     torch.set_num_threads(job.threads)
@@ -128,7 +129,7 @@ def train_on_scenes(recipe: SceneRecipe, job: SceneJob, out: Path, tokenizer: Pa
         processor = build_processor()
         model = build_model(processor, recipe.seed)
     else:
-        processor = AutoProcessor.from_pretrained(job.init)
+        processor = AutoProcessor.from_pretrained(job.init, **NO_CODE)
         model = Qwen3VLForConditionalGeneration.from_pretrained(job.init, dtype=torch.float32)
         # What is new beside the model, the head of the dense targets, must not start differently every time.
         torch.manual_seed(recipe.seed)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from samtok_eval.models.openai.address import Address
 from samtok_eval.models.openai.retry import Patience, ReplyError, patiently, reason
+from samtok_eval.offline import raise_refusal
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -76,6 +77,9 @@ class Server:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except Exception as error:
+            raise_refusal(error)
+            raise
         finally:
             future.cancel()
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 import openai
 
 from samtok_eval.files import shortened
+from samtok_eval.offline import raise_refusal
 
 Result = TypeVar("Result")
 BUSY_STATUS = (429, 502, 503, 504)
@@ -99,6 +100,7 @@ async def patiently(
         try:
             return await attempt()
         except FAILURES as error:
+            raise_refusal(error)
             kind = kind_of(error)
             faults += kind is Kind.FAULTY
             give_up_at = min(give_up_at, time.monotonic() + patience.down_seconds)

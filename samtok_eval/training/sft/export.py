@@ -114,10 +114,12 @@ def _write(model: Any, processor: Any, base: Path, out: Path) -> None:
 def _export_dtype(base: Path, dtype: str) -> torch.dtype:
     from transformers import AutoConfig
 
+    from samtok_eval.models.checkpoint import NO_CODE
+
     if dtype != "auto":
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)}")
         return DTYPES[dtype]
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, **NO_CODE)
     found = config.dtype or config.get_text_config().dtype
     return found if isinstance(found, torch.dtype) else SPARE_DTYPE
