@@ -7,6 +7,7 @@ appears whole or not at all.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -37,6 +38,8 @@ _RECORD = TypeAdapter(Record)
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _quoted = json.encoder.encode_basestring
 _FLAG = {False: "false", True: "true"}
+LONGEST_SLUG = 150
+"""Characters of a folder's name; file systems end at 255, and a file beside it may have a longer one."""
 BATCH = 4096
 """Records that are read before they become columns."""
 
@@ -108,7 +111,10 @@ def slug(name: str) -> str:
     # The address of a server, and the place of a folder there, are no part of what answers.
     name = re.sub(r"openai:[^#]*#(/.*/)?(?=.)", "openai:", name.rstrip("/"))
     text = name.replace("/", "__")
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
+    text = re.sub(r"[^A-Za-z0-9._+-]", "-", text).strip("-.") or "model"
+    if len(text) <= LONGEST_SLUG:
+        return text
+    return f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class RecordsWriter:

@@ -50,6 +50,7 @@ def test_names_of_metrics_stay_as_they_are():
 @given(st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.none()))
 @example("=1+1")
 @example("-1.5")
+@example("\r=")
 def test_a_cell_of_csv_is_no_formula_and_a_number_stays_one(value):
     check_csv(csv_lines(["name", "other"], [[value, 1.5], [2, value]]))
     if not isinstance(value, str):
@@ -105,6 +106,7 @@ def result(name: str) -> GateResult:
 
 @settings(max_examples=60)
 @given(TEXT)
+@example("\x08")
 def test_a_gate_writes_legal_xml_and_harmless_markdown(name):
     check_xml(junit([result(name)]))
     check_markdown(step_summary([result(name)]))
