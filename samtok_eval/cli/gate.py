@@ -169,7 +169,8 @@ def watch_command(
     looks: Annotated[int, typer.Option(help="How often the two are compared.", min=1, max=100)] = LOOKS,
     budget: Annotated[str | None, typer.Option(help="Most pictures (500) or minutes (30min) to ask.")] = None,
     log_to: Annotated[
-        Literal["tensorboard"] | None, typer.Option(help="Also write scalars over the steps, into --to/tensorboard.")
+        str | None,
+        typer.Option(help="Also write scalars over the steps: tensorboard, wandb, mlflow, or several with commas."),
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two looks at the folder.", min=1)] = 60.0,
     once: Annotated[bool, typer.Option("--once", help="Gate what is there, and end with the worst verdict.")] = False,
@@ -183,7 +184,7 @@ def watch_command(
     from samtok_eval.reports.gate.tolerances import read_tolerances
     from samtok_eval.reports.gate.verdict import GateResult, RegressionError, UndecidedError
     from samtok_eval.reports.watch.checkpoints import Checkpoint
-    from samtok_eval.reports.watch.scalars import TensorBoardScalars
+    from samtok_eval.reports.watch.scalars import scalars_to
     from samtok_eval.reports.watch.watch import Watch, gate_what_is_there, watch_forever
 
     if alpha is not None and not 0 < alpha < 1:
@@ -199,7 +200,7 @@ def watch_command(
         protocol=protocol,
         rules=_early_rules(looks, budget, "verdict"),
         console=console(),
-        scalars=TensorBoardScalars((to or folder / "watch") / "tensorboard") if log_to else None,
+        scalars=scalars_to(log_to, to or folder / "watch") if log_to else (),
     )
 
     def shown(checkpoint: Checkpoint, result: GateResult) -> None:
@@ -212,11 +213,12 @@ def watch_command(
         raise DataError(f"{folder} holds no whole checkpoint-STEP; give the folder that the trainer writes them into")
     typer.echo(f"page {watch.to / 'index.html'}")
     named = {word: [f"{x.checkpoint} {x.task}:{x.split}" for x in lines if x.verdict == word] for word in WATCHED}
+    on_undecided = watch.tolerances.on_undecided
     if named["regression"]:
         raise RegressionError(f"worse than the baseline: {', '.join(named['regression'])}")
-    if named["undecided"] and watch.tolerances.on_undecided == "fail":
+    if named["undecided"] and on_undecided == "fail":
         raise UndecidedError(f"undecided: {', '.join(named['undecided'])}")
-    if named["undecided"]:
+    if named["undecided"] and on_undecided == "warn":
         typer.echo(f"WARNING: undecided: {', '.join(named['undecided'])}")
 
 

@@ -54,30 +54,71 @@ def ask_and_gate(
         UsageError: a setting is wrong, or the baseline is no run with answers.
         IncompleteRunError: samples failed, or the baseline is unfinished.
     """
-    rules = rules or EarlyRules()
     if repeated is not None and not 0 < repeated <= 1:
         raise UsageError(f"--repeat-baseline {repeated}: expected a share above 0 and up to 1, such as 0.1")
+    runs = baseline_runs(baseline, given)
     seed = int(given.get("seed", 0))
-    runs = []
-    for side in read_sides(baseline, given.get("tasks_dirs") or ()).values():
-        if not isinstance(side, ScoredRun):
-            raise UsageError(f"{baseline} is a stored result without answers; give the baseline's run folder")
-        check_complete(side, baseline)
-        runs.append(side)
-    models = LoadedModels()
     noises: list[Mapping[str, Noise]] = [{} for _ in runs]
     if repeated is not None:
         # One model at a time is in memory.
         again = LoadedModels()
         noises = [_noise(run, given, repeated, protocol, seed, again, console) for run in runs]
         del again
-    results = []
+    models, results = LoadedModels(), []
     for run, noise in zip(runs, noises, strict=True):
-        options = options_like(run.run.manifest, **given)
-        with in_parts(options, models, console, run.run.path) as candidate:
-            found = gate_early(run, candidate, tolerances, protocol, seed, rules, noise)
+        found = gate_run(run, given, tolerances, models, protocol, rules, noise, console)
         results.append(found if repeated is None else replace(found, repeated=repeated))
     return results
+
+
+def baseline_runs(baseline: Path, given: Mapping[str, Any]) -> list[ScoredRun]:
+    """The runs of a baseline with which a candidate that is asked can be compared.
+
+    Args:
+        baseline: a run folder, or a folder with one run per task and split.
+        given: what the user gave of `RunOptions`; its `tasks_dirs` are read.
+
+    Raises:
+        UsageError: the baseline is no run with answers.
+        IncompleteRunError: it is unfinished.
+    """
+    runs = []
+    for side in read_sides(baseline, given.get("tasks_dirs") or ()).values():
+        if not isinstance(side, ScoredRun):
+            raise UsageError(f"{baseline} is a stored result without answers; give the baseline's run folder")
+        check_complete(side, baseline)
+        runs.append(side)
+    return runs
+
+
+def gate_run(
+    baseline: ScoredRun,
+    given: Mapping[str, Any],
+    tolerances: Tolerances,
+    models: LoadedModels,
+    protocol: str | None = None,
+    rules: EarlyRules | None = None,
+    noise: Mapping[str, Noise] | None = None,
+    console: Console | None = None,
+) -> GateResult:
+    """Ask a candidate the questions of one run of the baseline, until the verdict is known.
+
+    Args:
+        baseline: the run.
+        given: as for `ask_and_gate`.
+        tolerances: what may be lost.
+        models: loaded ones; the candidate stays among them, so that its next task does not load it again.
+        protocol: the rules to judge by; the task's first by default.
+        rules: when to look, and when to stop.
+        noise: of the baseline against itself, by metric.
+        console: for the progress bar.
+
+    Raises:
+        SamtokError: as `ask_and_gate`.
+    """
+    options = options_like(baseline.run.manifest, **given)
+    with in_parts(options, models, console, baseline.run.path) as candidate:
+        return gate_early(baseline, candidate, tolerances, protocol, int(given.get("seed", 0)), rules, noise)
 
 
 def _noise(

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from types import TracebackType
@@ -28,6 +28,7 @@ from samtok_eval.metrics.token_match import NAME as TOKEN_MATCH
 from samtok_eval.prediction import Prediction
 from samtok_eval.records import Records
 from samtok_eval.reports.compare.comparison import sample_metric
+from samtok_eval.reports.gate.earlier import GateRules, earlier_warning, read_gates, remember_gate
 from samtok_eval.reports.gate.paired import changed_answers, falls
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import (
@@ -120,16 +121,28 @@ def gate_early(
     shared = [p for p in baseline.protocols if any(p == other.name for other in candidate.task.protocols)]
     name = choose_protocol(shared, protocol, str(baseline.run.path))
     ends = _ends(candidate.batches, rules)
-    gated = {
+    known = {
         metric: found
         for metric, found in baseline.metrics(name).items()
         if not isinstance(found, Description) and found.value is not None and metric != TOKEN_MATCH
     }
-    check_unjudged(gated)
+    left_out = judged(known)
+    gated = {metric: found for metric, found in known.items() if metric not in left_out}
     order = metric_order(baseline.task, gated)
     state = EarlyVerdicts(baseline.task, tolerances, order, _schedules(gated, candidate.batches, ends), noise or {})
     until = None if rules.minutes is None else time.monotonic() + MINUTE * rules.minutes
     stopped_by: StoppedBy = "end" if ends[-1] == len(candidate.batches) else "budget"
+    asked_by = GateRules(
+        baseline=baseline.run.path.name,
+        protocol=name,
+        alpha=tolerances.alpha,
+        tolerances={metric: tolerances.of(baseline.task.metadata.name, metric) for metric in order},
+        looks=rules.looks,
+        budget=rules.pictures,
+        seed=seed,
+        repeated=bool(noise),
+    )
+    warning = earlier_warning(asked_by, read_gates(candidate.path))
     looks = 0
     with Sides(baseline, candidate, name) as sides:
         for end in ends:
@@ -137,6 +150,7 @@ def gate_early(
                 stopped_by = "budget"
                 break
             before, after = sides.upto(end)
+            remember_gate(candidate.path, asked_by)
             measured = {metric: found for metric, found in before.metrics(name).items() if metric in gated}
             # A metric of one kind of sample may have seen none of it yet.
             due = {metric for metric in gated if state.has_looked(metric, looks)}
@@ -152,7 +166,9 @@ def gate_early(
         raise IncompleteRunError(
             f"--budget {rules.minutes:g}min was over before the first look; what was answered is kept, give more"
         )
-    return _result(before, after, candidate, name, state, (looks, len(ends)), stopped_by)
+    found = _result(before, after, candidate, name, state, (looks, len(ends)), stopped_by)
+    warnings = [*found.warnings, *([warning] if warning else [])]
+    return replace(found, left_out=metric_order(baseline.task, left_out), warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -297,17 +313,18 @@ class Sides:
         return before, after
 
 
-def check_unjudged(metrics: Iterable[str]) -> None:
-    """Refuse metrics whose judge would have to look at answers of both sides again and again.
+def judged(metrics: Collection[str]) -> list[str]:
+    """The metrics whose judge would have to look at answers of both sides again and again, so that they are left out.
 
     Raises:
-        UsageError: which ones.
+        UsageError: all of them are.
     """
-    judged = [metric for metric in metrics if card(metric).judged]
-    if judged:
+    found = [metric for metric in metrics if card(metric).judged]
+    if found and len(found) == len(metrics):
         raise UsageError(
-            f"{', '.join(judged)}: a gate that asks has no judge; run the candidate with --judge, then give --candidate"
+            f"{', '.join(found)}: a gate that asks has no judge; run the candidate with --judge, then give --candidate"
         )
+    return found
 
 
 def samples_of(batches: Sequence[Sequence[Sample]]) -> list[Sample]:

@@ -13,6 +13,7 @@ from samtok_eval.reports.table import Table, Writer, aligned_text, left, markdow
 from samtok_eval.text import visible
 
 WORDS: Mapping[Word, str] = {"pass": "pass", "regression": "REGRESSED", "undecided": "UNDECIDED"}
+BY_OPTION = "passed by --on-undecided pass"
 MARKS: Mapping[Word, str] = {"pass": "✅", "regression": "❌", "undecided": "⚠️"}
 
 
@@ -23,12 +24,13 @@ def gate_table(results: Sequence[GateResult], write: Writer = aligned_text) -> s
 
 def step_summary(results: Sequence[GateResult]) -> str:
     """Markdown for a CI job's summary."""
-    words = [result.verdict for result in results]
-    failed, undecided = words.count("regression"), words.count("undecided")
+    failed = sum(result.verdict == "regression" for result in results)
+    by_option = sum(result.passed_by_option for result in results)
+    undecided = sum(result.verdict == "undecided" for result in results) - by_option
     worst: Word = "regression" if failed else "undecided" if undecided else "pass"
     title = f"## {MARKS[worst]} Checkpoint gate: {failed} of {len(results)} tasks regressed"
-    if undecided:
-        title += f", {undecided} undecided"
+    title += f", {undecided} undecided" if undecided else ""
+    title += f", {by_option} undecided and {BY_OPTION}" if by_option else ""
     return f"{title}\n\n{gate_table(results, markdown)}\n"
 
 
@@ -96,8 +98,9 @@ def _tables(result: GateResult) -> list[Table]:
 
 
 def _metrics_table(result: GateResult) -> Table:
+    word = WORDS[result.verdict] + (f", {BY_OPTION}" if result.passed_by_option else "")
     heading = (
-        f"{WORDS[result.verdict]}: {result.task}:{result.split}, {result.names[1]} against "
+        f"{word}: {result.task}:{result.split}, {result.names[1]} against "
         f"{result.names[0]}, protocol {result.protocol}, one-sided alpha {result.alpha:g}. Values x 100."
     )
     changed = "The answers themselves are not at hand, so how many changed is not known."
@@ -114,7 +117,14 @@ def _metrics_table(result: GateResult) -> Table:
         ],
         [_row(verdict) for verdict in result.verdicts],
         [heading, *(_early(result.early) if result.early else []), *(f"WARNING: {w}" for w in result.warnings)],
-        [*_default_tolerance(result), *_unseen(result), *_repeated(result), changed, *_complete(result)],
+        [
+            *_default_tolerance(result),
+            *_unseen(result),
+            *_left_out(result),
+            *_repeated(result),
+            changed,
+            *_complete(result),
+        ],
     )
 
 
@@ -154,6 +164,15 @@ def _unseen(result: GateResult) -> list[str]:
     if not result.unseen:
         return []
     return [f"Undecided without a row, since no picture asked so far counts: {_titles(result.unseen)}."]
+
+
+def _left_out(result: GateResult) -> list[str]:
+    if not result.left_out:
+        return []
+    return [
+        f"Left out, since a gate that asks has no judge: {_titles(result.left_out)}. To gate them, run the candidate "
+        "with --judge, then give --candidate."
+    ]
 
 
 def _titles(metrics: Iterable[str]) -> str:

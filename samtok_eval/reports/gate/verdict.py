@@ -183,6 +183,8 @@ class GateResult:
     """Share of the batches on which the baseline's model was asked again, so that its noise is in the intervals."""
     unseen: list[str] = field(default_factory=list)
     """Metrics for which no picture counted when the gate stopped, so that they are undecided."""
+    left_out: list[str] = field(default_factory=list)
+    """Metrics of a judge, which a gate that asks does not gate."""
 
     @property
     def regressed(self) -> list[Verdict]:
@@ -196,15 +198,20 @@ class GateResult:
 
     @property
     def verdict(self) -> Word:
-        """The worst of the metrics'; undecided ones count as passed where the caller says so."""
+        """The worst of the metrics'; what undecided ones do is said by `passed`."""
         if self.regressed:
             return "regression"
-        return "undecided" if (self.undecided or self.unseen) and self.on_undecided != "pass" else "pass"
+        return "undecided" if self.undecided or self.unseen else "pass"
 
     @property
     def passed(self) -> bool:
         """Whether the command ends well."""
-        return not self.regressed and not ((self.undecided or self.unseen) and self.on_undecided == "fail")
+        return not self.regressed and not (self.verdict == "undecided" and self.on_undecided == "fail")
+
+    @property
+    def passed_by_option(self) -> bool:
+        """Whether it is undecided, and passes because the caller said that undecided metrics do."""
+        return self.verdict == "undecided" and self.on_undecided == "pass"
 
     def to_json(self) -> dict[str, object]:
         """Everything, as plain values."""

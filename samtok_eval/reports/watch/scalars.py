@@ -1,42 +1,158 @@
-"""Verdicts of a watch as scalars over the steps, for TensorBoard.
+"""Verdicts of a watch as scalars over the steps, for TensorBoard, Weights & Biases and MLflow.
 
-In: lines of the log. Out: event files, one per start of the watch.
+In: lines of the log. Out: what the named program keeps. Its package is imported when it is asked for. A watch that is
+started again goes on in the same run of W&B or MLflow; TensorBoard reads one event file per start as one curve.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Protocol
 
 from samtok_eval.errors import UsageError
 from samtok_eval.reports.watch.verdicts import VerdictLine
 
+PROJECT = "samtok-eval"
+"""Of W&B, and name of the experiment of MLflow."""
+STEP = "checkpoint_step"
+"""Over which W&B draws: its own counter of steps must not fall, and a checkpoint of an earlier step may come late."""
+WATCH_TAG = "samtok_eval.watch"
+"""By which MLflow finds the run of an earlier start."""
+NOT_IN_MLFLOW = re.compile(r"[^\w./ :-]", re.ASCII)
+"""What the name of a metric may not hold there, as in `pr@0.5`."""
+TRACKING = "MLFLOW_TRACKING_URI"
+
+
+class Scalars(Protocol):
+    """Keeps the numbers of verdicts."""
+
+    def write(self, line: VerdictLine) -> None:
+        """Write candidate, difference and interval of each metric, shares 0..1, at the checkpoint's step."""
+
 
 class TensorBoardScalars:
-    """Writes event files into a folder."""
+    """Writes event files."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a new event file.
+    def __init__(self, to: Path) -> None:
+        """Open a new event file in `TO/tensorboard`.
 
         Args:
-            folder: for `tensorboard --logdir`.
+            to: folder of the watch.
 
         Raises:
             UsageError: `tensorboard` or `torch` is not installed.
         """
-        try:
+        with _needed("tensorboard", "samtok-eval[train]"):
             from torch.utils.tensorboard.writer import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"--log-to tensorboard needs the package {error.name}, which is not installed; install "
-                "samtok-eval[train], which brings tensorboard in, or leave the option out"
-            ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(to / "tensorboard"))
 
     def write(self, line: VerdictLine) -> None:
-        """Write candidate, difference and interval of each metric, shares 0..1, at the checkpoint's step."""
+        """The same, into the event file."""
         for name, value in scalars_of(line).items():
             self._writer.add_scalar(name, value, line.step)
         self._writer.flush()
+
+
+class WandbScalars:
+    """Logs to one run of Weights & Biases, in the mode and with the login that its own settings say."""
+
+    def __init__(self, to: Path) -> None:
+        """Begin the run of this watch, or go on with it; its own files go into `TO/wandb`.
+
+        Args:
+            to: folder of the watch.
+
+        Raises:
+            UsageError: `wandb` is not installed, or does not start.
+        """
+        with _needed("wandb", "wandb"):
+            wandb = import_module("wandb")
+        to.mkdir(parents=True, exist_ok=True)
+        # Numbers alone: not the console, the code, nor what the machine does.
+        quiet = wandb.Settings(
+            console="off", silent=True, disable_git=True, disable_code=True, x_disable_meta=True, x_disable_stats=True
+        )
+        with _started("wandb", wandb.Error, "log in with `wandb login`, or set WANDB_MODE=offline"):
+            self._run = wandb.init(
+                project=PROJECT, dir=str(to), id=_name_of(to), name=_title_of(to), resume="allow", settings=quiet
+            )
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+
+    def write(self, line: VerdictLine) -> None:
+        """The same, as one row."""
+        self._run.log({STEP: line.step, **scalars_of(line)})
+
+
+class MlflowScalars:
+    """Logs to one run of MLflow, on the server that `MLFLOW_TRACKING_URI` names, else into `TO/mlflow.db`."""
+
+    def __init__(self, to: Path) -> None:
+        """Begin the run of this watch, or go on with it.
+
+        Args:
+            to: folder of the watch.
+
+        Raises:
+            UsageError: `mlflow` is not installed, or its server or file cannot be used.
+        """
+        with _needed("mlflow", "mlflow"):
+            mlflow = import_module("mlflow")
+        # A place of its own for artifacts too, so that no folder of them is made where the command was called.
+        own = not os.environ.get(TRACKING)
+        to.mkdir(parents=True, exist_ok=True)
+        place = f"sqlite:///{(to / 'mlflow.db').resolve()}" if own else None
+        self._metric: Callable[..., Any] = mlflow.entities.Metric
+        with _started("mlflow", mlflow.MlflowException, f"correct {TRACKING}, or unset it for a file in {to}"):
+            self._client = mlflow.MlflowClient(place)
+            experiment = self._client.get_experiment_by_name(PROJECT)
+            files = (to / "mlflow").resolve().as_uri() if own else None
+            number = experiment.experiment_id if experiment else self._client.create_experiment(PROJECT, files)
+            tags = {WATCH_TAG: _name_of(to)}
+            found = self._client.search_runs([number], f"tags.`{WATCH_TAG}` = '{_name_of(to)}'")
+            run = found[0] if found else self._client.create_run(number, tags=tags, run_name=_title_of(to))
+        self._id = run.info.run_id
+
+    def write(self, line: VerdictLine) -> None:
+        """The same; what MLflow allows in no name becomes `_`, as in `pr_0.5`."""
+        now = int(1000 * time.time())
+        metrics = [
+            self._metric(NOT_IN_MLFLOW.sub("_", name), value, now, line.step)
+            for name, value in scalars_of(line).items()
+        ]
+        self._client.log_batch(self._id, metrics=metrics)
+
+
+PROGRAMS: Mapping[str, Callable[[Path], Scalars]] = {
+    "tensorboard": TensorBoardScalars,
+    "wandb": WandbScalars,
+    "mlflow": MlflowScalars,
+}
+"""By the name that `--log-to` takes."""
+
+
+def scalars_to(names: str, to: Path) -> list[Scalars]:
+    """What keeps the numbers, each program once.
+
+    Args:
+        names: of programs, separated by commas.
+        to: folder of the watch.
+
+    Raises:
+        UsageError: there is no such program, it is not installed, or it does not start.
+    """
+    asked = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in asked:
+        if name not in PROGRAMS:
+            raise UsageError(f"--log-to {name}: expected one or several of {', '.join(PROGRAMS)}, with commas")
+    return [PROGRAMS[name](to) for name in asked]
 
 
 def scalars_of(line: VerdictLine) -> dict[str, float]:
@@ -47,3 +163,43 @@ def scalars_of(line: VerdictLine) -> dict[str, float]:
         where = f"{line.task}:{line.split}/{metric}"
         found |= {f"{where}/{name}": value for name, value in values.items() if value is not None}
     return found
+
+
+def _name_of(to: Path) -> str:
+    """The same for every start of a watch."""
+    return hashlib.sha256(str(to.resolve()).encode()).hexdigest()[:16]
+
+
+def _title_of(to: Path) -> str:
+    return f"watch {to.resolve().parent.name}/{to.name}"
+
+
+@contextmanager
+def _needed(program: str, install: str) -> Iterator[None]:
+    """Name the package that a program lacks.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--log-to {program} needs the package {error.name}, which is not installed; install {install}, or leave "
+            "the option out"
+        ) from error
+
+
+@contextmanager
+def _started(program: str, kind: type[Exception], remedy: str) -> Iterator[None]:
+    """Say what to do where a program does not start.
+
+    Raises:
+        UsageError: its own error, and the remedy.
+    """
+    try:
+        yield
+    except kind as error:
+        raise UsageError(f"--log-to {program}: {error}; {remedy}, or leave the option out") from error
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--log-to {program} needs the package {error.name}; install {program}") from error

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samtok_eval.errors import DataError
 from samtok_eval.files import first_problem, numbered_lines
+from samtok_eval.reports.gate.tolerances import OnUndecided
 from samtok_eval.reports.gate.verdict import GateResult, Word
 from samtok_eval.reports.runs import ScoredRun
 
@@ -53,8 +54,10 @@ class VerdictLine(BaseModel):
     protocol: str
     verdict: Word
     passed: bool
+    on_undecided: OnUndecided = "warn"
+    """What made an undecided one pass or fail."""
     main: str
-    """The task's main metric."""
+    """The task's main metric, or the first that is gated where that is a judge's."""
     lower_is_better: bool
     """Of the main metric."""
     metrics: dict[str, MetricLine]
@@ -72,6 +75,9 @@ class VerdictLine(BaseModel):
 def line_of(result: GateResult, step: int, checkpoint: str, files: str, baseline: ScoredRun, rules: str) -> VerdictLine:
     """A result of the gate as a line of the log."""
     metadata = baseline.task.metadata
+    main = metadata.main_metric
+    if main not in result.unseen and result.verdicts and all(verdict.metric != main for verdict in result.verdicts):
+        main = result.verdicts[0].metric
     rows = {
         verdict.metric: MetricLine(**{name: getattr(verdict, name) for name in MetricLine.model_fields})
         for verdict in result.verdicts
@@ -87,8 +93,9 @@ def line_of(result: GateResult, step: int, checkpoint: str, files: str, baseline
         protocol=result.protocol,
         verdict=result.verdict,
         passed=result.passed,
-        main=metadata.main_metric,
-        lower_is_better=metadata.main_metric in metadata.lower_is_better,
+        on_undecided=result.on_undecided,
+        main=main,
+        lower_is_better=main in metadata.lower_is_better,
         metrics=rows,
         pictures=result.early.pictures if result.early else None,
         run=result.early.path if result.early else None,

@@ -19,15 +19,15 @@ from rich.console import Console
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, SamtokError, UsageError
-from samtok_eval.reports.gate.asked import ask_and_gate
+from samtok_eval.models.loaded import LoadedModels
+from samtok_eval.reports.gate.asked import baseline_runs, gate_run
 from samtok_eval.reports.gate.early import EarlyRules
-from samtok_eval.reports.gate.gate import read_sides
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import GateResult
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.watch.checkpoints import Checkpoint, whole_checkpoints
 from samtok_eval.reports.watch.curve import write_curve
-from samtok_eval.reports.watch.scalars import TensorBoardScalars
+from samtok_eval.reports.watch.scalars import Scalars
 from samtok_eval.reports.watch.verdicts import Key, VerdictLine, line_of, read_verdicts
 
 LOG_FILE = "verdicts.jsonl"
@@ -52,7 +52,7 @@ class Watch:
     protocol: str | None = None
     rules: EarlyRules | None = None
     console: Console | None = None
-    scalars: TensorBoardScalars | None = None
+    scalars: Sequence[Scalars] = ()
 
     @property
     def judged_by(self) -> str:
@@ -64,19 +64,16 @@ class Watch:
 
         Raises:
             UsageError: the baseline has no run of a task, or no answers.
+            IncompleteRunError: a run of it is unfinished.
         """
-        found = read_sides(self.baseline, self.given.get("tasks_dirs") or ())
+        found = {(run.task.metadata.name, run.split): run for run in baseline_runs(self.baseline, self.given)}
         names = {key: {key[0], ":".join(key)} for key in found}
         lacking = [task for task in self.tasks if not any(task in known for known in names.values())]
         if lacking:
             raise UsageError(
                 f"{self.baseline} has no run of {', '.join(lacking)}; it has {', '.join(map(':'.join, found))}"
             )
-        runs = [side for key, side in found.items() if not self.tasks or names[key] & set(self.tasks)]
-        asked = [run for run in runs if isinstance(run, ScoredRun)]
-        if len(asked) < len(runs):
-            raise UsageError(f"{self.baseline} is a stored result without answers; give the baseline's run folder")
-        return asked
+        return [run for key, run in found.items() if not self.tasks or names[key] & set(self.tasks)]
 
 
 Shown = Callable[[Checkpoint, GateResult], None]
@@ -90,7 +87,7 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
         The verdicts on the checkpoints that are there, sorted by task, split and step.
 
     Raises:
-        SamtokError: as `ask_and_gate`; what was judged before is in the log.
+        SamtokError: as `gate_run`; what was judged before is in the log.
     """
     sides, checkpoints = watch.sides(), whole_checkpoints(watch.folder)
     path = watch.to / LOG_FILE
@@ -106,8 +103,8 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
                         result, checkpoint.step, checkpoint.path.name, checkpoint.files, side, watch.judged_by
                     )
                     log.write_line(line.model_dump_json())
-                    if watch.scalars:
-                        watch.scalars.write(line)
+                    for scalars in watch.scalars:
+                        scalars.write(line)
                     shown(checkpoint, result)
             except CheckpointGoneError as error:
                 # A trainer that keeps few of them writes others meanwhile.
@@ -143,11 +140,11 @@ def _key(watch: Watch, checkpoint: Checkpoint, side: ScoredRun) -> Key:
 
 def _gated(watch: Watch, checkpoint: Checkpoint, due: Sequence[ScoredRun]) -> Iterator[tuple[ScoredRun, GateResult]]:
     given = {**watch.given, "model": str(checkpoint.path)}
+    # Loaded once for all tasks, and let go before the next checkpoint is loaded.
+    models = LoadedModels()
     for side in due:
         try:
-            (result,) = ask_and_gate(
-                side.run.path, given, watch.tolerances, watch.protocol, watch.rules, None, watch.console
-            )
+            result = gate_run(side, given, watch.tolerances, models, watch.protocol, watch.rules, console=watch.console)
         except SamtokError as error:
             if checkpoint.path.is_dir():
                 raise

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from samtok_eval.errors import IncompleteRunError, UsageError
+from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.metrics import judges
 from samtok_eval.metrics.captions import CaptionToolsError
 from samtok_eval.models.fixed import Oracle
 from samtok_eval.prediction_log import read_own_predictions
+from samtok_eval.reports.gate import early
 from samtok_eval.reports.gate.asked import REPEATED, ask_and_gate
-from samtok_eval.reports.gate.early import EarlyRules, Noise, check_unjudged, noise_of
+from samtok_eval.reports.gate.early import EarlyRules, Noise, judged, noise_of
 from samtok_eval.reports.gate.text import gate_table, junit
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.runs import read_scored
@@ -223,10 +225,34 @@ def test_other_questions_and_a_baseline_without_answers_are_refused(baseline, ma
         gated(tmp_path / "runs" / "gone", tmp_path)
 
 
-def test_metrics_of_a_judge_are_left_to_finished_runs():
-    check_unjudged(["cider", "empty"])
+def test_metrics_of_a_judge_are_left_to_finished_runs(baseline, tmp_path, monkeypatch):
+    assert judged(["cider", "empty"]) == [] and judged(["empty", "dlc_pos|llama"]) == ["dlc_pos|llama"]
     with pytest.raises(UsageError, match=r"dlc_pos\|llama: a gate that asks has no judge"):
-        check_unjudged(["empty", "dlc_pos|llama"])
+        judged(["dlc_pos|llama"])
+    monkeypatch.setattr(early, "card", lambda name: SimpleNamespace(judged=name == "n_acc"))
+    found = gated(baseline, tmp_path, rules=EarlyRules(looks=1, pictures=4))
+    assert found.left_out == ["n_acc"] and "n_acc" not in {v.metric for v in found.verdicts} | set(found.unseen)
+    assert "Left out, since a gate that asks has no judge: N-acc." in gate_table([found])
+
+
+def test_a_gate_under_other_rules_says_that_these_answers_were_looked_at_before(baseline, tmp_path):
+    few = EarlyRules(looks=2, pictures=6)
+    first = gated(baseline, tmp_path, rules=few)
+    (log,) = tmp_path.rglob("gates.jsonl")
+    (told,) = log.read_text().splitlines()
+    # The same looks under the same bounds are no second chance, wherever they end.
+    again = gated(baseline, tmp_path, rules=replace(few, until="every-metric"))
+    assert log.read_text().splitlines() == [told] and again.warnings == first.warnings == []
+    more = gated(baseline, tmp_path, rules=EarlyRules(looks=3))
+    (warning,) = more.warnings
+    assert "a gate has looked at these answers before, under other rules (looks, budget)" in warning
+    assert "all 2 together may err with up to 0.1" in warning
+    third = gated(baseline, tmp_path, tolerances=Tolerances(alpha=0.02), rules=few)
+    assert "2 gates have looked" in third.warnings[0] and "up to 0.12" in third.warnings[0]
+    assert len(log.read_text().splitlines()) == 3
+    log.write_text('{"looks": 2}\n')
+    with pytest.raises(DataError, match=r"gates\.jsonl, line 1"):
+        gated(baseline, tmp_path, rules=few)
 
 
 def test_a_budget_that_holds_no_batch_is_refused(baseline, tmp_path):

@@ -195,7 +195,11 @@ def test_the_caller_says_what_undecided_means(on_undecided, passed, skipped, fai
     suite = ElementTree.fromstring(junit([result]))[0]  # noqa: S314 - our own text
     assert (suite.get("skipped"), suite.get("failures")) == (str(skipped), str(failures))
     assert all("UNDECIDED, loss below" in case.findtext("system-out") for case in suite.findall("testcase"))
-    assert ("UNDECIDED: gres:val" in gate_table([result])) is (on_undecided != "pass")
+    told, by_option = gate_table([result]), "UNDECIDED, passed by --on-undecided pass: gres:val"
+    assert ("UNDECIDED: gres:val" in told, by_option in told) == (on_undecided != "pass", on_undecided == "pass")
+    # What was found is the same, whatever is made of it.
+    assert result.to_json()["verdict"] == "undecided"
+    assert ("1 undecided and passed by --on-undecided pass" in step_summary([result])) is (on_undecided == "pass")
 
 
 def test_the_default_tolerance_is_named():

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import samtok_eval.demo
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.reports.watch import checkpoints, watch
 from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
-from samtok_eval.reports.watch.scalars import TensorBoardScalars
+from samtok_eval.reports.watch.scalars import TensorBoardScalars, scalars_to
 from samtok_eval.reports.watch.verdicts import VerdictLine, read_verdicts
 from samtok_eval.run.evaluate import run
 from samtok_eval.run.settings import RunOptions
@@ -178,12 +179,12 @@ def test_a_checkpoint_that_is_deleted_while_it_is_gated_is_passed_over_with_a_wa
         written(tmp_path, step, WHOLE)
     asked = []
 
-    def gone(path, given, *_):
+    def gone(side, given, *_, **more):
         asked.append(Path(given["model"]).name)
         shutil.rmtree(given["model"])
         raise DataError("it is not there")
 
-    monkeypatch.setattr(watch, "ask_and_gate", gone)
+    monkeypatch.setattr(watch, "gate_run", gone)
     done = command("watch", tmp_path, "--baseline", baseline, "--once", "--out", root / "gone")
     assert asked == ["checkpoint-10", "checkpoint-20"]
     assert done.stderr.count("was deleted while it was gated; let the trainer keep more checkpoints") == 2
@@ -194,18 +195,88 @@ def test_a_folder_without_checkpoints_is_an_error_only_once(trained, tmp_path):
     assert done.returncode == 2 and "no whole checkpoint-STEP" in done.stderr
 
 
-def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
-    row = {"baseline": 0.5, "candidate": 0.75, "difference": 0.25, "low": 0.125, "high": None, "tolerance": 0.01}
-    line = VerdictLine.model_validate(
-        {"step": 20, "checkpoint": "checkpoint-20", "files": "f", "baseline": "b", "rules": "r",
+def line_at(step: int, giou: float = 0.75) -> VerdictLine:
+    """A verdict on two metrics, the second without an interval."""
+    row = {"baseline": 0.5, "candidate": giou, "difference": giou - 0.5, "low": 0.125, "high": 0.5, "tolerance": 0.01}
+    rows = {"giou": row, "pr@0.5": {**row, "low": None, "high": None}}
+    return VerdictLine.model_validate(
+        {"step": step, "checkpoint": f"checkpoint-{step}", "files": "f", "baseline": "b", "rules": "r",
          "task": "gres", "split": "val", "protocol": "strict", "verdict": "pass", "passed": True,
-         "main": "giou", "lower_is_better": False, "metrics": {"giou": {**row, "verdict": "pass", "reason": "r"}},
+         "main": "giou", "lower_is_better": False,
+         "metrics": {name: {**values, "verdict": "pass", "reason": "r"} for name, values in rows.items()},
          "pictures": 3, "run": None}
     )  # fmt: skip
-    TensorBoardScalars(tmp_path).write(line)
-    read = EventAccumulator(str(tmp_path))
+
+
+def numbers(giou: float, precision: str = "pr@0.5") -> dict[str, float]:
+    """What is kept of such a verdict."""
+    both = {"candidate": giou, "difference": giou - 0.5}
+    rows = {"giou": {**both, "low": 0.125, "high": 0.5}, precision: both}
+    return {f"gres:val/{name}/{what}": value for name, row in rows.items() for what, value in row.items()}
+
+
+def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
+    TensorBoardScalars(tmp_path).write(line_at(20))
+    read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     found = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
-    where = "gres:val/giou"
-    expected = {f"{where}/candidate": 0.75, f"{where}/difference": 0.25, f"{where}/low": 0.125}
-    assert found == {name: [(20, value)] for name, value in expected.items()}
+    assert found == {name: [(20, value)] for name, value in numbers(0.75).items()}
+
+
+def test_wandb_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="needs the package wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    # The later step comes first: a checkpoint may be gated anew.
+    for step, giou in ((20, 0.75), (10, 0.625)):
+        (kept,) = scalars_to("wandb", tmp_path)
+        kept.write(line_at(step, giou))
+        kept._run.finish()
+        # Its folder is named by the second of its start.
+        time.sleep(1.1)
+    files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    rows = [row for file in files for row in history_of_wandb(file)]
+    expected = [{"checkpoint_step": step, **numbers(giou)} for step, giou in ((20, 0.75), (10, 0.625))]
+    assert rows == expected and len({file.name for file in files}) == 1
+
+
+def history_of_wandb(file: Path) -> list[dict[str, float]]:
+    """The logged rows of an offline run: records of a checksum, a length and a kind, behind a head of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, rows = file.read_bytes(), 7, []
+    while at < len(content):
+        length = int.from_bytes(content[at + 4 : at + 6], "little")
+        record = Record.FromString(content[at + 7 : at + 7 + length])
+        at += 7 + length
+        row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        rows += [{name: value for name, value in row.items() if not name.startswith("_")}] if row else []
+    return rows
+
+
+def test_mlflow_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs the package mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    to = tmp_path / "watch"
+    for step, giou in ((20, 0.75), (10, 0.625)):
+        (kept,) = scalars_to("mlflow", to)
+        kept.write(line_at(step, giou))
+    client = mlflow.MlflowClient(f"sqlite:///{to / 'mlflow.db'}")
+    (experiment,) = [found for found in client.search_experiments() if found.name == "samtok-eval"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    before, after = (numbers(giou, "pr_0.5") for giou in (0.75, 0.625))
+    assert set(run.data.metrics) == set(before)
+    for name, value in before.items():
+        found = {(kept.step, kept.value) for kept in client.get_metric_history(run.info.run_id, name)}
+        assert found == {(20, value), (10, after[name])}
+    assert [path.name for path in tmp_path.iterdir()] == ["watch"]
+
+
+@pytest.mark.parametrize(("name", "module"), [("wandb", "wandb"), ("mlflow", "mlflow"), ("tensorboard", "tensorboard")])
+def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, name, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    with pytest.raises(UsageError, match=f"--log-to {name} needs the package .*{module}.*, which is not installed"):
+        scalars_to(name, tmp_path)
+    with pytest.raises(UsageError, match="--log-to comet: expected one or several of tensorboard, wandb, mlflow"):
+        scalars_to("tensorboard,comet", tmp_path)
