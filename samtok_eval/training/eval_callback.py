@@ -7,12 +7,14 @@ the trainer's own log. Training goes on as if nothing had been asked: modes and 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import TrainerCallback
 
 from samtok_eval.errors import UsageError
@@ -22,6 +24,7 @@ from samtok_eval.models.transformers_backend import LoadedBackend
 from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.run.evaluate import run_all
 from samtok_eval.run.settings import RunOptions
+from samtok_eval.training.eval_options import EvaluatedWhileTraining
 
 FOLDER = "evaluations"
 """Where the runs of a training go, beside its checkpoint."""
@@ -48,7 +51,7 @@ class LiveBackend(LoadedBackend):
 
 
 class EvaluationCallback(TrainerCallback):
-    """Asks the first process's copy of the model; the others wait at their next exchange."""
+    """Asks the first process's copy of the model, while the others wait."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class EvaluationCallback(TrainerCallback):
         tasks: Sequence[str],
         every: int,
         layout: Layout = DEFAULT_LAYOUT,
+        log: Callable[[dict[str, float]], None] | None = None,
         **options: Any,
     ) -> None:
         """Check everything before the training begins.
@@ -67,6 +71,7 @@ class EvaluationCallback(TrainerCallback):
             tasks: NAME or NAME:SPLIT each.
             every: steps between evaluations.
             layout: of the mask words.
+            log: receives the numbers; the trainer's own log by default, as a line of its own.
             **options: further fields of `RunOptions`, such as `tokenizer`, `data_root`, `limit` and `out`.
 
         Raises:
@@ -80,6 +85,7 @@ class EvaluationCallback(TrainerCallback):
                 "use `samtok-eval watch` on its checkpoints"
             )
         self._trainer, self._processor, self._every, self._layout = trainer, processor, every, layout
+        self._log = log or trainer.log
         known = load_tasks(options.get("tasks_dirs", ()))
         self._asked = []
         for name in tasks:
@@ -87,27 +93,65 @@ class EvaluationCallback(TrainerCallback):
             found = find_task(known, task)
             self._asked.append(RunOptions(task=task, split=found.check_split(split or None), **options))
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate at every so many steps."""
-        if state.global_step % self._every == 0 and state.is_world_process_zero:
-            # To log takes the step's own turn to be logged away.
-            due = control.should_log
-            self._trainer.log(self._numbers(state.global_step))
-            control.should_log = due
+    @classmethod
+    def asked_by(
+        cls,
+        job: EvaluatedWhileTraining,
+        trainer: Any,
+        processor: Any,
+        layout: Layout,
+        *,
+        tokenizer: str,
+        out: Path,
+        device: str,
+        log: Callable[[dict[str, float]], None] | None = None,
+    ) -> EvaluationCallback:
+        """The callback that a job of our own trainers asks for.
 
-    def _numbers(self, step: int) -> dict[str, float]:
-        """Main metric of each task under its first protocol, and how many of its samples count."""
-        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        Args:
+            job: names the tasks.
+            trainer: of the model.
+            processor: of the model.
+            layout: of the mask words.
+            tokenizer: decodes the answers' masks.
+            out: folder of the training.
+            device: as the training's.
+            log: receives the numbers.
+
+        Raises:
+            UsageError: as the callback itself.
+        """
+        names = [name.strip() for name in (job.eval_tasks or "").split(",")]
+        place = {"tokenizer": tokenizer, "out": out / FOLDER, "device": device}
+        data = {"data_root": job.eval_data_root, "limit": job.eval_limit}
+        return cls(trainer, processor, names, job.eval_every, layout, log, **place, **data)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate at every so many steps; no process goes on before the numbers are there."""
+        if state.global_step % self._every:
+            return
+        if state.is_world_process_zero:
+            model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+            # To log takes the step's own turn to be logged away, and in training mode its own numbers as well.
+            due = control.should_log
+            with undisturbed(model, self._processor.tokenizer):
+                self._log(self._numbers(model, state.global_step))
+            control.should_log = due
+        self._trainer.accelerator.wait_for_everyone()
+
+    def _numbers(self, model: Any, step: int) -> dict[str, float]:
+        """Main metric of each task under its first protocol."""
+        # Adapters act within the layers of the model that they are in, whose own signature says what it can do.
+        asked_model = model.get_base_model() if isinstance(model, PeftModel) else model
         found: dict[str, float] = {}
-        with undisturbed(model, self._processor.tokenizer):
-            backend = given_backend(LiveBackend(model, self._processor, step, self._layout))
-            for options in self._asked:
-                asked = options.model_copy(update={"model": f"{PYTHON}{backend.name}", "fresh": True})
-                (run,) = run_all([asked], given=backend, alone=True)
-                task = find_task(load_tasks(options.tasks_dirs), options.task)
-                entry = run.metrics.protocols[task.protocols[0].name].get(task.metadata.main_metric)
-                if entry is not None and entry.value is not None:
-                    found[f"eval_{options.task}:{options.split}_{task.metadata.main_metric}"] = float(entry.value)
+        backend = given_backend(LiveBackend(asked_model, self._processor, step, self._layout))
+        for options in self._asked:
+            asked = options.model_copy(update={"model": f"{PYTHON}{backend.name}", "fresh": True})
+            (run,) = run_all([asked], given=backend, alone=True)
+            task = find_task(load_tasks(options.tasks_dirs), options.task)
+            entry = run.metrics.protocols[task.protocols[0].name].get(task.metadata.main_metric)
+            if entry is not None and entry.value is not None:
+                found[f"eval_{options.task}:{options.split}_{task.metadata.main_metric}"] = float(entry.value)
         return found
 
 

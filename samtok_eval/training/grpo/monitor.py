@@ -7,7 +7,7 @@ and `best/`, the state with the highest held-out gIoU, if any beat the start.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,10 @@ class HeldOutMonitor(TrainerCallback):
         self._start: dict[str, list[float]] = {}
         self._now: dict[str, list[float]] = {}
 
+    def hold(self, numbers: Mapping[str, float]) -> None:
+        """Let numbers wait for the trainer's next line, beside a report where there is one."""
+        self._waiting |= numbers
+
     def take(self) -> dict[str, float]:
         """The report that has not been logged yet."""
         waiting, self._waiting = self._waiting, {}
@@ -93,7 +97,7 @@ class HeldOutMonitor(TrainerCallback):
         if state.global_step % self.settings.evaluate_every == 0 or state.global_step == state.max_steps:
             answers = self._ask(model)
             self._now = _series(answers)
-            self._waiting = self._named(answers)
+            self.hold(self._named(answers))
             self._keep_best(model, state)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, NamedTuple
 from samtok_eval.errors import UsageError
 from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE, Range, Setting, check_ranges
 from samtok_eval.training.cycle import cycle_sources
+from samtok_eval.training.eval_options import EvaluatedWhileTraining
 from samtok_eval.training.rewards import SOURCES
 
 
@@ -120,7 +121,7 @@ class GrpoRecipe:
 
 
 @dataclass(frozen=True)
-class GrpoJob:
+class GrpoJob(EvaluatedWhileTraining):
     """What a run starts from, where it runs, and what around it changes no weight."""
 
     out: Annotated[Path, Setting("Folder of the run; the best checkpoint is OUT/best.")]

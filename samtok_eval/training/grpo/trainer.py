@@ -26,7 +26,9 @@ from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
+from samtok_eval.training import eval_callback
 from samtok_eval.training.cycle import CYCLES, cycle_of
+from samtok_eval.training.eval_callback import EvaluationCallback
 from samtok_eval.training.folder import TrainingFolder, start_of
 from samtok_eval.training.grpo.cycle_trainer import CycleSettings, CycleTrainer
 from samtok_eval.training.grpo.decoded import DECODED, decoded_rewards
@@ -105,6 +107,13 @@ def train_grpo(
         load += f", then {recipe.groundings} to the grounding question of each caption"
     else:
         trainer = MonitoredTrainer(*around)
+    if job.eval_tasks is not None:
+        trainer.add_callback(
+            EvaluationCallback.asked_by(
+                job, trainer, processor, layout,
+                tokenizer=job.tokenizer or model, out=out, device=job.device, log=monitor.hold,
+            )
+        )  # fmt: skip
     with memory_named(load, LOWER, ALSO):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     if trainer.accelerator.is_main_process:
@@ -219,7 +228,7 @@ def _stops(generation: Any, tokenizer: Any) -> set[int | None]:
 
 def grpo_folder(out: Path) -> TrainingFolder:
     """The folder of a run: `checkpoint-N/` to go on from, `best/`, logs, and the checkpoint."""
-    leaves = ("checkpoint-*", "best", LOG_FILE, START_FILE, "runs")
+    leaves = ("checkpoint-*", "best", LOG_FILE, START_FILE, "runs", eval_callback.FOLDER)
     return TrainingFolder(out, _newest, leaves, GrpoRecipe)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from samtok_eval.errors import UsageError
 from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE_BELOW_ALL, Setting, check_ranges
+from samtok_eval.training.eval_options import EvaluatedWhileTraining
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """Launch configurations of `accelerate`: `ddp`, `zero2`, `zero3`, `fsdp`."""
@@ -107,7 +108,7 @@ class FinetuneRecipe:
 
 
 @dataclass(frozen=True)
-class FinetuneJob:
+class FinetuneJob(EvaluatedWhileTraining):
     """What to train on what, and everything around it that changes no weight."""
 
     out: Annotated[Path, Setting("Folder of the checkpoint.")]
@@ -135,12 +136,6 @@ class FinetuneJob:
     evaluate_every: Annotated[int, Setting("Steps between held-out losses.", within=COUNT)] = 500
     keep: Annotated[int, Setting("Newest states that are kept.", within=COUNT)] = 2
     keep_steps: Annotated[bool, Setting("Keep these states when training ends, e.g. for `watch`.")] = False
-    eval_tasks: Annotated[
-        str | None, Setting("TASK[:SPLIT],... that the model is evaluated on while it trains; needs --tokenizer.")
-    ] = None
-    eval_every: Annotated[int, Setting("Steps between these evaluations.", within=COUNT)] = 500
-    eval_limit: Annotated[int | None, Setting("Only the first N samples of each.", within=COUNT)] = None
-    eval_data_root: Annotated[str, Setting("Folder of the benchmarks' own files, or demo.")] = "demo"
     workers: Annotated[
         int | None, Setting("Processes that open pictures; 4 per GPU and none on a CPU by default.", within=FROM_ZERO)
     ] = None

@@ -281,14 +281,11 @@ def _trainer(
     if job.eval_tasks is not None:
         if job.tokenizer is None:
             raise UsageError("--eval-tasks needs the mask tokenizer that draws the answers' masks; give --tokenizer")
-        asked = [name.strip() for name in job.eval_tasks.split(",")]
-        options: dict[str, Any] = {
-            "tokenizer": str(job.tokenizer),
-            "data_root": job.eval_data_root,
-            "limit": job.eval_limit,
-        }
-        options |= {"out": job.out / eval_callback.FOLDER, "device": job.device}
-        trainer.add_callback(EvaluationCallback(trainer, processor, asked, job.eval_every, layout, **options))
+        trainer.add_callback(
+            EvaluationCallback.asked_by(
+                job, trainer, processor, layout, tokenizer=str(job.tokenizer), out=job.out, device=job.device
+            )
+        )
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     logger.info("training %d of %d weights on %d samples", trained, trainer.model.num_parameters(), len(rows))
     return trainer

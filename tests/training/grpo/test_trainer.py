@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("trl")
 
+from samtok_eval import evaluate
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.demo.training.corpus import DEVELOPMENT, build_scene
 from samtok_eval.demo.training.grpo import _prompts, stages_of, train_on_scenes
@@ -375,8 +376,8 @@ def test_held_out_questions_are_scored_by_the_tasks_of_their_sources_and_leave_t
 # ---- runs ----
 
 
-def train(prompts, tokenizer, out, resume=False, **changes):
-    job = GrpoJob(out, model=str(DEMO_CHECKPOINT), resume=resume, device="cpu")
+def train(prompts, tokenizer, out, resume=False, around=None, **changes):
+    job = GrpoJob(out, model=str(DEMO_CHECKPOINT), resume=resume, device="cpu", **(around or {}))
     return train_grpo(replace(TINY, **changes), job, tokenizer, prompts, scene_questions(DEVELOPMENT, 1))
 
 
@@ -423,6 +424,28 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(trained, prompts, demo
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 4]
     assert [line.get("reward") for line in lines] == [line.get("reward") for line in trained[1]]
+
+
+def test_tasks_are_evaluated_beside_the_reward_and_the_training_does_not_notice(
+    trained, prompts, demo_tokenizer, tmp_path
+):
+    out = tmp_path / "out"
+    asked = {"eval_tasks": "gres:val", "eval_every": 2, "eval_limit": 4}
+    lines = train(prompts, demo_tokenizer, out, around=asked)
+    straight, same = (load_file(folder / "model.safetensors") for folder in (trained[0], out))
+    assert all(torch.equal(straight[name], same[name]) for name in straight)
+    names = {"eval_gres:val_giou"}
+    for line, plain in zip(lines, trained[1], strict=True):
+        assert set(line) - set(plain) == (names if line["step"] in (2, 4) else set())
+        assert line.get("reward") == plain.get("reward")
+    assert json.loads((out / "training_log.jsonl").read_text().splitlines()[-1]) == lines[-1]
+    # At the last step it is the checkpoint that is written.
+    options = {"tokenizer": str(DEMO_CHECKPOINT), "limit": 4, "out": tmp_path / "runs", "dtype": "fp32"}
+    run = evaluate("gres", model=str(out), **options)
+    assert lines[-1]["eval_gres:val_giou"] == run.metrics.protocols["strict"]["giou"].value
+    assert len(list((out / "evaluations").rglob("metrics.json"))) == 2
+    with pytest.raises(UsageError, match="did you mean gres"):
+        train(prompts, demo_tokenizer, tmp_path / "other", around={**asked, "eval_tasks": "gress"})
 
 
 def test_too_little_memory_names_the_knobs(prompts, demo_tokenizer, tmp_path, monkeypatch):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -276,19 +280,69 @@ def test_a_finished_run_is_not_overwritten(data, full, tmp_path):
         finetune(FULL, job(data, data.parent, fresh=True))
 
 
-def test_tasks_are_evaluated_with_the_model_as_it_is_and_the_training_does_not_notice(data, full, tmp_path):
-    asked = {"eval_tasks": "gres:val", "eval_every": 2, "eval_limit": 6, "tokenizer": DEMO_CHECKPOINT}
-    out = finetune(FULL, job(data, tmp_path / "out", dtype="fp32", **asked))
-    assert losses(out) == losses(full)
-    trained, expected = (load_file(folder / "model.safetensors") for folder in (out, full))
+EVALUATED = {"eval_tasks": "gres:val", "eval_every": 2, "eval_limit": 6, "tokenizer": DEMO_CHECKPOINT}
+
+
+def logged(out):
+    return [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+
+
+def evaluated(out):
+    return {line["step"]: line["eval_gres:val_giou"] for line in logged(out) if "eval_gres:val_giou" in line}
+
+
+def giou_of(checkpoint, out):
+    run = evaluate("gres", model=str(checkpoint), tokenizer=str(DEMO_CHECKPOINT), limit=6, out=out, dtype="fp32")
+    return run.metrics.protocols["strict"]["giou"].value
+
+
+@pytest.mark.parametrize("kind", ["full", "adapters"])
+def test_tasks_are_evaluated_with_the_model_as_it_is_and_the_training_does_not_notice(data, kind, tmp_path, request):
+    straight, settings = request.getfixturevalue(kind), {"full": FULL, "adapters": LORA}[kind]
+    out = finetune(settings, job(data, tmp_path / "out", dtype="fp32", **EVALUATED))
+    assert losses(out) == losses(straight)
+    accuracies = ([line["mean_token_accuracy"] for line in logged(x) if "loss" in line] for x in (out, straight))
+    assert next(accuracies) == next(accuracies)
+    place = "model.safetensors" if kind == "full" else "adapter/adapter_model.safetensors"
+    trained, expected = (load_file(folder / place) for folder in (out, straight))
     assert all(torch.equal(trained[name], expected[name]) for name in expected)
-    lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
-    told = {line["step"]: line["eval_gres:val_giou"] for line in lines if "eval_gres:val_giou" in line}
-    assert list(told) == [2, 4]
-    # At the last step it is the checkpoint that is written.
-    run = evaluate("gres", model=str(out), tokenizer=str(DEMO_CHECKPOINT), limit=6, out=tmp_path / "runs", dtype="fp32")
-    assert told[4] == run.metrics.protocols["strict"]["giou"].value
+    assert list(evaluated(out)) == [2, 4]
+    # At the last step it is the checkpoint that is written, adapters merged into it.
+    assert evaluated(out)[4] == giou_of(out, tmp_path / "runs")
     assert len(list((out / "evaluations").rglob("metrics.json"))) == 2
+
+
+def test_two_processes_train_alike_whether_the_first_one_is_asked_or_not(data, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+
+    def rank(number):
+        os.environ |= {**place, "RANK": str(number), "LOCAL_RANK": str(number)}
+        torch.set_num_threads(1)
+        # What this process knows of being alone is forgotten.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        for name, asked in (("plain", {}), ("asked", {**EVALUATED, "eval_every": 1})):
+            finetune(replace(FULL, steps=2), job(data, tmp_path / name, dtype="fp32", **asked))
+
+    processes = [get_context("fork").Process(target=rank, args=(number,)) for number in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    plain, asked = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "asked"))
+    assert all(torch.equal(plain[name], asked[name]) for name in plain)
+    assert '"processes": 2' in (tmp_path / "asked" / "training.json").read_text()
+    # One process asks: a line per evaluation, and a run.
+    assert [line["step"] for line in logged(tmp_path / "asked") if "eval_gres:val_giou" in line] == [1, 2]
+    assert len(list((tmp_path / "asked" / "evaluations").rglob("metrics.json"))) == 2
+    assert evaluated(tmp_path / "asked")[2] == giou_of(tmp_path / "asked", tmp_path / "runs")
+
+
+def test_tasks_that_cannot_be_evaluated_are_refused_before_the_training(data, tmp_path):
+    asked = EVALUATED
     with pytest.raises(UsageError, match="did you mean gres"):
         finetune(FULL, job(data, tmp_path / "other", **asked | {"eval_tasks": "gress"}))
     with pytest.raises(UsageError, match="give --tokenizer"):
