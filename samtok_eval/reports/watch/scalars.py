@@ -33,6 +33,15 @@ TRACKING = "MLFLOW_TRACKING_URI"
 class Scalars(Protocol):
     """Keeps the numbers of verdicts."""
 
+    def begin(self) -> None:
+        """Open what is written into; again, nothing happens.
+
+        Before the first checkpoint nothing may lie in the folder that the training is to make.
+
+        Raises:
+            UsageError: the program does not start.
+        """
+
     def write(self, line: VerdictLine) -> None:
         """Write candidate, difference and interval of each metric, shares 0..1, at the checkpoint's step."""
 
@@ -41,7 +50,7 @@ class TensorBoardScalars:
     """Writes event files."""
 
     def __init__(self, to: Path) -> None:
-        """Open a new event file in `TO/tensorboard`.
+        """Import what is needed.
 
         Args:
             to: folder of the watch.
@@ -50,8 +59,14 @@ class TensorBoardScalars:
             UsageError: `tensorboard` or `torch` is not installed.
         """
         with _needed("tensorboard", "samtok-eval[train]"):
-            from torch.utils.tensorboard.writer import SummaryWriter
-        self._writer = SummaryWriter(str(to / "tensorboard"))
+            self._writers = import_module("torch.utils.tensorboard.writer")
+        self._to = to
+        self._writer: Any = None
+
+    def begin(self) -> None:
+        """The same: a new event file in `TO/tensorboard`."""
+        if self._writer is None:
+            self._writer = self._writers.SummaryWriter(str(self._to / "tensorboard"))
 
     def write(self, line: VerdictLine) -> None:
         """The same, into the event file."""
@@ -64,16 +79,24 @@ class WandbScalars:
     """Logs to one run of Weights & Biases, in the mode and with the login that its own settings say."""
 
     def __init__(self, to: Path) -> None:
-        """Begin the run of this watch, or go on with it; its own files go into `TO/wandb`.
+        """Import what is needed.
 
         Args:
             to: folder of the watch.
 
         Raises:
-            UsageError: `wandb` is not installed, or does not start.
+            UsageError: `wandb` is not installed.
         """
         with _needed("wandb", "wandb"):
-            wandb = import_module("wandb")
+            self._wandb = import_module("wandb")
+        self._to = to
+        self._run: Any = None
+
+    def begin(self) -> None:
+        """The same: the run of this watch, or go on with it; its own files go into `TO/wandb`."""
+        if self._run is not None:
+            return
+        wandb, to = self._wandb, self._to
         to.mkdir(parents=True, exist_ok=True)
         # Numbers alone: not the console, the code, nor what the machine does.
         quiet = wandb.Settings(
@@ -95,21 +118,27 @@ class MlflowScalars:
     """Logs to one run of MLflow, on the server that `MLFLOW_TRACKING_URI` names, else into `TO/mlflow.db`."""
 
     def __init__(self, to: Path) -> None:
-        """Begin the run of this watch, or go on with it.
+        """Import what is needed.
 
         Args:
             to: folder of the watch.
 
         Raises:
-            UsageError: `mlflow` is not installed, or its server or file cannot be used.
+            UsageError: `mlflow` is not installed.
         """
         with _needed("mlflow", "mlflow"):
-            mlflow = import_module("mlflow")
+            self._mlflow = import_module("mlflow")
+        self._to, self._id = to, ""
+
+    def begin(self) -> None:
+        """The same: the run of this watch, or go on with it."""
+        if self._id:
+            return
+        mlflow, to = self._mlflow, self._to
         # A place of its own for artifacts too, so that no folder of them is made where the command was called.
         own = not os.environ.get(TRACKING)
         to.mkdir(parents=True, exist_ok=True)
         place = f"sqlite:///{(to / 'mlflow.db').resolve()}" if own else None
-        self._metric: Callable[..., Any] = mlflow.entities.Metric
         with _started("mlflow", mlflow.MlflowException, f"correct {TRACKING}, or unset it for a file in {to}"):
             self._client = mlflow.MlflowClient(place)
             experiment = self._client.get_experiment_by_name(PROJECT)
@@ -124,7 +153,7 @@ class MlflowScalars:
         """The same; what MLflow allows in no name becomes `_`, as in `pr_0.5`."""
         now = int(1000 * time.time())
         metrics = [
-            self._metric(NOT_IN_MLFLOW.sub("_", name), value, now, line.step)
+            self._mlflow.entities.Metric(NOT_IN_MLFLOW.sub("_", name), value, now, line.step)
             for name, value in scalars_of(line).items()
         ]
         self._client.log_batch(self._id, metrics=metrics)

@@ -93,6 +93,8 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
     path = watch.to / LOG_FILE
     if not checkpoints:
         return []
+    for scalars in watch.scalars:
+        scalars.begin()
     with AppendLog(path, "one watch at a time; give another folder --to") as log:
         for checkpoint in checkpoints:
             known = {line.key for line in read_verdicts(path)}

@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import samtok_eval.demo
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.models import loaded
 from samtok_eval.reports.watch import checkpoints, watch
 from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
 from samtok_eval.reports.watch.scalars import TensorBoardScalars, scalars_to
@@ -173,6 +176,44 @@ def test_each_checkpoint_is_gated_once_and_drawn(trained):
     assert missing.returncode == 1 and "has no run of refcoco; it has gres:val" in missing.stderr
 
 
+def test_the_loop_waits_for_checkpoints_and_ctrl_c_ends_it_with_130(trained, tmp_path):
+    root, baseline = trained
+    steps, page = tmp_path / "steps", tmp_path / "steps" / "watch" / "index.html"
+    words = ["watch", steps, "--baseline", baseline, "--every", "1", "--out", root / "runs", "--looks", "3"]
+    process = get_context("fork").Process(target=lambda: sys.exit(command(*words, "--alpha", "0.1").returncode))
+    process.start()
+    try:
+        time.sleep(0.5)
+        assert process.is_alive() and not steps.exists()
+        shutil.copytree(root / "steps" / "checkpoint-10", steps / "checkpoint-10")
+        while not page.exists():
+            assert process.is_alive()
+            time.sleep(0.05)
+        assert process.is_alive()
+        os.kill(process.pid, signal.SIGINT)
+        process.join()
+    finally:
+        process.kill()
+    assert process.exitcode == 130
+    assert [line.step for line in read_verdicts(page.parent / "verdicts.jsonl")] == [10]
+
+
+def test_a_model_is_loaded_once_for_all_tasks_and_undecided_stays_undecided(trained, tmp_path, monkeypatch):
+    root, _ = trained
+    for task in ("gres", "refcoco"):
+        run(RunOptions(task=task, model="demo", limit=4, max_new_tokens=24, out=tmp_path / "base"))
+    loads, load = [], loaded.load_backend
+    monkeypatch.setattr(loaded, "load_backend", lambda *given: loads.append(1) or load(*given))
+    steps = tmp_path / "steps"
+    shutil.copytree(root / "steps" / "checkpoint-10", steps / "checkpoint-10")
+    words = ["watch", steps, "--baseline", tmp_path / "base", "--once", "--out", tmp_path / "runs", "--looks", "1"]
+    done = command(*words, "--on-undecided", "pass")
+    assert done.returncode == 0 and "WARNING" not in done.stdout, done.stderr
+    lines = read_verdicts(steps / "watch" / "verdicts.jsonl")
+    assert [line.task for line in lines] == ["gres", "refcoco"] and loads == [1]
+    assert {(line.verdict, line.passed, line.on_undecided) for line in lines} == {("undecided", True, "pass")}
+
+
 def test_a_checkpoint_that_is_deleted_while_it_is_gated_is_passed_over_with_a_warning(trained, tmp_path, monkeypatch):
     root, baseline = trained
     for step in (10, 20):
@@ -216,8 +257,12 @@ def numbers(giou: float, precision: str = "pr@0.5") -> dict[str, float]:
 
 
 def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
-    TensorBoardScalars(tmp_path).write(line_at(20))
-    read = EventAccumulator(str(tmp_path / "tensorboard"))
+    kept = TensorBoardScalars(tmp_path / "watch")
+    # Until there is a checkpoint, the folder is the training's to make.
+    assert not (tmp_path / "watch").exists()
+    kept.begin()
+    kept.write(line_at(20))
+    read = EventAccumulator(str(tmp_path / "watch" / "tensorboard"))
     read.Reload()
     found = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
     assert found == {name: [(20, value)] for name, value in numbers(0.75).items()}
@@ -229,6 +274,7 @@ def test_wandb_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch)
     # The later step comes first: a checkpoint may be gated anew.
     for step, giou in ((20, 0.75), (10, 0.625)):
         (kept,) = scalars_to("wandb", tmp_path)
+        kept.begin()
         kept.write(line_at(step, giou))
         kept._run.finish()
         # Its folder is named by the second of its start.
@@ -260,6 +306,7 @@ def test_mlflow_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch
     to = tmp_path / "watch"
     for step, giou in ((20, 0.75), (10, 0.625)):
         (kept,) = scalars_to("mlflow", to)
+        kept.begin()
         kept.write(line_at(step, giou))
     client = mlflow.MlflowClient(f"sqlite:///{to / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name == "samtok-eval"]
