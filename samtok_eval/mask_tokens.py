@@ -20,6 +20,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from samtok_eval.errors import UsageError
 
+QWEN_MARKS = ("<|object_ref_start|>", "<|object_ref_end|>")
+GLAMM_MARKS = ("<p>", "</p>")
+"""What stands around a phrase that has a mask."""
 START = "<|mt_start|>"
 END = "<|mt_end|>"
 MISSING = -1

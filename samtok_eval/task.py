@@ -20,6 +20,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.separation import Separation
 from samtok_eval.metrics.token_match import token_match_metric
+from samtok_eval.passages import Answer, Passage, in_words, labelled, passage, plain, question
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NO_TARGET_ANSWER, Prompt
 from samtok_eval.protocol import Protocol
@@ -192,6 +193,34 @@ class Task(ABC):
         if not any(sample.target.for_judge for sample in samples):
             return ()
         return [metric for metric in self.metadata.metrics if card(metric).judged]
+
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[Any]
+    ) -> list[Passage]:
+        """What a card says of a sample beside its picture, everything that a reader needs to judge the answer.
+
+        Here: the question where it is more than the phrase that heads the card, what the reference masks are, the right
+        words, and those answers that are more than masks.
+
+        Args:
+            sample: the question.
+            answers: what came back, the baseline's last where there is one.
+            record: what the first of the answers was worth.
+            protocol: of the record.
+        """
+        del record, protocol
+        target = sample.target
+        parts = [part for turn in sample.turns for part in turn.parts]
+        is_phrase = len(sample.turns) == 1 and sample.phrase and all(isinstance(part, str) for part in parts)
+        found = [] if is_phrase or not parts else question(sample)
+        if target.masks and target.labels:
+            found += passage("reference masks", [labelled(target.labels, "reference")])
+        found += plain("reference", *filter(None, (target.choice, *target.texts)))
+        for answer in answers:
+            line = in_words(answer, self.layout)
+            if self.answered_in_words or any(words.side is None and words.text.strip() for words in line):
+                found += passage(answer.title, [line])
+        return found
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one span each; the target's by default."""

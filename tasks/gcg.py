@@ -16,13 +16,11 @@ import numpy as np
 
 from samtok_eval.datasets.gcg import Grounded, read_gcg
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.mask_tokens import GLAMM_MARKS, QWEN_MARKS, Codes, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.gcg import (
-    GLAMM_MARKS,
     IOU_THRESHOLD,
-    QWEN_MARKS,
     SIMILARITY_THRESHOLD,
     Matrix,
     ap50,
@@ -39,6 +37,7 @@ from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.metrics.scoring import found_masks
 from samtok_eval.metrics.text_similarity import TextSimilarity
+from samtok_eval.passages import Answer, Passage, Words, captioned, in_words, passage
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.prompts import (
     DESCRIBE_WITH_MASKS,
@@ -227,6 +226,22 @@ class Gcg(Task):
         if rules.stops and not any(record.values["answers"] for record in records):
             return "the official scorer stops where no answer has a mask"
         return super().stopped(records, protocol)
+
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[GcgRules]
+    ) -> list[Passage]:
+        """The captions, phrases standing for their masks."""
+        target = sample.target
+        first = captioned(next(iter(target.texts), ""), target.labels, "reference")
+        found = passage("reference", [*first, *[(Words(text),) for text in target.texts[1:]]])
+        for answer in answers:
+            phrases = answer.prediction.phrases if answer.prediction else None
+            if phrases is None:
+                lines = [in_words(answer, self.layout)]
+            else:
+                lines = captioned(answer.text, phrases[: len(answer.masks)], answer.side)
+            found += passage(answer.title, lines)
+        return found
 
     def foreign(self, content: Any) -> list[Prediction] | None:
         """GLaMM's own files, one per picture or a list of them: `{"image_id", "caption", "phrases", "pred_masks"}`."""

@@ -26,6 +26,7 @@ from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.metrics.ratio import Description, Metric, Ratio
 from samtok_eval.metrics.referring import ciou, clusters, giou, precisions
 from samtok_eval.metrics.scoring import score_region
+from samtok_eval.passages import Answer, Passage, plain
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import ImageRef, Sample, Target
@@ -121,6 +122,15 @@ class Reconstruction(Task):
             if codes:
                 values |= {f"code_{book}": code for book, code in enumerate(codes[0], 1)}
         return Record(**{**record.__dict__, "values": values})
+
+    def passages(self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol) -> list[Passage]:
+        """The codes between the mask and its reconstruction, and how much of it they keep."""
+        found: list[Passage] = []
+        for answer in answers:
+            codes = " ".join(f"({code.replace(',', ', ')})" for code in answer.codes)
+            found += plain("codes" if answer.side == "prediction" else "the baseline's codes", codes)
+        edge = record.values["boundary_inter"] / max(record.values["boundary_union"], 1)
+        return [*found, *plain("kept", f"IoU {100 * record.iou:.1f}, boundary IoU {100 * edge:.1f}")]
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """The same under both protocols; perplexity is 2 to the entropy in bits."""

@@ -33,12 +33,14 @@ from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.dlc import ERROR_MARK, GradedQuestions
 from samtok_eval.metrics.gar_caption import Verdicts
 from samtok_eval.metrics.gcg import read_paired
+from samtok_eval.metrics.judge import key_of
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.judging import Judging, judged, judged_metrics
 from samtok_eval.metrics.mdvp import COLUMNS, DOMAINS, MarkedPictures
 from samtok_eval.metrics.ratings import ASPECTS, AVERAGE, RELATIVE, Aspects, Pairs
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
+from samtok_eval.passages import Answer, Passage, in_words, passage, plain, question
 from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import (
     ANSWER_ABOUT_REGION,
@@ -237,6 +239,20 @@ class RegionCaption(Task):
             records = judged(judges.judge, asked, records, original=original, judges_empty=original)
         return records
 
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[CaptionRules]
+    ) -> list[Passage]:
+        """The captions, the right words, and what a judge was asked and replied."""
+        target = CaptionTarget.of(sample)
+        found = question(sample)
+        found += plain("what the judge is given", *(f"{name}: {text}" for name, text in target.words.items()))
+        found += plain("references" if len(target.texts) > 1 else "reference", *target.texts)
+        for answer in answers:
+            found += passage(answer.title, [in_words(answer, self.layout)])
+        for answer in answers:
+            found += _judgement(sample, answer, protocol.rules)
+        return found
+
     def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
         """Those of the samples' own benchmarks."""
         known = [JUDGINGS[name] for name in dict.fromkeys(map(_benchmark, samples)) if name in JUDGINGS]
@@ -311,6 +327,30 @@ def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
     """The caption."""
     text = _answered(prediction) or ""
     return read_paired(text).caption if rules.cleaned else text
+
+
+def _judgement(sample: Sample, answer: Answer, rules: CaptionRules) -> list[Passage]:
+    """What a judge was asked about an answer and replied; the questions alone where it has not."""
+    judging, caption = JUDGINGS.get(_benchmark(sample)), _said(answer.prediction, rules)
+    if judging is None or not caption:
+        return []
+    whose = "" if answer.side == "prediction" else " about the baseline"
+    graded = sample.target.questions
+    choices = [" / ".join(f"{text} ({points:g})" for text, points in question.choices) for question in graded]
+    found = []
+    for number, prompt in enumerate(map(key_of, judging.prompts(sample, caption))):
+        asked, reply = prompt, answer.replies.get(prompt)
+        if graded:
+            # Before its graded questions, DLC-Bench asks whether the object was recognized at all.
+            about = graded[number - 1]
+            asked = f"{about.kind}: {about.question} {choices[number - 1]}" if number else RECOGNIZED
+        if reply is not None or graded:
+            replied = "no reply is kept" if reply is None else f"reply: {reply}"
+            found += plain(f"judge{whose}, question {number + 1}", asked, replied)
+    return found
+
+
+RECOGNIZED = "whether the object was recognized"
 
 
 def _refcocog(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:

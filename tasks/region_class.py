@@ -20,6 +20,7 @@ from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
+from samtok_eval.passages import Answer, Passage, plain
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NAME_REGION
 from samtok_eval.protocol import Protocol
@@ -131,6 +132,18 @@ class RegionClass(Task):
             replace(record, values={**record.values, SIMILARITY: value})
             for record, value in zip(records, alike, strict=True)
         ]
+
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[NameRules]
+    ) -> list[Passage]:
+        """The class, the name that each answer gives the region, and how alike they are."""
+        found = plain("class", *sample.target.texts)
+        for answer in answers:
+            found += plain(answer.title, answer.text)
+            found += plain("compared as", _name(answer.prediction, protocol.rules).strip()) if answer.text else []
+        likeness = [("words in common", "semantic_iou"), ("similarity of sentences", SIMILARITY)]
+        known = [f"{what} {100 * record.values[name]:.1f}" for what, name in likeness if name in record.values]
+        return found + plain("likeness", *known)
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Means over regions."""

@@ -21,9 +21,18 @@ import numpy as np
 from samtok_eval.datasets.gar import Item, each_gar, with_regions
 from samtok_eval.datasets.videorefer import MARK, Question, read_videorefer_questions
 from samtok_eval.mask_tokens import Codes
-from samtok_eval.metrics.choices import bracketed, exact, lenient_letter, official, videorefer_letter
+from samtok_eval.metrics.choices import (
+    bracketed,
+    exact,
+    exact_text,
+    lenient_letter,
+    official,
+    official_text,
+    videorefer_letter,
+)
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
+from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Words, passage, plain, question
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_LETTER, CHOOSE_OPTION, Prompt
 from samtok_eval.protocol import Protocol
@@ -31,6 +40,7 @@ from samtok_eval.sample import Part, Region, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 GAR, VIDEOREFER = "test", "videorefer"
+_OPTIONS_HEAD = "\nOptions:\n"
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
 
 
@@ -39,12 +49,30 @@ def _of_videorefer(sample: Sample) -> bool:
     return bool(sample.target.labels)
 
 
+def _exact_letter(text: str, sample: Sample) -> str | None:
+    if _of_videorefer(sample):
+        return next((letter for letter in _letters(sample) if bracketed(text, letter)), None)
+    return _if_option(exact_text(text), sample)
+
+
+def _official_letter(text: str, sample: Sample) -> str | None:
+    return _if_option((videorefer_letter(text) or "") if _of_videorefer(sample) else official_text(text), sample)
+
+
+def _lenient_letter(text: str, sample: Sample) -> str | None:
+    return lenient_letter(text, _options(sample))
+
+
+def _if_option(text: str, sample: Sample) -> str | None:
+    return text.upper() if text.upper() in _letters(sample) else None
+
+
 def _exact(text: str, sample: Sample) -> bool:
     return (bracketed if _of_videorefer(sample) else exact)(text, sample.target.choice)
 
 
 def _lenient(text: str, sample: Sample) -> bool:
-    return lenient_letter(text, _options(sample)) == sample.target.choice.upper()
+    return _lenient_letter(text, sample) == sample.target.choice.upper()
 
 
 def _official(text: str, sample: Sample) -> bool:
@@ -59,8 +87,15 @@ class VqaRules:
 
     right: Callable[[str, Sample], bool]
     """Whether an answer names the right option of a question."""
+    letter: Callable[[str, Sample], str | None]
+    """The option that an answer names; None where it names none."""
     original: bool = False
     """Whether VideoRefer-Bench's scorer is followed where it stops, and in looking at the answers that there are."""
+
+
+EXACT = VqaRules(_exact, _exact_letter)
+LENIENT = VqaRules(_lenient, _lenient_letter)
+OFFICIAL = VqaRules(_official, _official_letter, original=True)
 
 
 class RegionVqa(Task):
@@ -88,15 +123,9 @@ class RegionVqa(Task):
     split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {VIDEOREFER: (CHOOSE_LETTER,)}
     answered_in_words = True
     protocols = (
-        Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_exact)),
-        Protocol("lenient", policy="default", missing_second="skip", errors_fail=True, rules=VqaRules(_lenient)),
-        Protocol(
-            "official",
-            policy="default",
-            missing_second="skip",
-            errors_fail=True,
-            rules=VqaRules(_official, original=True),
-        ),
+        Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=EXACT),
+        Protocol("lenient", policy="default", missing_second="skip", errors_fail=True, rules=LENIENT),
+        Protocol("official", policy="default", missing_second="skip", errors_fail=True, rules=OFFICIAL),
     )
 
     def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
@@ -172,6 +201,23 @@ class RegionVqa(Task):
             return super().stopped(records, protocol)
         return f"the scorer that {protocol} copies stops at {len(stops)} answers without a character, {stops[0]} first"
 
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[VqaRules]
+    ) -> list[Passage]:
+        """Question and options, the right one and a chosen wrong one marked, and the answers as they came."""
+        head = f" {sample.target.labels[0]}" if _of_videorefer(sample) else _OPTIONS_HEAD
+        found = passage("question", [_without_options(line, head) for line in question(sample)[0].lines])
+        chosen = next((protocol.rules.letter(answer.text, sample) for answer in answers), None)
+        options = []
+        for option in _options(sample):
+            mark = RIGHT if option[0] == sample.target.choice.upper() else WRONG if option[0] == chosen else ""
+            options.append((Words(f"{mark}{option}"),))
+        found += passage("options", options)
+        for answer in answers:
+            mark = RIGHT if protocol.rules.right(answer.text, sample) else WRONG
+            found += plain(answer.title, f"{mark}{answer.text}" if answer.text.strip() else "")
+        return found + plain("reference", sample.target.choice)
+
     def foreign(self, content: Any) -> list[Prediction] | None:
         """GAR-Bench's own outputs: rows with `image` and `model_output`; a row whose output is null has no answer.
 
@@ -214,11 +260,22 @@ def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
     return {"id": int(sample.id), "video": sample.image.id, "Answer": right, "pred": text, "type": kind}
 
 
+def _without_options(line: Line, head: str) -> Line:
+    """The question alone."""
+    kept: list[Words] = []
+    for words in line:
+        before, options, _ = words.text.partition(head)
+        kept.append(words._replace(text=before.removeprefix("Question: ")))
+        if options:
+            break
+    return tuple(kept)
+
+
 def _options(sample: Sample) -> list[str]:
     """The question's options, each beginning with its letter."""
     if _of_videorefer(sample):
         return [option.removeprefix("(") for option in sample.target.labels]
-    listed = sample.turns[0].text.partition("\nOptions:\n")[2]
+    listed = sample.turns[0].text.partition(_OPTIONS_HEAD)[2]
     return [match[0] for match in _OPTIONS.finditer(listed)]
 
 

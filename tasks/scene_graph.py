@@ -8,7 +8,7 @@ panoptic masks. SAMTok's own scripts: `psg/infer_qwen25vl.py` and `psg/eval_outp
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -42,6 +42,7 @@ from samtok_eval.metrics.scene_graph import (
 )
 from samtok_eval.metrics.scene_graph_separation import separation
 from samtok_eval.metrics.separation import Separation
+from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Side, Words, labelled, passage, plain
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import SCENE_GRAPH, SCENE_GRAPH_CANDIDATES, Prompt
 from samtok_eval.protocol import Protocol
@@ -224,6 +225,35 @@ class SceneGraph(Task):
             slices=sample.slices,
         )
 
+    def passages(
+        self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[SceneGraphRules]
+    ) -> list[Passage]:
+        """Names of the masks, right triplets hit and missed, and answered triplets with what they hit."""
+        target = sample.target
+        found = passage("reference masks", [labelled(target.labels, "reference")])
+        own = [record, *(self.score(sample, answer.prediction, protocol) for answer in answers[1:])]
+        truth = [_triplet("reference", s, p, o, target.labels[s], target.labels[o]) for s, p, o in target.triplets]
+        for answer, scored in zip(answers, own, strict=True):
+            hits = [first >= 0 for first in scored.series["first_hit"]]
+            who = "" if answer.side == "prediction" else " by the baseline"
+            found += passage(f"right triplets, {sum(hits)} of {len(hits)} hit{who}", _marked(truth, hits))
+        for answer, scored in zip(answers, own, strict=True):
+            if answer.prediction is None or answer.prediction.status == "error":
+                continue
+            relations = protocol.rules.listed(sample, answer.prediction, protocol).relations
+            places: dict[Rle | None, int] = {}
+            for place, mask in enumerate(answer.masks):
+                places.setdefault(mask, place)
+            lines = []
+            for said in relations:
+                subject, thing = (places.get(mask) for mask in (said.subject_mask, said.object_mask))
+                lines.append(_triplet(answer.side, subject, said.predicate, thing, said.subject, said.object))
+            hits = [bool(hit) for hit in scored.series["prediction_hit"]]
+            found += passage(f"{answer.title}, in its order", _marked(lines, hits))
+            if not relations:
+                found += plain(answer.title, answer.text)
+        return found
+
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Recall at several ranks, and what is known of all triplets."""
         rules: SceneGraphRules = self.protocol(protocol).rules
@@ -235,6 +265,21 @@ class SceneGraph(Task):
     def separation(self, records: Mapping[str, Sequence[Record]]) -> Separation | None:
         """What separates the three protocols, counted by the scorer."""
         return separation(records)
+
+
+def _triplet(
+    side: Side, subject: int | None, predicate: str, thing: int | None, subject_name: str, thing_name: str
+) -> Line:
+    """A triplet as a line; a node without a mask of its own is plain."""
+
+    def node(name: str, place: int | None) -> Words:
+        return Words(name or "?") if place is None else Words(name or "?", side, place)
+
+    return (node(subject_name, subject), Words(f" {predicate} "), node(thing_name, thing))
+
+
+def _marked(lines: Iterable[Line], right: Iterable[bool]) -> list[Line]:
+    return [(Words(RIGHT if hit else WRONG), *line) for line, hit in zip(lines, right, strict=True)]
 
 
 TASKS = (SceneGraph(),)

@@ -22,18 +22,26 @@ _NAMED = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?\s*\(?([A-Z])\)?(
 
 def exact(text: str, letter: str) -> bool:
     """Whether the answer is the letter and nothing else, whatever its case and outer blanks."""
-    return text.strip().lower() == letter.lower()
+    return exact_text(text).lower() == letter.lower()
+
+
+def exact_text(text: str) -> str:
+    """What `exact` compares."""
+    return text.strip()
 
 
 def official(text: str, letter: str) -> bool:
-    """Whether GAR-Bench's scorer counts the answer.
+    """Whether GAR-Bench's scorer counts the answer."""
+    return official_text(text).lower() == letter.lower()
+
+
+def official_text(text: str) -> str:
+    """What `official` compares.
 
     Outer blanks go first; then, of a text that ends in the end word, every end word. Blanks before it stay.
     """
     said = text.strip()
-    if said.endswith(END_WORD):
-        said = said.replace(END_WORD, "")
-    return said.lower() == letter.lower()
+    return said.replace(END_WORD, "") if said.endswith(END_WORD) else said
 
 
 def bracketed(text: str, letter: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout, final_part, parse
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, GLAMM_MARKS, QWEN_MARKS, Layout, final_part, parse
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.ratio import Array, Ranked, Sums
 from samtok_eval.metrics.referring import clusters
@@ -47,8 +47,6 @@ class Marked(NamedTuple):
     """Position after its closing mark."""
 
 
-QWEN_MARKS = ("<|object_ref_start|>", "<|object_ref_end|>")
-GLAMM_MARKS = ("<p>", "</p>")
 _EMPTY_THINKING = "<think>\n\n</think>\n\n"
 _MARK = re.compile(r"<\|[^|<>]*\|>|</?(?:p|s|think|answer)>")
 

@@ -32,6 +32,8 @@ from samtok_eval.regions import as_png
 
 logger = logging.getLogger(__name__)
 
+JUDGE_REPLIES = "judge_replies.jsonl"
+"""File of a run folder."""
 MAX_TOKENS = 300
 TIMEOUT_SECONDS = 60.0
 RETRIES = 2
@@ -344,6 +346,15 @@ def _reply(body: bytes) -> str:
         case {"choices": [{"message": {"content": str(text)}}, *_]}:
             return text
     raise ValueError(f"an answer without a text in choices[0].message.content: {body[:80]!r}")
+
+
+def recorded_replies(path: Path) -> dict[str, str]:
+    """Replies by the keys of their prompts, as an endpoint's were kept; none where there is no such file.
+
+    Raises:
+        DataError: a line is broken.
+    """
+    return {reply.prompt: reply.reply for reply in _replies(path)} if path.is_file() else {}
 
 
 def open_judge(name: str, record: Path | None) -> Judge:

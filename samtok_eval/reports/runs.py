@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.metrics.judge import JUDGE_REPLIES, recorded_replies
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_own_predictions
@@ -67,6 +68,10 @@ class ScoredRun:
     def predictions(self) -> Mapping[str, Prediction]:
         """Answers by sample id; empty where the run folder has none, as when foreign predictions were scored."""
         return read_own_predictions(RunFolder(self.run.path).parts())
+
+    def replies(self) -> Mapping[str, str]:
+        """What a judge replied when the run was scored, by what it was asked; empty where none was asked."""
+        return recorded_replies(self.run.path / JUDGE_REPLIES)
 
 
 def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:

@@ -21,6 +21,7 @@ import samtok_eval
 from samtok_eval.device import computing_threads, float32_products, thread_count
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_json
+from samtok_eval.metrics.judge import JUDGE_REPLIES
 from samtok_eval.progress import Progress
 from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.run.answers import check_replayed, check_same_data, layout_of, prediction_paths, read_answers
@@ -367,7 +368,7 @@ def score_into(
             seed,
             settings.protocols,
             settings.judge,
-            folder.path / "judge_replies.jsonl",
+            folder.path / JUDGE_REPLIES,
             references,
             writer.add,
         )

@@ -16,6 +16,7 @@ from samtok_eval.masks import decode
 from samtok_eval.metrics.dlc import asked, meant_choice, official_points, points, read_choice, recognition, stops_at
 from samtok_eval.metrics.judge import Replayed, open_judge
 from samtok_eval.metrics.judges import Judges
+from samtok_eval.passages import Answer
 from samtok_eval.prediction import Prediction
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM
 from samtok_eval.registry import load_tasks
@@ -70,6 +71,23 @@ def test_every_published_question_is_asked_word_for_word():
         assert worth.recognised == row["recognition_result"]
         assert worth.positive == pytest.approx(row["score_pos"])
         assert worth.negative == pytest.approx(row["score_neg"])
+
+
+def test_a_card_shows_what_the_judge_was_asked_and_replied(task, demo_root):
+    sample = task.asked_with(None, "dlc").read(demo_root, "dlc")[0]
+    prompts = asked("a red thing", sample.target.labels[0], sample.target.questions)
+    answer = Answer("prediction", Prediction(id=sample.id, text="a red thing"), replies={p: honest(p) for p in prompts})
+    found = task.passages(sample, [answer], task.score(sample, answer.prediction, task.protocols[0]), task.protocols[0])
+    told = {passage.title: ["".join(words.text for words in line) for line in passage.lines] for passage in found}
+    assert told["answer"] == ["a red thing"]
+    assert told["judge, question 1"] == ["whether the object was recognized", "reply: A. Yes"]
+    first = sample.target.questions[0]
+    assert first.question in told["judge, question 2"][0] and told["judge, question 2"][1].startswith("reply: ")
+    assert len([title for title in told if title.startswith("judge")]) == 1 + len(sample.target.questions)
+    silent = [Answer("prediction", answer.prediction)]
+    record = task.score(sample, answer.prediction, task.protocols[0])
+    told = {passage.title: passage.lines for passage in task.passages(sample, silent, record, task.protocols[0])}
+    assert told["judge, question 1"][1][0].text == "no reply is kept"
 
 
 # ---- reading replies ----

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from samtok_eval.errors import DataError
 from samtok_eval.images import read_image
+from samtok_eval.masks import Rle, intersection_and_union
 from samtok_eval.metrics.cards import card
+from samtok_eval.passages import Side
+from samtok_eval.prediction import Prediction
 from samtok_eval.reports.format import points
 from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.galleries import Item
-from samtok_eval.reports.page.pictures import difference_layer, fitted, instances_layer, photograph
+from samtok_eval.reports.page.pictures import (
+    CHIP,
+    OF_SIDE,
+    Chip,
+    chips,
+    difference_layer,
+    fitted,
+    instances_layer,
+    photograph,
+)
 from samtok_eval.run.slices import slices_of
 from samtok_eval.sample import ImageRef, Region, Sample, Target
 
 LABEL_SHOWN = 80
+REFERENCE: Side = "reference"
+PREDICTION: Side = "prediction"
 
 
 @dataclass
@@ -37,6 +53,23 @@ class Pictures:
         return self.known[key][0] if key in self.known else None
 
 
+class Panel(NamedTuple):
+    """One picture of a card."""
+
+    what: str
+    layer: str | None
+    """Data address of what lies on the photograph."""
+    chips: Sequence[Chip] = ()
+
+
+class Told(NamedTuple):
+    """A passage as pages show it."""
+
+    title: str
+    lines: Sequence[Sequence[tuple[str, int | None]]]
+    """Texts, each with the number of the mask that it stands for."""
+
+
 @dataclass(frozen=True)
 class SampleCard:
     """What the template prints of a sample; texts are cut and shown as what they are."""
@@ -50,18 +83,22 @@ class SampleCard:
     """Its name in the page."""
     height: int
     width: int
-    panels: list[tuple[str, str | None]]
-    """What is shown, and the data address of its layer."""
+    panels: Sequence[Panel]
+    told: Sequence[Told]
     facts: list[tuple[str, str]]
     prompt: str
-    reference: str
     text: str | None
     """The answer."""
     before: str | None
     """The baseline's answer."""
-    without: str | None
+    without: Sequence[str]
     """What cannot be seen, in words."""
     error: str | None
+
+    @property
+    def chip(self) -> float:
+        """Radius of a number in the picture."""
+        return CHIP * max(self.height, self.width)
 
 
 def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCard:
@@ -83,45 +120,82 @@ def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCar
         height=height,
         width=width,
         panels=_panels(item),
+        told=told(item, TEXT_SHOWN),
         facts=[(name, shown(value)) for name, value in facts_of(item, metric).items()],
         prompt=shown(conversation(sample), TEXT_SHOWN),
-        reference=shown(_reference_text(sample), TEXT_SHOWN),
         text=None if prediction is None or prediction.text is None else shown(prediction.text, TEXT_SHOWN),
         before=None if item.before is None or item.before.text is None else shown(item.before.text, TEXT_SHOWN),
-        without=_without(item),
+        without=without(item),
         error=shown(prediction.error, TEXT_SHOWN) if prediction and prediction.error else None,
     )
 
 
-def _without(item: Item) -> str | None:
-    if item.prediction is None:
-        return "There is no answer."
-    if item.sample.target.masks and not item.answered:
-        return "The answer has no mask."
-    if item.sample.target == Target():
-        return (
-            "Nothing is meant, and something was marked."
-            if item.answered
-            else "Nothing is meant, and nothing was marked."
-        )
-    return None
+def told(item: Item, length: int) -> list[Told]:
+    """What the task says of a sample, words that stand for a mask with its number.
+
+    Args:
+        item: the sample.
+        length: characters of one piece of a line.
+    """
+    found = []
+    for passage in item.passages:
+        lines = []
+        for line in passage.lines:
+            numbers = [item.objects.get(words.side, ()) if words.side else () for words in line]
+            lines.append(
+                [
+                    (shown(words.text, length), of_side[words.mask] if words.mask < len(of_side) else None)
+                    for words, of_side in zip(line, numbers, strict=True)
+                ]
+            )
+        found.append(Told(passage.title, lines))
+    return found
 
 
-def _panels(item: Item) -> list[tuple[str, str | None]]:
+def without(item: Item) -> list[str]:
+    """What cannot be seen in the pictures, in words."""
+    found = _without("The answer", item.prediction, item.answered, item)
+    if item.compared:
+        found += _without("The baseline's answer", item.before, item.answered_before, item)
+    return found
+
+
+def _without(whose: str, prediction: Prediction | None, answered: Sequence[Rle], item: Item) -> list[str]:
+    target = item.sample.target
+    if prediction is None:
+        return [f"{whose} is missing."]
+    if prediction.status == "error":
+        return [f"{whose} is missing: a machine failed."]
+    if target.masks and not answered:
+        return [f"{whose} has no mask."]
+    if target == Target() and item.record.no_target:
+        return [f"Nothing is meant. {whose} marks {'something' if answered else 'nothing'}."]
+    return []
+
+
+def _panels(item: Item) -> list[Panel]:
     size = (item.sample.image.height, item.sample.image.width)
     reference = item.sample.target.masks
-    panels: list[tuple[str, str | None]] = [("picture", None)]
-    layers = (
-        ("regions in the question", item.asked),
-        ("reference", reference),
-        ("baseline", item.answered_before),
-        ("prediction", item.answered),
+    answer = "candidate" if item.compared else "prediction"
+    sides: tuple[tuple[str, Side, Sequence[Rle]], ...] = (
+        ("regions in the question", "asked", item.asked),
+        ("reference", "reference", reference),
+        ("baseline", "baseline", item.answered_before),
+        (answer, "prediction", item.answered),
     )
-    panels += [(what, instances_layer(rles, *size)) for what, rles in layers if rles]
+    panels = [Panel("picture", None)]
+    for what, side, rles in sides:
+        numbers = item.objects.get(side)
+        layer = instances_layer(rles, *size, numbers or [OF_SIDE[side]] * len(rles)) if rles else None
+        if layer:
+            panels.append(Panel(what, layer, chips(rles, *size, numbers) if numbers else ()))
     if reference and item.answered:
-        panels.append(("difference", difference_layer(reference, item.answered, *size)))
+        panels.append(Panel(f"{answer} against reference", difference_layer(reference, item.answered, *size)))
+    if item.answered_before and item.answered:
+        panels.append(Panel("candidate against baseline", difference_layer(item.answered_before, item.answered, *size)))
     if item.reconstructed:
-        panels.append(("right codes, decoded", instances_layer(item.reconstructed, *size)))
+        rles = item.reconstructed
+        panels.append(Panel("right codes, decoded", instances_layer(rles, *size, [OF_SIDE["oracle"]] * len(rles))))
     return panels
 
 
@@ -133,9 +207,24 @@ def facts_of(item: Item, metric: str | None) -> dict[str, str]:
         (card(metric or "").sample_title, None if metric is None or item.score is None else points(item.score)),
         ("baseline", None if item.baseline is None else points(item.baseline)),
         ("right codes", None if item.ceiling is None else points(item.ceiling)),
+        ("IoU of each object", _of_objects(item)),
         ("codes", " ".join(f"({codes})" for codes in item.codes) or None),
     ]
     return {name: value for name, value in known if value is not None} | slices_of(item.record)
+
+
+def _of_objects(item: Item) -> str | None:
+    """Which of several right masks were found, and how well."""
+    reference, answered = (item.objects.get(side, ()) for side in (REFERENCE, PREDICTION))
+    if len(set(reference)) < 2:
+        return None
+    given = dict(zip(answered, item.answered, strict=True))
+    found = []
+    for number, rle in dict(zip(reference, item.sample.target.masks, strict=True)).items():
+        inter, union = intersection_and_union(rle, given[number]) if number in given else (0, 0)
+        found.append(f"{number + 1}: {points(inter / union) if union else 'not found'}")
+    surplus = len(set(answered) - set(reference))
+    return ", ".join([*found, *([f"{surplus} more masks that fit none"] if surplus else [])])
 
 
 def conversation(sample: Sample) -> str:
@@ -154,9 +243,3 @@ def conversation(sample: Sample) -> str:
                 words.append("[enlarged view]")
         lines.append(f"{turn.role}: {''.join(words)}")
     return "\n".join(lines)
-
-
-def _reference_text(sample: Sample) -> str:
-    target = sample.target
-    triplets = [f"{t.subject} {t.predicate} {t.object}" for t in target.triplets]
-    return "\n".join([*([target.choice] if target.choice else []), *target.texts, *target.labels, *triplets])

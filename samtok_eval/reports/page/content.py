@@ -184,6 +184,9 @@ def gather(
         ceiling=top,
         right_codes=ceiling.predictions() if ceiling else {},
         before=runs[0].predictions() if len(runs) > 1 else {},
+        task=run.task.asked_with(run.run.manifest.settings.prompt, run.split),
+        compared=len(runs) > 1,
+        replies={**runs[0].replies(), **run.replies()},
     )
     return Report(
         run=run,

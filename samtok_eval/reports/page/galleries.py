@@ -7,12 +7,15 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from samtok_eval.masks import Rle
+from samtok_eval.passages import Answer, Passage
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
+from samtok_eval.reports.page.objects import Objects, objects_of
 from samtok_eval.sample import Region, Sample, Target
+from samtok_eval.task import Task
 
 GALLERY = 12
 """Samples of one gallery."""
@@ -41,6 +44,12 @@ class Item:
     before: Prediction | None
     """The baseline's answer."""
     answered_before: tuple[Rle, ...]
+    passages: Sequence[Passage]
+    """What the task says of it."""
+    compared: bool
+    """Whether there is a baseline."""
+    objects: Objects
+    """Which masks are the same object."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,11 @@ class Answered:
     """The oracle's answers."""
     before: Mapping[str, Prediction]
     """The baseline's answers; empty without one."""
+    task: Task
+    compared: bool = False
+    """Whether there is a baseline."""
+    replies: Mapping[str, str] = field(default_factory=dict)
+    """What a judge replied, by what it was asked."""
 
 
 def galleries(answered: Answered) -> list[Gallery]:
@@ -108,22 +122,32 @@ def galleries(answered: Answered) -> list[Gallery]:
 
 def item_of(answered: Answered, name: str) -> Item:
     """Everything about one sample, its masks included."""
-    sample, prediction = answered.samples[name], answered.predictions.get(name)
+    sample, record = answered.samples[name], answered.records[name]
+    prediction, before = answered.predictions.get(name), answered.before.get(name)
     masks, codes = _masks_and_codes(prediction, answered.rules)
+    masks_before, codes_before = _masks_and_codes(before, answered.rules)
+    asked = tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region))
+    answers = [Answer("prediction", prediction, masks, codes, answered.replies)]
+    if answered.compared:
+        answers.append(Answer("baseline", before, masks_before, codes_before, answered.replies))
+    passages = answered.task.passages(sample, answers, record, answered.rules)
     return Item(
         id=name,
         sample=sample,
-        record=answered.records[name],
+        record=record,
         prediction=prediction,
         score=answered.scores.get(name),
         baseline=answered.baseline.get(name),
         ceiling=answered.ceiling.get(name),
-        asked=tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region)),
+        asked=asked,
         answered=masks,
         codes=codes,
         reconstructed=_masks_and_codes(answered.right_codes.get(name), answered.rules)[0],
-        before=answered.before.get(name),
-        answered_before=_masks_and_codes(answered.before.get(name), answered.rules)[0],
+        before=before,
+        answered_before=masks_before,
+        passages=passages,
+        compared=answered.compared,
+        objects=objects_of(asked, sample.target.masks, masks, masks_before, passages),
     )
 
 
@@ -133,8 +157,8 @@ def _masks_and_codes(prediction: Prediction | None, rules: Protocol) -> tuple[tu
     if prediction.masks is not None:
         return tuple(map(prediction.brought_mask, range(len(prediction.masks)))), ()
     codes = rules.codes_or_none(prediction.text or "") or []
-    known = [prediction.decoded_mask(pair) for pair in codes if pair.key in prediction.decoded]
-    return tuple(known), tuple(pair.key for pair in codes)
+    kept = [pair for pair in codes if pair.key in prediction.decoded]
+    return tuple(map(prediction.decoded_mask, kept)), tuple(pair.key for pair in kept)
 
 
 def _is_empty(answered: Answered, name: str) -> bool:

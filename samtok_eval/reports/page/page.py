@@ -73,7 +73,7 @@ def page(report: Report, samples: str | None = None) -> str:
     cards = [[sample_card(item, metric, pictures) for item in gallery.items] for gallery in report.galleries]
     return render(
         "report.html.j2",
-        style="report.css",
+        style=("cards.css", "report.css"),
         script="report.js",
         title=_title(report),
         subject=subject(run.task, [each.run for each in comparison.runs]),

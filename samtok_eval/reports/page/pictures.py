@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,12 @@ SIDE = 360
 """Pixels of the longer side."""
 QUALITY = 78
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (0, 114, 178), (213, 94, 0), (240, 228, 66)
-INSTANCES = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 114, 178), (213, 94, 0))
-"""One after another, for masks that stand side by side."""
+INSTANCES = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 114, 178), (213, 94, 0), (240, 228, 66))
+"""One after another, for masks that stand side by side; `templates/cards.css` has the same."""
+OF_SIDE = {"asked": 1, "reference": 0, "prediction": 5, "baseline": 2, "oracle": 3}
+"""The colour of all masks of a side, where they need no telling apart."""
+CHIP = 0.05
+"""Radius of a mask's number, as a share of the picture's longer side."""
 OPACITY = 190
 """Of 255, inside a mask; its outline is opaque."""
 
@@ -46,19 +51,54 @@ def photograph(pixels: NDArray[np.uint8]) -> str:
     return _address(image, "JPEG", quality=QUALITY)
 
 
-def instances_layer(rles: Sequence[Rle], height: int, width: int) -> str:
+class Chip(NamedTuple):
+    """Where the number of a mask stands in a shown picture, in its pixels."""
+
+    number: int
+    """From 1."""
+    x: int
+    y: int
+
+
+def instances_layer(rles: Sequence[Rle], height: int, width: int, numbers: Sequence[int] | None = None) -> str:
     """Masks in the colours of `INSTANCES`, as a PNG data address.
 
     Args:
         rles: masks of a picture.
         height: of the picture.
         width: of the picture.
+        numbers: a colour per mask, counted round; one after another by default.
     """
     size = fitted(height, width)
     layer = np.zeros(size, dtype=np.uint8)
-    for index, rle in enumerate(rles):
-        layer[_small(rle, size)] = 1 + index % len(INSTANCES)
+    for number, rle in zip(range(len(rles)) if numbers is None else numbers, rles, strict=True):
+        layer[_small(rle, size)] = 1 + number % len(INSTANCES)
     return _layer(layer, INSTANCES)
+
+
+def chips(rles: Sequence[Rle], height: int, width: int, numbers: Sequence[int]) -> list[Chip]:
+    """A number in each mask, as near its middle as the numbers before it let it; none where there is no room.
+
+    Args:
+        rles: masks of a picture.
+        height: of the picture.
+        width: of the picture.
+        numbers: of the masks, from 0; each is shown once.
+    """
+    size = fitted(height, width)
+    apart = 2 * CHIP * max(size)
+    placed: dict[int, tuple[int, int]] = {}
+    for number, rle in zip(numbers, rles, strict=True):
+        pixels = np.argwhere(_small(rle, size))
+        middle = pixels.mean(axis=0) if len(pixels) else 0
+        if number in placed or not len(pixels):
+            continue
+        for other in placed.values():
+            pixels = pixels[((pixels - other) ** 2).sum(axis=1) >= apart**2]
+        if len(pixels):
+            nearest = ((pixels - middle) ** 2).sum(axis=1).argmin()
+            placed[number] = (int(pixels[nearest][0]), int(pixels[nearest][1]))
+    return [Chip(number + 1, x, y) for number, (y, x) in placed.items()]
 
 
 def difference_layer(reference: Sequence[Rle], prediction: Sequence[Rle], height: int, width: int) -> str:

@@ -13,17 +13,15 @@ from typing import Any
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
 from samtok_eval.reports.html import shown
-from samtok_eval.reports.page.cards import conversation, facts_of
+from samtok_eval.reports.page.cards import conversation, facts_of, told, without
 from samtok_eval.reports.page.galleries import Answered, Item, item_of
 from samtok_eval.run.slices import slices_of
-from samtok_eval.sample import Graded, ImageRef, Target
+from samtok_eval.sample import ImageRef
 
 SHARD = 100
 """Samples of one file of data."""
 TEXT_KEPT = 20_000
 """Characters of one text."""
-LINE_KEPT = 300
-"""Characters of a text on a card."""
 PHRASE_KEPT = 120
 """Characters of a phrase that the index holds."""
 OTHER = "other"
@@ -114,29 +112,16 @@ def _sample(item: Item, metric: str | None, picture: Callable[[ImageRef], str | 
         "picture": picture(sample.image),
         "size": [sample.image.height, sample.image.width],
         "masks": {name: _counts(rles) for name, rles in layers.items() if rles},
-        "labels": [shown(label) for label in sample.target.labels],
+        "objects": {side: list(numbers) for side, numbers in item.objects.items()},
+        "told": [[passage.title, passage.lines] for passage in told(item, TEXT_KEPT)],
+        "without": without(item),
         "question": shown(conversation(sample), TEXT_KEPT),
         "answer": _text(prediction.text if prediction else None),
         "before": _text(before.text if before else None),
-        "reference": shown(_reference(sample.target), TEXT_KEPT),
         "facts": [[name, shown(value)] for name, value in facts_of(item, metric).items()],
         "error": _text(prediction.error if prediction else None),
-        "empty": sample.target == Target() and item.record.no_target,
-        "said": _said(item),
     }
     return {name: value for name, value in found.items() if value not in (None, "", [], {}, False)}
-
-
-def _said(item: Item) -> list[list[str]]:
-    """What a card tells of a sample whose answer is more than masks."""
-    target = item.sample.target
-    if not (target.texts or target.choice or target.triplets or target.questions):
-        return []
-    question = [] if item.sample.phrase else [["question", conversation(item.sample)]]
-    answer = [["answer", item.prediction.text]] if item.prediction and item.prediction.text else []
-    reference = target.choice or " | ".join(target.texts)
-    told = [*question, *answer, *([["reference", reference]] if reference else [])]
-    return [[what, shown(text, LINE_KEPT)] for what, text in told]
 
 
 def _counts(rles: Sequence[Rle]) -> list[str]:
@@ -145,15 +130,3 @@ def _counts(rles: Sequence[Rle]) -> list[str]:
 
 def _text(text: str | None) -> str | None:
     return None if text is None else shown(text, TEXT_KEPT)
-
-
-def _reference(target: Target) -> str:
-    """The right answer where it is not masks alone."""
-    named = target.labels or [str(number + 1) for number in range(len(target.masks))]
-    triplets = [f"{named[t.subject]} – {t.predicate} – {named[t.object]}" for t in target.triplets]
-    questions = [f"{q.kind}: {q.question} {_choices(q)}" for q in target.questions]
-    return "\n".join([*([target.choice] if target.choice else []), *target.texts, *triplets, *questions])
-
-
-def _choices(question: Graded) -> str:
-    return " / ".join(f"{text} ({points:g})" for text, points in question.choices)

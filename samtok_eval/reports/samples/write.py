@@ -28,7 +28,7 @@ from samtok_eval.sample import ImageRef
 FOLDER = "samples"
 SIDE, QUALITY = 800, 80
 """Pixels of a picture's longer side, and quality of its JPEG."""
-STYLES, SCRIPTS = ("base.css", "samples.css"), ("table.js", "samples.js")
+STYLES, SCRIPTS = ("base.css", "cards.css", "samples.css"), ("table.js", "samples.js")
 
 
 @dataclass

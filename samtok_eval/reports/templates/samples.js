@@ -2,7 +2,8 @@
 "use strict";
 // All samples of a run: filtered, sorted and turned by the page; masks are drawn from their run lengths.
 //   index.js      samtokIndex({ids, phrases, scores, before, statuses, slices, shard, ...}), a column for each
-//   shards/N.js   samtokShard(N, [{picture, size, masks, question, answer, reference, facts}, ...]), loaded when shown
+//   shards/N.js   samtokShard(N, [{picture, size, masks, objects, told, without, question, answer, facts}, ...]), loaded when shown
+// Masks of one object have one number in `objects`, by which they are coloured; `told` are passages, lines of [text, number].
 // The address keeps what is looked at: #sample=ID&sort=low&slice=kind:multi&page=2. Texts are set as text, never as markup.
 (() => {
   const PAGE = 24;
@@ -14,7 +15,6 @@
   const BOTH = [0, 114, 178], ONLY_PREDICTION = [213, 94, 0], ONLY_REFERENCE = [240, 228, 66];
   // A phrase in front, as grounded captions have it, then one mask in words, cut off or not.
   const SPAN = /(<\|object_ref_start\|>[^<]*<\|object_ref_end\|>\s*|<p>[^<]*<\/p>\s*)?<\|mt_start\|>(?:<\|mt_\d+\|>)*(?:<\|mt_end\|>)?/g;
-  const WORDS = /<\|(?:mt|object_ref)_\w+\|>|<\/?p>/g;
 
   const filters = document.querySelector("[data-filters]");
   const overlays = document.querySelector("[data-overlays]");
@@ -77,35 +77,12 @@
     return mask;
   }
 
-  // Each prediction takes the colour of the reference that it overlaps most, best pairs first.
-  function paired(references, predictions) {
-    const pairs = [];
-    references.forEach((reference, i) => predictions.forEach((prediction, j) => {
-      let inter = 0, union = 0;
-      for (let k = 0; k < reference.length; k++) { inter += reference[k] & prediction[k]; union += reference[k] | prediction[k]; }
-      if (inter) pairs.push([inter / union, i, j]);
-    }));
-    pairs.sort((a, b) => b[0] - a[0]);
-    const usedReferences = new Set(), found = new Map();
-    for (const [, i, j] of pairs) if (!usedReferences.has(i) && !found.has(j)) { usedReferences.add(i); found.set(j, i); }
-    let next = references.length;
-    return predictions.map((_, j) => found.has(j) ? found.get(j) : next++);
-  }
-
   function prepared(sample) {
-    const masks = {};
-    for (const layer of LAYERS) masks[layer] = (sample.masks?.[layer] ?? []).map((counts) => decoded(counts, sample.size));
-    const several = masks.reference.length > 1 || masks.prediction.length > 1;
-    const colour = (number) => INSTANCES[number % INSTANCES.length];
-    const colours = {};
+    const masks = {}, colours = {};
     for (const layer of LAYERS) {
-      const apart = several || (layer === "asked" && masks.asked.length > 1);
-      colours[layer] = masks[layer].map((_, i) => apart ? colour(i) : COLOURS[layer]);
-    }
-    if (several) {
-      for (const layer of ["prediction", "baseline"]) {
-        colours[layer] = paired(masks.reference, masks[layer]).map(colour);
-      }
+      masks[layer] = (sample.masks?.[layer] ?? []).map((counts) => decoded(counts, sample.size));
+      const numbers = sample.objects?.[layer];
+      colours[layer] = masks[layer].map((_, i) => numbers ? INSTANCES[numbers[i] % INSTANCES.length] : COLOURS[layer]);
     }
     return { masks, colours };
   }
@@ -146,7 +123,33 @@
     }
     const layer = element("canvas", undefined, { width, height });
     layer.getContext("2d").putImageData(image, 0, 0);
-    return layer;
+    return { layer, chips: chosen("numbers") ? chips(sample, masks) : [] };
+  }
+
+  // A number in each mask that is shown, near its middle and apart from the others; an object has one, whoever marked it.
+  function chips(sample, masks) {
+    const [height, width] = sample.size, apart = 0.1 * Math.max(height, width), placed = new Map();
+    for (const layer of ["reference", "prediction", "baseline", "asked"]) {
+      const numbers = sample.objects?.[layer];
+      if (!numbers || !chosen(layer)) continue;
+      masks[layer].forEach((mask, i) => {
+        const name = layer === "asked" ? `asked ${numbers[i]}` : numbers[i];
+        if (placed.has(name)) return;
+        let count = 0, x = 0, y = 0;
+        mask.forEach((inside, k) => { if (inside) { count++; x += k % width; y += Math.floor(k / width); } });
+        let best = null, least = Infinity;
+        mask.forEach((inside, k) => {
+          if (!inside) return;
+          const at = [k % width, Math.floor(k / width)];
+          const far = (at[0] - x / count) ** 2 + (at[1] - y / count) ** 2;
+          if (far >= least) return;
+          for (const other of placed.values()) if ((at[0] - other[0]) ** 2 + (at[1] - other[1]) ** 2 < apart ** 2) return;
+          best = at; least = far;
+        });
+        if (best) placed.set(name, [...best, numbers[i]]);
+      });
+    }
+    return [...placed.values()];
   }
 
   function photograph(name) {
@@ -159,7 +162,7 @@
     });
   }
 
-  function put(canvas, photo, layer, moved = { scale: 1, x: 0, y: 0 }) {
+  function put(canvas, photo, { layer, chips }, moved = { scale: 1, x: 0, y: 0 }) {
     const context = canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -172,6 +175,22 @@
       context.filter = "none";
     }
     context.drawImage(layer, 0, 0, canvas.width, canvas.height);
+    const factor = canvas.width / layer.width, radius = 0.035 * Math.max(canvas.width, canvas.height) / moved.scale;
+    context.textAlign = "center";
+    context.textBaseline = "central";
+    context.font = `700 ${1.3 * radius}px system-ui, sans-serif`;
+    for (const [x, y, number] of chips) {
+      const [red, green, blue] = INSTANCES[number % INSTANCES.length];
+      context.beginPath();
+      context.arc((x + 0.5) * factor, (y + 0.5) * factor, radius, 0, 2 * Math.PI);
+      context.fillStyle = `rgb(${red} ${green} ${blue})`;
+      context.fill();
+      context.strokeStyle = "#000";
+      context.lineWidth = radius / 10;
+      context.stroke();
+      context.fillStyle = 3 * red + 6 * green + blue > 1000 ? "#000" : "#fff";
+      context.fillText(String(number + 1), (x + 0.5) * factor, (y + 0.5) * factor);
+    }
   }
 
   const number = (value) => value === null ? "–" : value.toFixed(1);
@@ -181,19 +200,38 @@
   };
   const labelOf = (row) => index.phrases[row] || index.ids[row];
 
-  // Mask words of an answer in the colours of their masks, a phrase in front of them included; in short as a square.
-  function marked(text, colours, made = element("pre"), short = false) {
-    const told = (part) => short ? part.replace(WORDS, "") : part;
+  // Mask words of an answer in the colours of their masks, a phrase in front of them included.
+  function marked(text, colours) {
+    const made = element("pre");
     let end = 0, mask = 0;
     for (const found of text.matchAll(SPAN)) {
-      made.append(told(text.slice(end, found.index)));
-      const mark = element("mark", short ? `${told(found[0])}▣` : found[0]);
+      made.append(text.slice(end, found.index));
+      const mark = element("mark", found[0]);
       const colour = colours[mask++];
       if (colour) mark.style.borderColor = `rgb(${colour.join(" ")})`;
       made.append(mark);
       end = found.index + found[0].length;
     }
-    made.append(told(text.slice(end)));
+    made.append(text.slice(end));
+    return made;
+  }
+
+  // What the task says of a sample: words that stand for a mask have its colour and number.
+  function told([title, lines]) {
+    const made = element("div", undefined, { class: "told" });
+    made.append(element("span", title, { class: "what" }));
+    for (const line of lines) {
+      const words = element("bdi");
+      for (const [text, number] of line) {
+        if (number === null) { words.append(text); continue; }
+        const mark = element("mark", undefined, { class: `object-${number % INSTANCES.length}` });
+        mark.append(element("span", String(number + 1), { class: "number" }), text);
+        words.append(mark);
+      }
+      const shown = element("p");
+      shown.append(words);
+      made.append(shown);
+    }
     return made;
   }
 
@@ -211,23 +249,9 @@
     const ready = prepared(sample), photo = await photograph(sample.picture);
     made.redraw = () => put(canvas, photo, painted(sample, ready));
     made.redraw();
-    for (const line of missingWords(sample)) made.append(element("p", line, { class: "what" }));
-    if (sample.said) for (const [what, text] of sample.said) {
-      const told = element("p", undefined, { class: "said" });
-      told.append(element("span", `${what} `, { class: "what" }), marked(text, what === "answer" ? ready.colours.prediction : [], element("bdi"), true));
-      made.append(told);
-    }
+    for (const line of sample.without ?? []) made.append(element("p", line, { class: "what" }));
+    for (const passage of sample.told ?? []) made.append(told(passage));
     return made;
-  }
-
-  // What cannot be seen, in words.
-  function missingWords(sample) {
-    const lines = [];
-    if (sample.error) lines.push("no answer: a machine failed");
-    else if (sample.answer === undefined && !sample.masks?.prediction) lines.push("no answer");
-    else if (sample.masks?.reference && !sample.masks?.prediction) lines.push("the answer has no mask");
-    if (sample.empty) lines.push(sample.masks?.prediction ? "nothing is meant, and something was marked" : "nothing is meant, and nothing was marked");
-    return lines;
   }
 
   async function fill() {
@@ -331,23 +355,14 @@
     const head = element("h4");
     head.append(element("bdi", labelOf(row)), " ", element("span", scoreOf(row), { class: "score" }));
     right.append(head);
-    for (const line of missingWords(sample)) right.append(element("p", line, { class: "warning" }));
+    for (const line of sample.without ?? []) right.append(element("p", line, { class: "warning" }));
     if (sample.error) right.append(element("pre", sample.error));
-    const parts = [["question", sample.question, null], ["answer", sample.answer, ready.colours.prediction],
-      [`baseline's answer`, sample.before, ready.colours.baseline], ["reference", sample.reference, null]];
+    for (const passage of sample.told ?? []) right.append(told(passage));
+    const parts = [["question", sample.question, null], ["answer, as the model wrote it", sample.answer, ready.colours.prediction],
+      ["the baseline's answer", sample.before, ready.colours.baseline]];
     for (const [what, text, colours] of parts) {
       if (text === undefined) continue;
       right.append(element("p", what, { class: "what" }), colours ? marked(text, colours) : element("pre", text));
-    }
-    if (sample.labels) {
-      const labels = element("pre");
-      sample.labels.forEach((label, i) => {
-        const mark = element("mark", label);
-        const colour = ready.colours.reference[i];
-        if (colour) mark.style.borderColor = `rgb(${colour.join(" ")})`;
-        labels.append(mark, i + 1 < sample.labels.length ? ", " : "");
-      });
-      right.append(element("p", "what the reference masks are", { class: "what" }), labels);
     }
     const facts = element("dl");
     for (const [name, value] of sample.facts ?? []) {
