@@ -17,6 +17,7 @@ from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, has_policy, parse, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
+from samtok_eval.metrics.confusion import Confusion
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.metrics.separation import Separation
 from samtok_eval.metrics.token_match import token_match_metric
@@ -221,6 +222,20 @@ class Task(ABC):
             if self.answered_in_words or any(words.side is None and words.text.strip() for words in line):
                 found += passage(answer.title, [line])
         return found
+
+    def confusion(
+        self, samples: Mapping[str, Sample], answers: Mapping[str, Prediction], records: Sequence[Record], protocol: str
+    ) -> Confusion | None:
+        """Right answers against those given, counted; None where answers are not of a few kinds.
+
+        Args:
+            samples: by id.
+            answers: predictions by id.
+            records: what they were worth.
+            protocol: of the records.
+        """
+        del samples, answers, records, protocol
+        return None
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one span each; the target's by default."""

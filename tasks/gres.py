@@ -16,6 +16,7 @@ import numpy as np
 
 from samtok_eval.datasets.refer import Expression, each_expression, sentence_samples
 from samtok_eval.masks import Rle, usable_polygons
+from samtok_eval.metrics.confusion import Confusion, confusion
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Description, Metric
 from samtok_eval.metrics.referring import (
@@ -38,6 +39,9 @@ from samtok_eval.records import Records
 from samtok_eval.sample import Sample, Target
 from samtok_eval.sample_table import Common
 from samtok_eval.task import Task, TaskMetadata
+
+MEANT, NOT_MEANT = "something is meant", "nothing is meant"
+MARKED, NOT_MARKED, FAILED = "marked something", "marked nothing", "failed"
 
 
 def _all_masks(expression: Expression) -> tuple[Rle, ...]:
@@ -162,6 +166,17 @@ class Gres(Task):
         if rules.accuracies_default_to_zero and not found["n_acc"].n:
             found |= {"n_acc": Description(0.0, 0), "t_acc": Description(0.0, 0)}
         return found | precisions(records, rules.thresholds, rules.meant)
+
+    def confusion(
+        self, samples: Mapping[str, Sample], answers: Mapping[str, Prediction], records: Sequence[Record], protocol: str
+    ) -> Confusion | None:
+        """Whether something is meant against whether something was marked: the counts of T-acc and N-acc."""
+        rules: GresRules = self.protocol(protocol).rules
+        mine = Records.of(records)
+        meant = np.where(rules.meant(mine), MEANT, NOT_MEANT).tolist()
+        given = np.where(mine.pred_area > 0, MARKED, np.where(mine.failed, FAILED, NOT_MARKED)).tolist()
+        right = {MEANT: MARKED, NOT_MEANT: NOT_MARKED}
+        return confusion("targets", zip(meant, given, strict=True), [MARKED, NOT_MARKED, FAILED], right)
 
     def stopped(self, records: Sequence[Record], protocol: str) -> str | None:
         """ReLA divides by the number of sentences with a target, the released scripts by that of either kind.

@@ -30,6 +30,7 @@ from samtok_eval.metrics.choices import (
     official_text,
     videorefer_letter,
 )
+from samtok_eval.metrics.confusion import Confusion, confusion
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Words, passage, plain, question
@@ -40,6 +41,8 @@ from samtok_eval.sample import Part, Region, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
 GAR, VIDEOREFER = "test", "videorefer"
+NO_OPTION = "none of them"
+"""Stands for an answer in which the protocol reads no option."""
 _OPTIONS_HEAD = "\nOptions:\n"
 _OPTIONS = re.compile(r"^([A-Z])[.)] ?.*$", re.MULTILINE)
 
@@ -200,6 +203,20 @@ class RegionVqa(Task):
         if not stops:
             return super().stopped(records, protocol)
         return f"the scorer that {protocol} copies stops at {len(stops)} answers without a character, {stops[0]} first"
+
+    def confusion(
+        self, samples: Mapping[str, Sample], answers: Mapping[str, Prediction], records: Sequence[Record], protocol: str
+    ) -> Confusion | None:
+        """Right letters against chosen ones."""
+        rules: VqaRules = self.protocol(protocol).rules
+        pairs = []
+        for record in records:
+            sample, answer = samples[record.id], answers.get(record.id)
+            right, chosen = sample.target.choice.upper(), rules.letter(answer.text or "", sample) if answer else None
+            wrong = chosen if chosen is not None and chosen != right else NO_OPTION
+            pairs.append((right, right if record.values.get("right") else wrong))
+        letters = sorted({letter for pair in pairs for letter in pair} - {NO_OPTION})
+        return confusion("letters", pairs, [*letters, NO_OPTION])
 
     def passages(
         self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[VqaRules]

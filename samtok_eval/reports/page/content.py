@@ -17,6 +17,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import MISSING
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.codebooks import perplexity
+from samtok_eval.metrics.confusion import Confusion
 from samtok_eval.metrics.separation import Separation
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
@@ -137,6 +138,9 @@ class Report:
     separation: Separation | None = None
     """What separates the protocols, where the task counts it."""
 
+    confusion: Confusion | None = None
+    """Right answers against those given, under the page's protocol, where they are of a few kinds."""
+
     @property
     def baseline(self) -> ScoredRun | None:
         """What the run is compared with."""
@@ -208,6 +212,7 @@ def gather(
         command=reproduce(run),
         leaks=leaks(run, overlap, seed) if overlap else None,
         separation=run.task.separation(run.records),
+        confusion=run.task.confusion(answered.samples, predictions, run.records[protocol], protocol),
     )
 
 

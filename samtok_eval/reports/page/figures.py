@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from samtok_eval.metrics.cards import card
+from samtok_eval.metrics.confusion import Confusion
 from samtok_eval.reports.page.content import BINS, Book, BoundedScore
 
 BAR = 180
@@ -92,6 +93,41 @@ def histogram(counts: Sequence[int], ceiling: Sequence[int], highest: float) -> 
         )
         for index, n in enumerate(counts)
     ]
+
+
+@dataclass(frozen=True)
+class Count:
+    """One cell of a confusion matrix."""
+
+    n: int
+    shade: int
+    """Share of its row in fifths, rounded up; 0 for none."""
+    right: bool
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    """A right answer, and how often each answer was given for it."""
+
+    name: str
+    cells: list[Count]
+    n: int
+    right: float | None
+    """Share of the row that is right; None for an empty row."""
+
+
+def confusion_rows(confusion: Confusion) -> list[ConfusionRow]:
+    """The rows of a confusion matrix."""
+    found = []
+    for name, counts, right in zip(confusion.rows, confusion.counts, confusion.right, strict=True):
+        total = sum(counts)
+        cells = [
+            Count(n, -(-5 * n // total) if total else 0, column == right)
+            for column, n in zip(confusion.columns, counts, strict=True)
+        ]
+        hit = counts[confusion.columns.index(right)]
+        found.append(ConfusionRow(name, cells, total, hit / total if total else None))
+    return found
 
 
 def squares(book: Book) -> list[Square]:
