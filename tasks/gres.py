@@ -40,8 +40,8 @@ from samtok_eval.sample import Sample, Target
 from samtok_eval.sample_table import Common
 from samtok_eval.task import Task, TaskMetadata
 
-MEANT, NOT_MEANT = "something is meant", "nothing is meant"
-MARKED, NOT_MARKED, FAILED = "marked something", "marked nothing", "failed"
+MEANT, NOT_MEANT = "target", "no target"
+MARKED, NOT_MARKED, FAILED = "marked", "not marked", "failed"
 
 
 def _all_masks(expression: Expression) -> tuple[Rle, ...]:

@@ -88,10 +88,13 @@ def test_a_report_sorts_filters_and_searches(opened, report):
     assert [float(text) for text in column(page, slices, 5)] == sorted(lost)
     assert page.locator(f"{slices} th[aria-sort=ascending]").inner_text().startswith("lost")
 
-    scores = "table[data-name=scores]"
-    everything = len(column(page, scores, 2))
+    # The task's first protocol stands open, the others are folded.
+    scores, others = "table[data-name=scores]", "table[data-name='scores under other protocols']"
+    assert column(page, scores, 1)[:2] == ["cIoU", "gIoU"] and not page.locator(others).is_visible()
+    page.locator("#scores summary").click()
+    everything = len(column(page, others, 2))
     page.locator("#scores select").select_option("official")
-    assert set(column(page, scores, 2)) == {"official"} and len(column(page, scores, 2)) < everything
+    assert set(column(page, others, 2)) == {"official"} and len(column(page, others, 2)) < everything
     assert len(column(page, slices, 1)) == len(lost), "a filter is about its own section"
 
     samples = "table[data-name=samples]"
@@ -149,6 +152,46 @@ def test_light_and_dark(opened, report):
     assert ground(light) == "rgb(255, 255, 255)" != ground(dark)
     light.locator("[data-theme-toggle]").click()
     assert ground(light) == ground(dark)
+
+
+def test_samples_that_changed_are_dots_and_slices_are_bars(opened, report):
+    page = opened(report)
+    dots = page.locator("svg.scatter circle")
+    said = [text.split(" sample")[0] for text in dots.locator("title").all_text_contents()]
+    assert sum(map(int, said)) == 80 and page.locator("svg.scatter .worse").count() > 5
+    box, frame = dots.first.bounding_box(), page.locator("svg.scatter .frame").bounding_box()
+    assert frame["width"] == pytest.approx(frame["height"]) and box["width"] >= 4
+    bars = page.locator("table[data-name='comparison by slice'] svg.bar")
+    assert bars.count() == page.locator("table[data-name='comparison by slice'] tbody tr").count() > 5
+    assert page.locator("svg.scatter").evaluate("svg => getComputedStyle(svg.querySelector('.worse')).fill") == (
+        "rgb(213, 94, 0)"
+    )
+
+
+def test_heads_end_where_their_numbers_end(opened, report):
+    page = opened(report, viewport={"width": 1400, "height": 900})
+    shift = page.locator("table[data-name=slices]").evaluate(
+        """table => {
+          const end = (node) => {
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            return range.getBoundingClientRect().right;
+          };
+          const last = (row) => row.cells[row.cells.length - 1];
+          const head = last(table.tHead.rows[0]).querySelector("button").firstChild;
+          return end(head) - end(last(table.tBodies[0].rows[0]).firstChild);
+        }"""
+    )
+    assert abs(shift) < 2
+
+
+def test_lines_between_rows_stay_under_a_name_that_stays(opened, report):
+    page = opened(report, viewport={"width": 400, "height": 800})
+    scroll = page.locator("[aria-label=Comparison]")
+    scroll.evaluate("box => { box.scrollLeft = 150; }")
+    name = scroll.locator("tbody th.name").nth(1)
+    assert name.bounding_box()["x"] == pytest.approx(scroll.bounding_box()["x"], abs=2)
+    assert name.evaluate("cell => getComputedStyle(cell).borderTopWidth") == "1px"
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(opened, report):

@@ -49,7 +49,7 @@ def test_marked_and_meant_are_the_two_accuracies(make_run, protocol):
     found = run.task.confusion({}, {}, run.records[protocol], protocol)
     metrics = run.run.metrics[protocol]
     for row, counts, column in zip(found.rows, found.counts, found.right, strict=True):
-        known = metrics["t_acc" if row == "something is meant" else "n_acc"]
+        known = metrics["t_acc" if row == "target" else "n_acc"]
         assert counts[found.columns.index(column)] / sum(counts) == known["value"] and sum(counts) == known["n"]
     assert len(found.rows) == 2 and ("failed" in found.columns) == (protocol == "strict")
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.confusion import Confusion
 from samtok_eval.reports.page.content import BINS, Book, BoundedScore
+from samtok_eval.statistics import Difference
 
 BAR = 180
 """Width of a score's bar in its own units."""
+MANY = 10_000
+"""Samples of a bin that are written in thousands."""
+SCATTER, FINE, COARSE, FEW = 300, 100, 40, 400
+"""Units of a scatter's side; steps of a score on it for up to `FEW` samples, and for more."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,32 @@ class LossBar:
 
 
 @dataclass(frozen=True)
+class DifferenceBar:
+    """A difference between runs, in units of the bar; its middle is no difference."""
+
+    start: float
+    width: float
+    low: float
+    high: float
+    better: bool
+
+
+@dataclass(frozen=True)
+class Dot:
+    """Samples of about the same two scores, in a square of `SCATTER` units whose y goes down."""
+
+    x: float
+    y: float
+    radius: float
+    n: int
+    kind: str
+    """`better`, `worse` or `equal`."""
+    baseline: float
+    candidate: float
+    """Scores x 100 of the first of them."""
+
+
+@dataclass(frozen=True)
 class Bin:
     """One bin of the histogram; heights are 0..100."""
 
@@ -45,6 +76,11 @@ class Bin:
     ceiling: float | None
     """Height of the ceiling's; None without one."""
     ceiling_n: int
+
+    @property
+    def label(self) -> str:
+        """The count in at most four characters, so that neighbours do not touch."""
+        return str(self.n) if self.n < MANY else f"{self.n / 1000:.0f}k"
 
 
 @dataclass(frozen=True)
@@ -71,6 +107,66 @@ def score_bar(score: BoundedScore) -> ScoreBar | None:
 def loss_bar(score: BoundedScore) -> LossBar:
     """The parts of 1 that were scored and lost."""
     return LossBar(*(_at(share or 0.0) for share in (score.value, score.lost_to_model, score.lost_to_tokenizer)))
+
+
+def difference_bar(difference: Difference | None, reach: float, lower_is_better: bool) -> DifferenceBar | None:
+    """The bar of a difference; None without one.
+
+    Args:
+        difference: of shares.
+        reach: the largest end of any interval beside it, 0..1.
+        lower_is_better: of the metric.
+    """
+    if difference is None or not reach:
+        return None
+    value, low, high = (_at(0.5 + share / reach / 2) for share in (difference.value, difference.low, difference.high))
+    better = difference.value < 0 if lower_is_better else difference.value > 0
+    return DifferenceBar(min(value, BAR / 2), round(abs(value - BAR / 2), 1), low, high, better)
+
+
+def reach_of(differences: Iterable[Difference | None]) -> float:
+    """The largest end of any interval, 0..1, for bars of one scale."""
+    ends = [end for one in differences if one for end in (one.value, one.low, one.high)]
+    return max(map(abs, ends), default=0.0)
+
+
+def scatter(
+    baseline: Mapping[str, float], candidate: Mapping[str, float], highest: float, lower_is_better: bool = False
+) -> list[Dot]:
+    """Scores of the samples that both runs have, near ones in one dot.
+
+    Args:
+        baseline: score by sample.
+        candidate: score by sample.
+        highest: where both scales end.
+        lower_is_better: of the metric.
+    """
+    both = [(baseline[name], candidate[name]) for name in baseline if name in candidate]
+    steps = FINE if len(both) <= FEW else COARSE
+    cells: dict[tuple[int, int, str], list[tuple[float, float]]] = {}
+    for before, after in both:
+        up, down = ("worse", "better") if lower_is_better else ("better", "worse")
+        kind = up if after > before else down if after < before else "equal"
+        place = [round(steps * min(max(score / highest, 0.0), 1.0)) for score in (before, after)]
+        cells.setdefault((place[0], place[1], kind), []).append((before, after))
+    most = max(map(len, cells.values()), default=1)
+    return [
+        Dot(
+            x=round(SCATTER * x / steps, 1),
+            y=round(SCATTER * (1 - y / steps), 1),
+            radius=round(2.5 + 6 * ((len(scores) - 1) / most) ** 0.5, 1),
+            n=len(scores),
+            kind=kind,
+            baseline=round(100 * scores[0][0], 1),
+            candidate=round(100 * scores[0][1], 1),
+        )
+        for (x, y, kind), scores in sorted(cells.items())
+    ]
+
+
+def counts_of(dots: Sequence[Dot]) -> dict[str, int]:
+    """Samples that became better, stayed equal and became worse."""
+    return {kind: sum(dot.n for dot in dots if dot.kind == kind) for kind in ("better", "equal", "worse")}
 
 
 def histogram(counts: Sequence[int], ceiling: Sequence[int], highest: float) -> list[Bin]:

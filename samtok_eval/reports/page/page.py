@@ -11,13 +11,13 @@ from pathlib import Path
 
 from samtok_eval.files import write_text
 from samtok_eval.metrics.cards import card
-from samtok_eval.reports.compare import text as comparison_tables
 from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.html import TEXT_SHOWN, render, shown
 from samtok_eval.reports.page import figures, tables
 from samtok_eval.reports.page.bounds import CEILING, FLOOR, bounds_of
 from samtok_eval.reports.page.cards import Pictures, sample_card
 from samtok_eval.reports.page.content import ROWS, Report, gather, highest_of
+from samtok_eval.reports.page.counted import counted_notes, n_differences
 from samtok_eval.reports.page.downloads import downloads
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.reports.summary import limits, speed, subject
@@ -70,6 +70,8 @@ def page(report: Report, samples: str | None = None) -> str:
     """
     run, comparison, metric = report.run, report.comparison, report.metric
     pictures = Pictures()
+    lower = metric in run.task.metadata.lower_is_better
+    dots = figures.scatter(report.answered.baseline, report.answered.scores, highest_of(metric), lower)
     cards = [[sample_card(item, metric, pictures) for item in gallery.items] for gallery in report.galleries]
     return render(
         "report.html.j2",
@@ -82,14 +84,22 @@ def page(report: Report, samples: str | None = None) -> str:
         counters=run.run.metrics["counters"],
         limits=[shown(line, TEXT_SHOWN) for line in limits(run.run)],
         protocol=report.protocol,
-        protocols=run.protocols,
         metric=card(metric).title if metric else None,
         sample_metric=card(metric).sample_title if metric else None,
         has_ceiling=report.ceiling is not None,
         has_floor=report.floor is not None,
-        scores=tables.scores_table(report),
-        comparison=comparison_tables.metrics_table(comparison),
-        comparison_by_slice=comparison_tables.slices_table(comparison),
+        sampled=run.run.manifest.settings.limit is not None,
+        other_protocols=run.protocols[1:],
+        scores=tables.scores_table(report, main=True),
+        other_scores=tables.scores_table(report, main=False),
+        counted=counted_notes(run, report.protocol),
+        candidates=[each.name for each in comparison.runs[1:]],
+        comparison=tables.comparison_table(report, main=True),
+        other_comparison=tables.comparison_table(report, main=False),
+        n_differences=_n_differences(report),
+        comparison_by_slice=tables.comparison_by_slice_table(report),
+        dots=dots,
+        changed=figures.counts_of(dots),
         leaks=tables.leaks_table(report),
         leaks_sentence=shown(report.leaks.sentence, TEXT_SHOWN) if report.leaks else None,
         side_by_side=tables.side_by_side_table(report),
@@ -115,6 +125,18 @@ def page(report: Report, samples: str | None = None) -> str:
         facts=_facts(report),
         downloads=downloads(report),
     )
+
+
+def _n_differences(report: Report) -> list[tuple[str, str]]:
+    """Protocol and sentence, where the runs count different samples."""
+    baseline, *candidates = report.comparison.runs
+    return [
+        (protocol, shown(line, TEXT_SHOWN))
+        for protocol in report.run.protocols
+        for candidate in candidates
+        if protocol in baseline.records
+        for line in n_differences(baseline, candidate, protocol)
+    ]
 
 
 def _title(report: Report) -> str:

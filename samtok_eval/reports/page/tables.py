@@ -4,21 +4,110 @@ from __future__ import annotations
 
 from samtok_eval.metrics.cards import card
 from samtok_eval.prediction import Record
+from samtok_eval.reports.compare.comparison import MetricCell
 from samtok_eval.reports.compare.text import PROTOCOL
-from samtok_eval.reports.format import interval, metric_value, points, signed_points
+from samtok_eval.reports.format import (
+    difference_interval,
+    interval,
+    metric_value,
+    outcomes,
+    p_value,
+    points,
+    signed_points,
+)
 from samtok_eval.reports.page.content import BoundedScore, Report
-from samtok_eval.reports.page.figures import loss_bar, score_bar
+from samtok_eval.reports.page.figures import difference_bar, loss_bar, reach_of, score_bar
 from samtok_eval.reports.table import Cell, Row, Table, left, right
 
 
-def scores_table(report: Report) -> Table:
-    """Every metric under every protocol, between floor and ceiling."""
+def scores_table(report: Report, *, main: bool) -> Table:
+    """Every metric between floor and ceiling, under the page's protocol or under all others."""
     columns = [
         *left("metric"),
         PROTOCOL,
         *right("value", "95 % interval", "floor to ceiling", "floor", "ceiling", "n"),
     ]
-    return Table(columns, [_score_row(score) for score in report.scores])
+    scores = [score for score in report.scores if (score.protocol == report.protocol) is main]
+    return _without_protocol(Table(columns, [_score_row(score) for score in scores]), main)
+
+
+def comparison_table(report: Report, *, main: bool) -> Table:
+    """Baseline, candidate and their difference for every metric, under the page's protocol or under all others."""
+    comparison = report.comparison
+    cells = [cell for cell in comparison.cells if (cell.protocol == report.protocol) is main]
+    before = {(cell.protocol, cell.metric): cell for cell in cells if not cell.run}
+    after = [cell for cell in cells if cell.run]
+    reach = reach_of(cell.difference for cell in after if not card(cell.metric).is_count)
+    columns = [
+        *left("metric"),
+        PROTOCOL,
+        *left("model"),
+        *right("baseline", "candidate", "difference", "95 % interval", "as a bar", "p", "wins/ties/losses", "n"),
+    ]
+    rows = [_compared_row(report, before.get((cell.protocol, cell.metric)), cell, reach) for cell in after]
+    table = _without_protocol(Table(columns, rows), main)
+    return table if len(comparison.runs) > 2 else _without_column(table, 2 - main)
+
+
+def comparison_by_slice_table(report: Report) -> Table:
+    """The sample metric of baseline and candidate in every slice, with the interval of their difference as a bar."""
+    comparison = report.comparison
+    lower = comparison.sample_metric in report.run.task.metadata.lower_is_better
+    reach = reach_of(cell.difference for cell in comparison.slices)
+    columns = [
+        *left("slice", "model"),
+        *right("n", "baseline", "candidate", "difference", "95 % interval", "as a bar", "p"),
+    ]
+    rows: list[Row] = [
+        [
+            f"{cell.name} {cell.value}",
+            comparison.runs[cell.run].name,
+            str(cell.n),
+            points(cell.baseline),
+            points(cell.candidate),
+            Cell(signed_points(cell.difference.value), cell.difference.value),
+            difference_interval(cell.difference),
+            Cell("", cell.difference.value, figure=difference_bar(cell.difference, reach, lower)),
+            Cell(p_value(cell.p_corrected), cell.p_corrected),
+        ]
+        for cell in comparison.slices
+    ]
+    table = Table(columns, rows)
+    return table if len(comparison.runs) > 2 else _without_column(table, 1)
+
+
+def _compared_row(report: Report, before: MetricCell | None, cell: MetricCell, reach: float) -> Row:
+    metric, difference = cell.metric, cell.difference
+    step = difference.value if difference else None
+    value = before.value if before else None
+    lower = metric in report.run.task.metadata.lower_is_better
+    bar = None if card(metric).is_count else difference_bar(difference, reach, lower)
+    n_before = before.n if before else 0
+    return [
+        card(metric).title,
+        cell.protocol,
+        report.comparison.runs[cell.run].name,
+        Cell(metric_value(metric, value), value),
+        Cell(metric_value(metric, cell.value), cell.value),
+        Cell(signed_points(step), step),
+        difference_interval(difference),
+        Cell("", step, figure=bar),
+        Cell(p_value(cell.p_corrected), cell.p_corrected),
+        outcomes(difference),
+        Cell(str(cell.n) if n_before == cell.n else f"{n_before} → {cell.n}", cell.n),
+    ]
+
+
+def _without_protocol(table: Table, main: bool) -> Table:
+    """The table without the column that has one value."""
+    return table.without(PROTOCOL.title) if main else table
+
+
+def _without_column(table: Table, place: int) -> Table:
+    """The table without one column, by its place since titles may repeat."""
+    columns = [column for index, column in enumerate(table.columns) if index != place]
+    rows = [[cell for index, cell in enumerate(row) if index != place] for row in table.rows]
+    return Table(columns, rows)
 
 
 def leaks_table(report: Report) -> Table:
@@ -84,7 +173,7 @@ def losses_table(report: Report) -> Table:
         for score in report.scores
         if score.protocol == report.protocol and score.lost_to_model is not None
     ]
-    return Table([*left("metric"), *right("", "scored", "language model", "mask tokenizer")], rows)
+    return Table([*left("metric"), *right("parts", "scored", "language model", "mask tokenizer")], rows)
 
 
 def slices_table(report: Report) -> Table:

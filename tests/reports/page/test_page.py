@@ -14,9 +14,12 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import render
+from samtok_eval.registry import load_tasks
 from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.bounds import bounds_of
 from samtok_eval.reports.page.content import ROWS, BoundedScore, gather
+from samtok_eval.reports.page.counted import counted_notes, n_differences
+from samtok_eval.reports.page.figures import counts_of, difference_bar, reach_of, scatter
 from samtok_eval.reports.page.page import page, write_report, write_reports
 from samtok_eval.reports.page.pictures import (
     FALSE_NEGATIVE,
@@ -30,6 +33,7 @@ from samtok_eval.reports.page.pictures import (
     photograph,
 )
 from samtok_eval.reports.runs import read_scored, reproduce
+from samtok_eval.statistics import Difference
 from tests.conftest import edit_manifest, right, shifted
 
 TOKENIZER = "ab" * 32
@@ -160,7 +164,7 @@ def test_a_report_without_bounds_or_pictures_of_its_own(make_run):
     report = gather([run])
     assert report.ceiling is None and all(bound.lost_to_model is None for bound in report.scores)
     text = page(report)
-    assert "Where points are lost" not in text and "Comparison with" not in text
+    assert "Where points are lost" not in text and 'id="comparison"' not in text and 'svg class="scatter' not in text
 
 
 def test_what_a_model_says_stays_text(make_run):
@@ -169,6 +173,62 @@ def test_what_a_model_says_stays_text(make_run):
     assert "<script>document" not in text and "<img src=x" not in text and "<b>bold" not in text
     assert "&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;" in text
     assert "\u202e" not in text and "\\u202eright to left" in text and "{{ 7*7 }}" in text
+
+
+def test_a_sample_of_a_split_says_so_at_the_top(make_run):
+    said = "A sample of the split: the first 80 questions."
+    text = page(gather([read_scored(make_run("some", right))]))
+    assert said in text and text.index(said) < text.index('id="scores"')
+    whole = make_run("whole", right, task="refcoco-m", limit=None)
+    assert "A sample of the split" not in page(gather([read_scored(whole)]))
+
+
+def test_the_page_says_whom_a_metric_does_not_count(make_run):
+    run = read_scored(make_run("run", right))
+    nothing = sum(record.no_target for record in run.records["strict"])
+    lines = counted_notes(run, "strict")
+    assert lines[0].startswith("cIoU, T-acc, Pr@0.5")
+    assert lines[0].endswith(f"n counts {80 - nothing} of 80 samples, not the {nothing} without a target.")
+    assert lines[1] == f"N-acc: n counts {nothing} of 80 samples, not the {80 - nothing} with a target."
+    assert lines[0] in page(gather([run])).replace("&#39;", "'")
+
+
+def test_the_page_says_why_two_runs_count_different_samples(make_run, demo_samples):
+    say = load_tasks()["scene_graph"].answer
+    silent = [sample.id for sample in demo_samples("scene_graph", 6)[:2]]
+    whole = read_scored(make_run("whole", right, task="scene_graph", limit=6, text_of=say))
+    part = make_run("part", lambda s: None if s.id in silent else right(s), task="scene_graph", limit=6, text_of=say)
+    # OpenPSG leaves out pictures without an answer.
+    [line] = n_differences(whole, read_scored(part), "official")
+    assert line.startswith("recall@20, recall@50, recall@100")
+    assert line.endswith("n differs. 2 count for whole alone; for part their status is missing (2).")
+    assert not any("recall@" in line for line in n_differences(whole, read_scored(part), "strict"))
+    assert n_differences(whole, whole, "official") == []
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_every_sample_is_in_one_dot_on_its_side_of_the_diagonal(count):
+    before = {str(k): k / count for k in range(count)}
+    after = {name: min(1.0, score + (0.2 if int(name) % 3 else 0.0)) for name, score in before.items()}
+    dots = scatter(before, after, 1.0)
+    assert sum(dot.n for dot in dots) == count and len(dots) <= 41 * 41
+    assert counts_of(dots)["equal"] == len([k for k in range(count) if k % 3 == 0])
+    assert counts_of(dots)["worse"] == 0 and counts_of(scatter(before, after, 1.0, lower_is_better=True))["better"] == 0
+    assert all(0 <= dot.x <= 300 and 0 <= dot.y <= 300 for dot in dots)
+
+
+def test_bars_of_differences_share_a_scale_and_their_middle_is_none():
+    better, worse = (
+        Difference(v, v - 0.1, v + 0.1, p=1.0, p_worse=1.0, test="permutation", wins=1, ties=1, losses=1, margin=None,
+                   error=0.1, pictures=3)
+        for v in (0.1, -0.3)
+    )  # fmt: skip
+    reach = reach_of([better, worse, None])
+    assert reach == pytest.approx(0.4) and difference_bar(None, reach, lower_is_better=False) is None
+    right_of, left_of = (difference_bar(each, reach, lower_is_better=False) for each in (better, worse))
+    assert right_of.start == right_of.low == 90 and right_of.width == pytest.approx(22.5) and right_of.better
+    assert left_of.start + left_of.width == pytest.approx(90) and left_of.low == 0 and not left_of.better
+    assert difference_bar(worse, reach, lower_is_better=True).better
 
 
 def test_long_texts_are_cut(make_run):
