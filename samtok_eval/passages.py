@@ -99,9 +99,24 @@ def question(sample: Sample) -> list[Passage]:
                 regions.append(part.mask)
                 words.append(Words("region", "asked", place))
             else:
-                words.append(Words(part if isinstance(part, str) else " [enlarged view] "))
+                words.append(Words(in_short(part) if isinstance(part, str) else " [enlarged view] "))
         lines.append(tuple(words))
     return found + passage(f"round {len(found) + 1}, the question" if rounds > 1 else "question", lines)
+
+
+def in_short(text: str, layout: Layout = DEFAULT_LAYOUT) -> str:
+    """A text whose mask words stand as codes, e.g. `▣(84, 61)`; those that cannot be read stay as they are.
+
+    Args:
+        text: a question or an earlier answer.
+        layout: of its mask words.
+    """
+    found, position = [], 0
+    for span in parse(text[:MOST_CHARACTERS], layout):
+        if span.codes is not None:
+            found += [text[position : span.start], f"{MASK}({span.codes.key.replace(',', ', ')})"]
+            position = span.end
+    return "".join([*found, text[position:]])
 
 
 def in_words(answer: Answer, layout: Layout = DEFAULT_LAYOUT) -> Line:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from samtok_eval.mask_tokens import parse, render
-from samtok_eval.passages import MASK, MOST_LINES, Answer, Words, captioned, in_words, plain, question
+from samtok_eval.passages import MASK, MOST_LINES, Answer, Words, captioned, in_short, in_words, plain, question
 from samtok_eval.prediction import Prediction
 from samtok_eval.sample import Crop, ImageRef, Region, Sample, Target, Turn
 from tests.reports.page.test_page import rle
@@ -36,6 +36,18 @@ def answer(text, codes=KEYS):
 def test_phrases_take_the_place_of_their_masks(text, expected):
     found = [words.text if words.side is None else (words.text, words.mask) for words in in_words(answer(text))]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"left of {A} and {B}.", f"left of {MASK}(1, 2) and {MASK}(3, 4)."),
+        ("<|mt_start|><|mt_9999|><|mt_end|>", "<|mt_start|><|mt_9999|><|mt_end|>"),
+        ("no mask", "no mask"),
+    ],
+)
+def test_mask_words_of_a_question_stand_as_their_codes(text, expected):
+    assert in_short(text) == expected
 
 
 def test_codes_that_a_protocol_filled_in_are_found():

@@ -10,7 +10,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.images import read_image
 from samtok_eval.masks import Rle, intersection_and_union
 from samtok_eval.metrics.cards import card
-from samtok_eval.passages import Side
+from samtok_eval.passages import Side, in_short
 from samtok_eval.prediction import Prediction
 from samtok_eval.reports.format import points
 from samtok_eval.reports.html import TEXT_SHOWN, shown
@@ -113,7 +113,7 @@ def sample_card(item: Item, metric: str | None, pictures: Pictures) -> SampleCar
     height, width = fitted(sample.image.height, sample.image.width)
     return SampleCard(
         id=item.id,
-        label=shown(sample.phrase or item.id, LABEL_SHOWN),
+        label=shown(in_short(sample.phrase) or item.id, LABEL_SHOWN),
         score=points(item.score),
         baseline=None if item.baseline is None else points(item.baseline),
         picture=pictures.name(sample.image),

@@ -41,7 +41,9 @@ def objects_of(
         found["asked"] = _numbered(asked, {})
     if max(len(set(reference)), len(set(prediction)), len(set(baseline))) > 1 or meant - {None, "asked"}:
         found["reference"] = _numbered(reference, {})
-        own = dict(zip(reference, found["reference"], strict=True))
+        # Where the question's regions are all there is, an answer's masks are compared with these.
+        true, numbers = (reference, found["reference"]) if reference else (asked, found.get("asked", ()))
+        own = dict(zip(true, numbers, strict=False))
         found["prediction"] = _matched(own, prediction)
         found["baseline"] = _matched(own, baseline)
     return {side: numbers for side, numbers in found.items() if numbers}

@@ -12,6 +12,7 @@ from typing import Any
 
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.cards import card
+from samtok_eval.passages import in_short
 from samtok_eval.reports.html import shown
 from samtok_eval.reports.page.cards import conversation, facts_of, told, without
 from samtok_eval.reports.page.galleries import Answered, Item, item_of
@@ -63,7 +64,7 @@ def index(answered: Answered, metric: str | None) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {name: [] for name in ("ids", "phrases", "scores", "before")}
     for place, (name, record) in enumerate(answered.records.items()):
         columns["ids"].append(shown(name))
-        columns["phrases"].append(shown(answered.samples[name].phrase, PHRASE_KEPT))
+        columns["phrases"].append(shown(in_short(answered.samples[name].phrase), PHRASE_KEPT))
         columns["scores"].append(_hundredths(answered.scores.get(name)))
         columns["before"].append(_hundredths(answered.baseline.get(name)))
         statuses.append(record.status)

@@ -177,7 +177,7 @@
     context.drawImage(layer, 0, 0, canvas.width, canvas.height);
     const factor = canvas.width / layer.width, radius = 0.035 * Math.max(canvas.width, canvas.height) / moved.scale;
     context.textAlign = "center";
-    context.textBaseline = "central";
+    context.textBaseline = "middle";
     context.font = `700 ${1.3 * radius}px system-ui, sans-serif`;
     for (const [x, y, number] of chips) {
       const [red, green, blue] = INSTANCES[number % INSTANCES.length];

@@ -35,6 +35,12 @@ def test_masks_of_another_size_or_without_a_counterpart_are_numbered_by_themselv
     assert objects_of([], [], [LEFT, RIGHT], [], [])["prediction"] == (0, 1)
 
 
+def test_without_a_reference_answers_are_matched_with_the_regions_of_the_question():
+    asked = [Passage("question", ((Words("region", "asked", 0),),))]
+    said = [*asked, Passage("answer", ((Words("it", "prediction", 0),),))]
+    assert objects_of([LEFT, RIGHT], [], [RIGHT, CORNER], [], said)["prediction"] == (1, 2)
+
+
 def test_numbers_stand_inside_their_masks_and_apart():
     large = rle(["#" * 40] * 40)
     found = chips([large, large, rle(["." * 40] * 40)], 40, 40, [0, 4, 5])
