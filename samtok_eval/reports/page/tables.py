@@ -37,7 +37,7 @@ def comparison_table(report: Report, *, main: bool) -> Table:
     cells = [cell for cell in comparison.cells if (cell.protocol == report.protocol) is main]
     before = {(cell.protocol, cell.metric): cell for cell in cells if not cell.run}
     after = [cell for cell in cells if cell.run]
-    reach = reach_of(cell.difference for cell in after if not card(cell.metric).is_count)
+    reach = reach_of(cell.difference for cell in after if card(cell.metric).is_share)
     columns = [
         *left("metric"),
         PROTOCOL,
@@ -81,7 +81,7 @@ def _compared_row(report: Report, before: MetricCell | None, cell: MetricCell, r
     step = difference.value if difference else None
     value = before.value if before else None
     lower = metric in report.run.task.metadata.lower_is_better
-    bar = None if card(metric).is_count else difference_bar(difference, reach, lower)
+    bar = difference_bar(difference, reach, lower) if card(metric).is_share else None
     n_before = before.n if before else 0
     return [
         card(metric).title,
