@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rich.console import Console
 
@@ -55,7 +55,7 @@ from samtok_eval.run.ranks import Ranks, Shard, Share, launched, ranks_here, sha
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import check_pictures, read_samples
 from samtok_eval.run.score import score
-from samtok_eval.run.settings import DEMO, RunOptions, keywords, recorded, settings_of_scoring
+from samtok_eval.run.settings import DEMO, RunKeywords, RunOptions, keywords, recorded, settings_of_scoring
 from samtok_eval.run.shards import forget_shards, mark_shard
 from samtok_eval.run.signature import run_key, sealed
 from samtok_eval.sample import Sample
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 RUN_ID_LENGTH = 12
 
 
-def evaluate(task: str, **options: Any) -> Run:
+def evaluate(task: str, **options: Unpack[RunKeywords]) -> Run:
     """Run one task with one model: predict, then score.
 
     Args:
@@ -81,13 +81,14 @@ def evaluate(task: str, **options: Any) -> Run:
     Raises:
         SamtokError: anything a user can act on.
     """
-    own = options.get("model", DEMO)
+    given: dict[str, Any] = {**options}
+    own = given.get("model", DEMO)
     if isinstance(own, str):
-        return run(RunOptions(task=task, **options))
+        return run(RunOptions(task=task, **given))
     from samtok_eval.models.python_file import PYTHON, given_backend
 
     backend = given_backend(own)
-    return run_all([RunOptions(task=task, **{**options, "model": f"{PYTHON}{backend.name}"})], given=backend)[0]
+    return run_all([RunOptions(task=task, **{**given, "model": f"{PYTHON}{backend.name}"})], given=backend)[0]
 
 
 evaluate.__signature__ = keywords().replace(return_annotation=Run)  # type: ignore[attr-defined]

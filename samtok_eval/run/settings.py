@@ -8,13 +8,16 @@ signature and the command that repeats a run. A new setting is a field here and 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from samtok_eval.models.backend import Backend
 
 DEMO = "demo"
 ALL = "all"
@@ -169,6 +172,50 @@ class ScoreOptions(RunOptions):
     """The same for predictions that exist already; `out` is the folder itself."""
 
     out: Annotated[Path, Option("where")] = Field(default=Path("scored"), description="Where the scores go.")
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions` but `task` as keyword arguments, for editors and type checkers.
+
+    A path may be text and a tuple any sequence; a test holds names and types equal to the fields.
+    """
+
+    split: str | None
+    model: str | Backend
+    data_root: str
+    out: str | Path
+    protocols: str | Sequence[str] | None
+    limit: int | None
+    batch_size: int
+    concurrency: int
+    tensor_parallel: int
+    max_new_tokens: int | None
+    device: str
+    dtype: str
+    mask_dtype: Literal["fp32", "bf16", "fp16"] | None
+    tf32: bool
+    compile: bool
+    attn: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] | None
+    device_map: str | None
+    threads: int | None
+    seed: int
+    statistics_seed: int | None
+    tokenizer: str | None
+    min_pixels: int | None
+    max_pixels: int | None
+    constrained: bool
+    group_pictures: bool
+    share_prefix: bool | None
+    reuse_decoded: str | Path | None
+    profile: bool
+    max_errors: int
+    history: Literal["gt", "pred"]
+    judge: str | None
+    reference_codes: str | Path | None
+    prompt: str | None
+    tasks_dirs: Sequence[str | Path]
+    fresh: bool
+    shard: str | None
 
 
 ALWAYS_KEYED = ("batch_size", "max_new_tokens", "device", "dtype", "seed", "group_pictures", "history")

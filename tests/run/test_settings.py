@@ -8,8 +8,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from pydantic import Field
@@ -19,12 +21,21 @@ from samtok_eval import evaluate
 from samtok_eval.cli.main import app
 from samtok_eval.cli.options import read_config, takes
 from samtok_eval.errors import UsageError
+from samtok_eval.models.backend import Backend
 from samtok_eval.reports.runs import read_scored, reproduce
 from samtok_eval.run import settings as settings_module
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.folder import load_run
 from samtok_eval.run.manifest import manifest_of
-from samtok_eval.run.settings import ALWAYS_KEYED, Option, RunOptions, RunSettings, further_keyed, option_of
+from samtok_eval.run.settings import (
+    ALWAYS_KEYED,
+    Option,
+    RunKeywords,
+    RunOptions,
+    RunSettings,
+    further_keyed,
+    option_of,
+)
 from samtok_eval.run.signature import run_key, signature_dict
 from tests.cli.test_main import ROOT
 from tests.test_interface import frozen, options
@@ -69,6 +80,45 @@ def test_python_sees_the_fields_as_keywords():
     parameters = inspect.signature(evaluate).parameters
     assert next(iter(parameters)) == "task" and set(parameters) == set(RunOptions.model_fields)
     assert parameters["batch_size"].default == 32
+
+
+WIDER = {Path: {str, Path}, tuple[str, ...]: {str, Sequence[str]}, tuple[Path, ...]: {Sequence[str | Path]}}
+"""What a keyword may be where a field is of this type."""
+
+
+def parts(annotation):
+    return set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
+
+
+def test_keywords_have_the_types_of_the_fields():
+    typed = get_type_hints(RunKeywords, localns={"Backend": Backend})
+    fields = {name: parts(field.annotation) for name, field in RunOptions.model_fields.items() if name != "task"}
+    fields["model"] = {str, Backend}
+    assert {name: parts(annotation) for name, annotation in typed.items()} == {
+        name: set().union(*(WIDER.get(part, {part}) for part in kinds)) for name, kinds in fields.items()
+    }
+
+
+def test_a_type_checker_knows_the_keywords_of_evaluate(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "use.py").write_text(
+        "from samtok_eval.run.evaluate import evaluate\n"
+        "evaluate('gres', model='demo', limit=10, protocols=['strict'], out='runs')\n"
+        "evaluate('gres', limit='ten')\nevaluate('gres', limitt=10)\nevaluate('gres', history='all')\n"
+    )
+    sources = [str(ROOT / "samtok_eval" / "run" / name) for name in ("settings.py", "evaluate.py")]
+    words = [
+        "--config-file=",
+        "--follow-imports=skip",
+        "--cache-dir",
+        str(tmp_path),
+        *sources,
+        str(tmp_path / "use.py"),
+    ]
+    told, _, _ = api.run(words)
+    errors = [line.partition("use.py:")[2] for line in told.splitlines() if ": error:" in line]
+    assert [error.partition(":")[0] for error in errors] == ["3", "4", "5"]
+    assert 'expected "int | None"' in errors[0] and 'did you mean "limit"?' in errors[1]
 
 
 def test_predict_takes_every_option_of_the_answers_and_records_what_was_typed(tmp_path, demo_root):
