@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from samtok_eval.reports import table as plain
 from samtok_eval.reports.format import ABSENT
+from samtok_eval.reports.leaderboard.frame import COLUMNS, numbers_frame, unit_of
 from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, wrong_address
 from samtok_eval.reports.leaderboard.ranks import rank_text
-from samtok_eval.reports.leaderboard.table import MEASURED, PUBLISHED, Cell, Row, Section, Source, Table
+from samtok_eval.reports.leaderboard.table import Cell, Row, Section, Source, Table
 from samtok_eval.reports.markup import csv_lines, latex_text, markdown_text
 from samtok_eval.reports.table import BEST, SECOND, left, markdown_grid, right
 
@@ -34,29 +35,6 @@ UNITS = (
     "Every table holds one protocol: no column mixes scoring rules."
 )
 _LATEX_HEAD = f"% {GENERATED}\n% Needs \\usepackage{{booktabs,graphicx,textcomp}}.\n"
-CSV_COLUMNS = (
-    "benchmark",
-    "demo",
-    "table",
-    "protocol",
-    "split",
-    "metric",
-    "method",
-    "revision",
-    "params",
-    "value",
-    "low",
-    "high",
-    "n",
-    "unit",
-    "rank_first",
-    "rank_last",
-    "mark",
-    "trust",
-    "source",
-    "via",
-    "detail",
-)
 
 
 def section_slug(section: Section) -> str:
@@ -134,21 +112,7 @@ def latex_table(table: Table) -> str:
 
 def csv_text(sections: Sequence[Section]) -> str:
     """One line per number, in the unit of the tables."""
-    return csv_lines(CSV_COLUMNS, _csv_rows(sections))
-
-
-def _csv_rows(sections: Sequence[Section]) -> Iterator[Sequence[object]]:
-    for section in sections:
-        for table in section.tables:
-            for row in table.rows:
-                for column, cell in zip(table.columns, row.cells, strict=True):
-                    if cell is not None:
-                        place = (section.name, section.demo, table.title, table.protocol, column.split, column.metric)
-                        value = cell.text if row.trust != MEASURED else cell.value
-                        numbers = (value, cell.low, cell.high, cell.n, _unit(table))
-                        who = (row.name, row.revision, row.size)
-                        rank = cell.rank or ("", "")
-                        yield (*place, *who, *numbers, *rank, cell.mark, row.trust, *_source_fields(cell.source))
+    return csv_lines(COLUMNS, numbers_frame(sections).itertuples(index=False))
 
 
 def json_text(sections: Sequence[Section]) -> str:
@@ -183,11 +147,6 @@ def source_line(source: Source) -> list[tuple[str, bool]]:
     return pieces
 
 
-def _source_fields(source: Source) -> tuple[str, str, str]:
-    """Address, what was read instead, and what a reader must know; of our own the signature alone."""
-    return (source.address, source.via, source.text) if source.address else (source.text, "", "")
-
-
 def _rank(table: Table, row: Row) -> list[str]:
     """The row's first field where the table has ranks."""
     return [rank_text(table.rank(row))] if table.ranked else []
@@ -197,12 +156,8 @@ def _numbers(table: Table, row: Row) -> str:
     return ", ".join(map(str, source_numbers(table, row)))
 
 
-def _unit(table: Table) -> str:
-    return "as published" if table.protocol == PUBLISHED else "x 100, counts as they are"
-
-
 def _json_table(table: Table) -> dict[str, object]:
-    return {**asdict(table), "unit": _unit(table), "sources": [asdict(source) for source in table.sources]}
+    return {**asdict(table), "unit": unit_of(table), "sources": [asdict(source) for source in table.sources]}
 
 
 def _markdown_cell(cell: Cell | None, row: Row) -> str | plain.Cell:
