@@ -17,6 +17,7 @@ from samtok_eval import masks
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_bytes, write_text
 from samtok_eval.masks import Rle
+from samtok_eval.reports.markup import csv_cell
 from samtok_eval.reports.page.content import gather
 from samtok_eval.reports.page.galleries import Answered, item_of
 from samtok_eval.reports.runs import read_scored
@@ -72,7 +73,10 @@ def samples_file(run: Run, kind: str) -> bytes:
     if kind == "parquet":
         frame.to_parquet(buffer, index=False)
     else:
-        frame.to_csv(buffer, index=False, lineterminator="\n")
+        texts = frame.select_dtypes(exclude=["number", "bool"])
+        frame.assign(**{str(name): texts[name].map(csv_cell) for name in texts}).to_csv(
+            buffer, index=False, lineterminator="\n"
+        )
     return buffer.getvalue()
 
 

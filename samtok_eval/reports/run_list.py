@@ -87,7 +87,10 @@ def list_runs(folder: Path, tasks: Mapping[str, Task], task: str | None, model: 
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of runs, there is none; give the --out of a run")
     paths = list(run_paths(folder))
-    found = [_listed(path, paths, tasks) for path in paths]
+    beside: dict[Path, list[str]] = {}
+    for path in paths:
+        beside.setdefault(path.parent, []).append(path.name)
+    found = [_listed(path, beside[path.parent], tasks) for path in paths]
     name, _, split = (task or "").partition(":")
     kept = [
         run
@@ -98,8 +101,9 @@ def list_runs(folder: Path, tasks: Mapping[str, Task], task: str | None, model: 
     return sorted(newest, key=lambda run: (run.state == BROKEN, run.task, run.split, run.model))
 
 
-def _listed(path: Path, paths: Sequence[Path], tasks: Mapping[str, Task]) -> ListedRun:
-    shown = str(path.parent / _unique([other.name for other in paths if other.parent == path.parent], path.name))
+def _listed(path: Path, names: Sequence[str], tasks: Mapping[str, Task]) -> ListedRun:
+    """A run; `names` are those of the runs in the same folder."""
+    shown = str(path.parent / _unique(names, path.name))
     try:
         manifest = read_manifest(RunFolder(path).manifest)
         complete = manifest.state == COMPLETE

@@ -142,13 +142,18 @@ class Site:
             raise IncompleteRunError(f"{run.path} is {run.listed.state}, not {COMPLETE}; run the same command again")
         return read_scored(run.path, self.tasks_dirs)
 
-    def write_report(self, runs: Sequence[ScoredRun], folder: Path) -> None:
+    def write_report(self, runs: Sequence[ScoredRun], folder: Path, known: Sequence[ScoredRun] = ()) -> None:
         """Write the report of a run into a folder, or that of a candidate against a baseline, which stands first.
+
+        Args:
+            runs: the run, or baseline and candidate.
+            folder: where.
+            known: runs that were read before and need not be read again.
 
         Raises:
             SamtokError: the runs cannot be compared, or their data are no longer there.
         """
-        report = gather(runs, *bounds_of(runs[-1], None, None, self.tasks_dirs), data_root=self.data_root)
+        report = gather(runs, *bounds_of(runs[-1], None, None, self.tasks_dirs, known), data_root=self.data_root)
         every = write_samples(report, folder) if self.samples else None
         address = every.relative_to(folder).as_posix() if every else None
         write_text(folder / LIST, with_way_back(page(report, address), BACK, BACK_TEXT))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from samtok_eval.errors import DataError, SamtokError, UsageError
@@ -93,23 +94,42 @@ def _known(to: Path) -> set[str]:
 
 def _write(site: Site, runs: list[SiteRun], to: Path) -> None:
     finished = [run for run in runs if run.questions]
-    couples = pairs(runs)
-    total = len(finished) + len(couples)
-    for number, run in enumerate(finished, start=1):
-        logger.info("page %d of %d: %s", number, total, run.place)
-        _write_page(site, [run], to / RUNS / run.name)
-    for number, (baseline, candidate) in enumerate(couples, start=len(finished) + 1):
-        logger.info("page %d of %d: %s against %s", number, total, candidate.place, baseline.place)
-        _write_page(site, [baseline, candidate], to / COMPARE / compared(baseline, candidate))
+    total = len(finished) + len(pairs(finished))
+    done = 0
+    for questions in dict.fromkeys(run.questions for run in finished):
+        group = [run for run in finished if run.questions == questions]
+        readings = _Readings(site, group)
+        pages = [(f"{RUNS}/{run.name}", [run]) for run in group]
+        pages += [(f"{COMPARE}/{compared(*couple)}", list(couple)) for couple in pairs(group)]
+        for place, shown in pages:
+            done += 1
+            logger.info("page %d of %d: %s", done, total, " against ".join(run.place for run in reversed(shown)))
+            readings.write_page(shown, to / place)
     write_text(to / LIST, site.list_page(runs, static=True))
     write_json(to / CONTENTS, {"written_by": WRITTEN_BY, "files": sorted(_files(to))})
 
 
-def _write_page(site: Site, runs: list[SiteRun], folder: Path) -> None:
-    """A report; of runs that allow none, the reason, so that no link is broken."""
-    try:
-        read: list[ScoredRun] = [site.read(run) for run in runs]
-        site.write_report(read, folder)
-    except SamtokError as error:
-        logger.warning("%s", error)
-        write_text(folder / LIST, refusal_page("This page cannot be made", str(error), BACK))
+class _Readings:
+    """Runs of the same questions, each read once however many pages show it."""
+
+    def __init__(self, site: Site, group: Sequence[SiteRun]) -> None:
+        self._site = site
+        self._read: dict[str, ScoredRun] = {}
+        self._refused: dict[str, SamtokError] = {}
+        for run in group:
+            try:
+                self._read[run.place] = site.read(run)
+            except SamtokError as error:
+                logger.warning("%s", error)
+                self._refused[run.place] = error
+
+    def write_page(self, runs: Sequence[SiteRun], folder: Path) -> None:
+        """A report; of runs that allow none, the reason, so that no link is broken."""
+        try:
+            for run in runs:
+                if run.place in self._refused:
+                    raise self._refused[run.place]
+            shown = [self._read[run.place] for run in runs]
+            self._site.write_report(shown, folder, list(self._read.values()))
+        except SamtokError as error:
+            write_text(folder / LIST, refusal_page("This page cannot be made", str(error), BACK))

@@ -49,6 +49,14 @@ def test_a_table_holds_the_frame_of_the_samples_to_the_digit(run, kind):
     pd.testing.assert_frame_equal(read, frame, check_exact=True, check_dtype=False)
 
 
+def test_a_text_is_no_formula_in_a_spreadsheet_and_stays_as_it_is_elsewhere(make_run):
+    run = make_run("run", right, limit=3, text_of=lambda sample, codes: "=1+1")
+    for kind, text in (("csv", "'=1+1"), ("parquet", "=1+1")):
+        (path,) = exported(run, kind)
+        read = pd.read_csv(path) if kind == "csv" else pd.read_parquet(path)
+        assert set(read["text"]) == {text}
+
+
 def test_pycocotools_reads_results_beside_their_annotations(make_run, demo_samples, tmp_path):
     run = make_run("run", right, limit=20)
     results, truth = exported(run, "coco", "--out", tmp_path / "mine.json")

@@ -31,6 +31,20 @@ TYPES = {
     "shards/0.js": "text/javascript",
     "pictures/0.jpg": "image/jpeg",
 }
+NOWHERE = (
+    "/../manifest.json",
+    "/runs/../../etc/passwd",
+    "/runs/{name}/../../index.html",
+    "/runs/{name}/%2e%2e/%2e%2e/manifest.json",
+    "/runs/{name}/samples/..%2f..%2findex.html",
+    "/runs/{name}//etc/passwd.html",
+    "/runs/{name}/manifest.json",
+    "/runs/{name}/samples/link.html",
+    "/runs/none/index.html",
+    "/compare/{key}-{key}/index.html",
+    "/compare/0123456789ab-0123456789ab/index.html",
+    "/nothing",
+)
 HOSTS = {"localhost:9000": 200, "127.0.0.1": 200, "evil.example": 421, "127.0.0.1.evil.example": 421, "[::1": 421}
 
 
@@ -149,31 +163,15 @@ def test_only_reading_is_answered_and_only_under_our_own_names(site, tmp_path):
         assert server.server_address[0] == "127.0.0.1"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/../manifest.json",
-        "/runs/../../etc/passwd",
-        "/runs/{name}/../../index.html",
-        "/runs/{name}/%2e%2e/%2e%2e/manifest.json",
-        "/runs/{name}/samples/..%2f..%2findex.html",
-        "/runs/{name}//etc/passwd.html",
-        "/runs/{name}/manifest.json",
-        "/runs/{name}/samples/link.html",
-        "/runs/none/index.html",
-        "/compare/{key}-{key}/index.html",
-        "/compare/0123456789ab-0123456789ab/index.html",
-        "/nothing",
-    ],
-)
-def test_an_address_leads_to_files_of_a_page_alone(site, tmp_path, path):
+def test_an_address_leads_to_files_of_a_page_alone(site, tmp_path):
     run = site.runs()[0]
     (tmp_path / "secret.html").write_text("secret")
     with serving(site, tmp_path) as (ask, server):
-        folder = server.pages.of([run])
-        (folder / "samples" / "link.html").symlink_to(tmp_path / "secret.html")
-        reply, body = ask(path.format(name=run.name, key=run.key))
-        assert reply.status == 404 and "secret" not in body
+        (server.pages.of([run]) / "samples" / "link.html").symlink_to(tmp_path / "secret.html")
+        assert ask(f"/runs/{run.name}/samples/index.html")[0].status == 200
+        for path in NOWHERE:
+            reply, body = ask(path.format(name=run.name, key=run.key))
+            assert reply.status == 404 and "secret" not in body, path
 
 
 def test_a_run_whose_files_lie_elsewhere_is_not_shown(site, runs, make_run, tmp_path):
@@ -272,7 +270,7 @@ def test_a_failed_export_leaves_the_earlier_one(site, tmp_path, monkeypatch):
 def test_a_run_that_allows_no_report_has_a_page_that_says_why(site, runs, tmp_path):
     records = runs / "gres/val/first/aaaa/records.jsonl"
     records.write_text(records.read_text().replace('"inter": ', '"inter": 9', 1))
-    export_site(site, tmp_path / "site")
+    export_site(Site(runs, samples=False), tmp_path / "site")
     name = by_place(site)["gres/val/first/aaaa"].name
     assert "This page cannot be made" in (tmp_path / "site" / "runs" / name / "index.html").read_text()
 
@@ -321,9 +319,10 @@ def test_task_files_of_the_user_are_known_to_the_list_and_the_pages(make_run, de
     assert command(*words, "--out", out, *known).returncode == 0
     for words in (["runs", tmp_path / "own"], ["runs", tmp_path / "own", *known]):
         assert ("gIoU" in command(*words).stdout) == ("--tasks-dir" in words)
-    assert command("view", tmp_path / "own", *known, "--export", tmp_path / "site").returncode == 0
+    export = ("--export", tmp_path / "site", "--no-samples")
+    assert command("view", tmp_path / "own", *known, *export).returncode == 0
     (page,) = (tmp_path / "site" / "runs").glob("*/index.html")
     assert "mine:val" in page.read_text()
-    command("view", tmp_path / "own", "--export", tmp_path / "site")
+    command("view", tmp_path / "own", *export)
     (page,) = (tmp_path / "site" / "runs").glob("*/index.html")
     assert "pass the folder of its task file with --tasks-dir" in page.read_text()
