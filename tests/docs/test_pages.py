@@ -22,6 +22,15 @@ def test_links_of_the_readme_lead_somewhere():
     assert [link for link in LINK.findall((ROOT / "README.md").read_text()) if not (ROOT / link).exists()] == []
 
 
+def test_the_picture_of_the_readme_is_small_and_large_enough_to_read():
+    from PIL import Image
+
+    path = ROOT / "docs" / "images" / "report.webp"
+    assert path.stat().st_size < 200_000
+    with Image.open(path) as picture:
+        assert min(picture.size) >= 800
+
+
 def test_the_glossary_is_in_order():
     rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
     assert rows == sorted(rows, key=str.lower)
