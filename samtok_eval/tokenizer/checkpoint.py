@@ -16,6 +16,7 @@ from torch import Tensor
 from samtok_eval.errors import CheckpointError, DataError
 from samtok_eval.files import MISFITS, first_problem, read_object, shortened, write_json, writing
 from samtok_eval.hub import local_folder
+from samtok_eval.text import shortened as shortened_text
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
 from samtok_eval.weight_headers import COPY_AGAIN, refuse_unfilled, weight_shapes
 
@@ -27,7 +28,7 @@ SUBFOLDER = "mask_tokenizer"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MODEL_TYPE = "samtok_mask_tokenizer"
-KEYS_SHOWN = 5
+KEYS_SHOWN, KEY_SHOWN = 5, 80
 
 
 def find_tokenizer(path_or_hub_id: str | Path) -> Path:
@@ -158,7 +159,8 @@ def fill(tokenizer: MaskTokenizer, weights: dict[str, Tensor], place: Path) -> N
     ):
         if names:
             more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
-            problems.append(f"{len(names)} {title}: {', '.join(names[:KEYS_SHOWN])}{more}")
+            shown = [shortened_text(name, KEY_SHOWN) for name in names[:KEYS_SHOWN]]
+            problems.append(f"{len(names)} {title}: {', '.join(shown)}{more}")
     for name, shape in expected.items():
         if name in weights and tuple(weights[name].shape) != shape:
             problems.append(f"{name} has shape {tuple(weights[name].shape)}, expected {shape}")

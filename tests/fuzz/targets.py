@@ -6,6 +6,7 @@ input and with one line of error; whatever else leaves it is a finding, and so i
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -382,14 +383,9 @@ def _prepare_checkpoint(folder: Path) -> None:
 
 
 def _load_mask_tokenizer(folder: Path) -> None:
-    from samtok_eval.errors import SamtokError
     from samtok_eval.tokenizer import MaskTokenizer
 
-    try:
-        MaskTokenizer.from_pretrained(folder / "model")
-    except SamtokError as error:
-        if "\n" in str(error):
-            raise FindingError(f"more than a line: {error}") from error
+    _refused(lambda: MaskTokenizer.from_pretrained(folder / "model"))
 
 
 def _run_checkpoint(folder: Path) -> None:
@@ -412,6 +408,127 @@ def _validate_sft(folder: Path) -> None:
         command("tokenize", "--validate", folder / name, "--data-root", folder)
 
 
+SOURCE_FILES = ("refcoco/instances.json", "panoptic.json", "panoptic/a.png", "prompts.jsonl")
+
+
+def _prepare_sources(folder: Path) -> None:
+    """A COCO file, a panoptic one, and prompts for reinforcement."""
+    from PIL import Image
+
+    copied(folder, ("coco/train2014", "refcoco/instances.json"))
+    pictures = sorted((folder / "coco" / "train2014").iterdir())
+    (folder / "panoptic").mkdir()
+    Image.new("RGB", (128, 128), (7, 0, 0)).save(folder / "panoptic" / "a.png")
+    listed = [{"id": 1, "file_name": pictures[0].name, "height": 128, "width": 128}]
+    segments = [{"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 7}, {"id": 8}]}]
+    (folder / "panoptic.json").write_text(json.dumps({"images": listed, "annotations": segments}))
+    row = {"problem": "<image>\nSegment it.", "answer": "No target.", "source": "thinking_gres"}
+    cycle = {"cap_problem": "<image>\nDescribe it.", "seg_answer": "x", "source": "cycle"}
+    rows = [{**each, "images": [f"coco/train2014/{pictures[0].name}"]} for each in (row, cycle)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
+def _refused(read: Callable[[], object]) -> None:
+    """Read something that no command reads alone."""
+    from samtok_eval.errors import SamtokError
+
+    try:
+        read()
+    except SamtokError as error:
+        if len(str(error)) > 1000:
+            raise FindingError(f"no short line: {error}") from error
+
+
+def _sources(folder: Path) -> None:
+    from samtok_eval.training.grpo.prompts import read_prompts
+    from samtok_eval.training.tokenizer.sources import open_source
+
+    def every(spec: str) -> None:
+        source = open_source(spec)
+        for index in range(len(source)):
+            opened = source.open(index)
+            for number in range(opened.count):
+                # What is broken in one mask is counted by who trains.
+                with contextlib.suppress(ValueError):
+                    opened.mask(number)
+
+    _refused(lambda: every(f"coco:{folder / 'refcoco' / 'instances.json'}@{folder / 'coco' / 'train2014'}"))
+    _refused(lambda: every(f"panoptic:{folder / 'panoptic.json'}@{folder / 'coco' / 'train2014'}"))
+    _refused(lambda: read_prompts(folder / "prompts.jsonl"))
+
+
+def _prepare_replies(folder: Path) -> None:
+    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "an answer"}, "finish_reason": "stop",
+         "token_ids": [1, 2]}], "usage": {"prompt_tokens": 1}}  # fmt: skip
+    (folder / "body.json").write_text(json.dumps(body))
+
+
+def _replies(folder: Path) -> None:
+    """What the clients of served models and of judges do with the body of a reply."""
+    from pydantic import ValidationError
+
+    from samtok_eval.metrics.judge import _reply
+    from samtok_eval.models.openai.client import Completion
+
+    content = (folder / "body.json").read_bytes()
+    with contextlib.suppress(ValueError):
+        _reply(content)
+    with contextlib.suppress(ValidationError):
+        found = Completion.model_validate_json(content)
+        assert isinstance(found.text, str)
+        assert found.token_ids is None or all(isinstance(word, int) for word in found.token_ids)
+
+
+def _prepare_official(task: str, split: str, folders: tuple[str, ...]) -> Callable[[Path], None]:
+    """Answers in the benchmark's own format, as scoring writes them."""
+
+    def prepare(folder: Path) -> None:
+        _prepare_task(task, split, folders)(folder)
+        _score(task, split)(folder)
+        shutil.move(folder / "out" / "official_format", folder / "official")
+        shutil.rmtree(folder / "out")
+
+    return prepare
+
+
+def _score_official(task: str, split: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        words = ["score", "--task", f"{task}:{split}", "--data-root", folder / "data", "--out", folder / "out"]
+        command(*words, "--predictions", folder / "official")
+
+    return read
+
+
+EXPORTED = ("gcg:val", "grounding_suite:eval", "region_caption:dlc", "region_caption:gar-simple",
+            "region_caption:ferret", "region_vqa:test")  # fmt: skip
+
+
+def _of_official() -> Iterator[Target]:
+    for each in SPLITS:
+        name = f"{each.task}:{each.split}"
+        if name in EXPORTED:
+            prepare = _prepare_official(each.task, each.split, each.folders)
+            yield Target(f"official {name}", prepare, ("official/*",), _score_official(each.task, each.split), weight=6)
+
+
+def _prepare_stored(folder: Path) -> None:
+    _prepare_board(folder)
+    (stored,) = (folder / "board" / "results" / "org__baseline").rglob("*.json")
+    shutil.copy(stored, folder / "stored.json")
+
+
+def _stored(folder: Path) -> None:
+    words = ["gate", "--baseline", folder / "stored.json", "--candidate", folder / "runs" / "candidate"]
+    command(*words, codes=GATED)
+    command("leaderboard", "verify", "--folder", folder / "board")
+    command("leaderboard", "publish", "org/baseline", "--revision", "abc1234", "--folder", folder / "board", "--out",
+            folder / "out")  # fmt: skip
+
+
+STORED_FILES = ("stored.json", "board/results/**/*.json", "board/results/**/*.gz")
+
+
 TARGETS: tuple[Target, ...] = (
     *_of_splits(),
     Target("run folder, gate", _prepare_runs, (*RUN_FILES, "tolerances.toml"), _gate, weight=30),
@@ -423,6 +540,10 @@ TARGETS: tuple[Target, ...] = (
     Target("names, report", _prepare_runs, (RUN_FILES[0], RUN_FILES[2]), _report, _renamed, weight=10),
     Target("leaderboard", _prepare_board, BOARD_FILES, _build, _hostile_board, weight=30),
     Target("judge", _prepare_judged, JUDGE_FILES, _judged, weight=10),
+    *_of_official(),
+    Target("stored results", _prepare_stored, STORED_FILES, _stored, weight=15),
+    Target("replies of servers", _prepare_replies, ("body.json",), _replies, weight=6),
+    Target("training data", _prepare_sources, SOURCE_FILES, _sources, weight=15, tags=frozenset({"torch"})),
     Target("settings", _prepare_settings, ("run.toml", "run.yaml", "training_log.jsonl"), _settings, weight=10),
     Target("conversations", _prepare_sft, ("sft.json", "sft.jsonl"), _validate_sft, weight=10),
     Target(

@@ -8,6 +8,7 @@ it earns.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from samtok_eval.errors import DataError
-from samtok_eval.files import read_json_lines
+from samtok_eval.files import MEND_THE_LINE, MISFITS, read_json_lines, reading, shortened
+from samtok_eval.files import text as as_text
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.mask_tokens import Layout, parse
 from samtok_eval.prompts import CAPTION_ONE_REGION, DESCRIBE_WITH_MASKS_RL, FIND_DESCRIBED, GROUND_CAPTION
@@ -83,19 +85,22 @@ def read_prompts(path: Path) -> list[GrpoPrompt]:
     prompts = []
     for number, row in enumerate(rows, start=1):
         if "cap_problem" in row:
-            row = _one_region({CYCLE_COLUMNS.get(name, name): value for name, value in row.items()}, number)
+            with reading(f"{path}: row {number}", MEND_THE_LINE):
+                row = _one_region({CYCLE_COLUMNS.get(name, name): value for name, value in row.items()}, number)
         lacking = [name for name in COLUMNS if name not in row]
         if lacking:
             raise DataError(f"{path}: row {number} lacks {', '.join(lacking)}; expected the columns {COLUMNS}")
-        problem = str(row["problem"]).strip()
-        images = tuple(_picture(value, path, number) for value in row["images"])
+        with reading(f"{path}: row {number}", MEND_THE_LINE):
+            problem, answer, source = (as_text(row[name]) for name in ("problem", "answer", "source"))
+            problem, pictures = problem.strip(), list(row["images"])
+        images = tuple(_picture(value, path, number) for value in pictures)
         text = problem.removeprefix(IMAGE_MARK * len(images)) if images else problem
         if IMAGE_MARK in text or (images and text == problem):
             raise DataError(
                 f"{path}: row {number} has {len(images)} pictures, expected as many {IMAGE_MARK} at the start of the "
                 f"problem and none later, got {problem[:60]!r}"
             )
-        prompts.append(GrpoPrompt(images, text, str(row["answer"]), str(row["source"])))
+        prompts.append(GrpoPrompt(images, text, answer, source))
     if not prompts:
         raise DataError(f"{path} holds no prompts; give a file with at least one row")
     return prompts
@@ -159,7 +164,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
         return list(parquet.read_table(path).to_pylist())
     # Arrow's own errors are of these two kinds.
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as Parquet; {error}") from error
+        raise DataError(f"{path} cannot be read as Parquet ({shortened(error)}); download it again") from error
 
 
 def _one_region(row: dict[str, Any], number: int) -> dict[str, Any]:
@@ -169,7 +174,7 @@ def _one_region(row: dict[str, Any], number: int) -> dict[str, Any]:
     one of them and asks for it in other words. Here the number of the row decides which, so that the same file gives
     the same prompts.
     """
-    problem, answer = str(row.get("problem", "")).strip(), str(row.get("answer", ""))
+    problem, answer = as_text(row.get("problem", "")).strip(), as_text(row.get("answer", ""))
     images = row.get("images")
     named, regions = REGION.findall(problem), REGION.findall(answer)
     if len(named) > 1 and regions:
@@ -186,6 +191,7 @@ def _picture(value: Any, path: Path, number: int) -> StoredPicture:
     picture = StoredPicture(None, content) if content else StoredPicture(str(path.parent / str(name)), None)
     try:
         picture.opened().close()
-    except UNREADABLE as error:
-        raise DataError(f"{path}: row {number}: picture {name!r} cannot be read; {error}") from error
+    except (*UNREADABLE, *MISFITS) as error:
+        what = reprlib.repr(name)
+        raise DataError(f"{path}: row {number}: picture {what} cannot be read; {shortened(error)}") from error
     return picture

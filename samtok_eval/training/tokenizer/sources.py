@@ -8,6 +8,7 @@ and panoptic), segment-anything.com (SA-1B), `download_coconut.py` of bytedance/
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from samtok_eval import masks
 from samtok_eval.datasets.psg import read_segments
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import MISFITS, read_json, whole_number
+from samtok_eval.files import MISFITS, inside, read_json, reading, whole_number
 from samtok_eval.images import UNREADABLE, open_image, read_image
 from samtok_eval.sample import ImageRef
 
@@ -72,7 +73,7 @@ class CocoSource:
     def __init__(self, annotations: Path, folders: list[Path]) -> None:
         self._folders = folders
         self._images, grouped = _coco_pictures(annotations)
-        self._masks = [[a.get("segmentation") for a in grouped.get(str(i["id"]), [])] for i in self._images]
+        self._masks = [[a.get("segmentation") for a in grouped.get(i["id"], [])] for i in self._images]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -102,7 +103,7 @@ class PanopticSource:
         """
         self._folders, self._pngs = folders, annotations.with_suffix("")
         images, grouped = _coco_pictures(annotations)
-        self._rows = [(image, grouped[str(image["id"])][0]) for image in images if str(image["id"]) in grouped]
+        self._rows = [(image, grouped[image["id"]][0]) for image in images if image["id"] in grouped]
         self._stem = named_by_stem
 
     def __len__(self) -> int:
@@ -116,12 +117,10 @@ class PanopticSource:
         """One picture; its PNG is read here. A listed segment without a pixel is an empty mask."""
         image, row = self._rows[index]
         path, height, width = _place(image, self._folders)
-        try:
-            name = Path(str(row["file_name"]))
+        with reading(f"the panoptic annotation of {path.name} is broken", "correct it"):
+            name = inside(self._pngs, row["file_name"])
             ids = [whole_number(segment["id"]) for segment in row["segments_info"]]
-        except MISFITS as error:
-            raise DataError(f"the panoptic annotation of {path.name} is broken: {error} is missing or wrong") from error
-        png = self._pngs / (name.with_suffix(".png") if self._stem else name)
+            png = name.with_suffix(".png") if self._stem else name
         segments = read_segments(png, height, width)
         return OpenPicture(path, height, width, len(ids), lambda i: segments == ids[i])
 
@@ -247,12 +246,13 @@ def _coco_pictures(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[dic
     """`images` of a COCO file, and its annotations by image id."""
     content = read_json(path)
     grouped: dict[str, list[dict[str, Any]]] = {}
-    try:
-        images = [{key: image[key] for key in ("id", "file_name", "height", "width")} for image in content["images"]]
+    with reading(f"{path} is not a COCO file", "give the file that holds the annotations"):
+        images = [
+            {"id": _name(image["id"])} | {key: image[key] for key in ("file_name", "height", "width")}
+            for image in content["images"]
+        ]
         for annotation in content["annotations"]:
-            grouped.setdefault(str(annotation["image_id"]), []).append(annotation)
-    except MISFITS as error:
-        raise DataError(f"{path} is not a COCO file: {error} is missing or malformed") from error
+            grouped.setdefault(_name(annotation["image_id"]), []).append(dict(annotation))
     if not images:
         raise DataError(f"{path} lists no picture; give the file that holds the annotations")
     return images, grouped
@@ -260,12 +260,21 @@ def _coco_pictures(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[dic
 
 def _place(image: dict[str, Any], folders: list[Path]) -> tuple[Path, int, int]:
     """Where a listed picture lies (the last folder where none has it) and its height and width."""
-    places = [folder / str(image["file_name"]) for folder in folders]
-    path = next((place for place in places if place.exists()), places[-1])
-    try:
+    with reading("a listed picture is broken", "correct its entry"):
+        places = [inside(folder, image["file_name"]) for folder in folders]
+        path = next((place for place in places if place.exists()), places[-1])
         return path, *masks.picture_size(image["height"], image["width"])
-    except ValueError as error:
-        raise DataError(f"the size of {path.name} is broken: {error}") from error
+
+
+def _name(value: Any) -> str:
+    """An id as text; nothing else is made one, since a list may be of any length.
+
+    Raises:
+        ValueError: it is neither text nor a number.
+    """
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"an id is needed, got {reprlib.repr(value)}")
+    return str(value)
 
 
 def _segmentation(value: Any, height: int, width: int) -> NDArray[np.bool_]:
