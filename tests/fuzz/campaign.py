@@ -153,8 +153,6 @@ def work() -> None:
         talk.flush()
         talk.write(json.dumps({"what": bench.read(files)}) + "\n")
         talk.flush()
-    for bench in benches.values():
-        bench.close()
 
 
 class Worker:
@@ -162,9 +160,12 @@ class Worker:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.fuzz.campaign", "--work"]
+        # Its files go with it, however it ends.
+        self._files = tempfile.mkdtemp(prefix="fuzz-")
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=CORPUS.parents[2]
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=CORPUS.parents[2],
+            env={**os.environ, "TMPDIR": self._files},
+        )  # fmt: skip
         self.cases, self._read = 0, b""
 
     def read(self, case: Mapping[str, Any], seconds: float = SECONDS) -> tuple[str | None, dict[str, bytes], bool]:
@@ -184,6 +185,7 @@ class Worker:
         if told is None:
             self._process.kill()
         code = self._process.wait()
+        self.close()
         what = f"it hung for {seconds} seconds" if told is None else f"the process ended with {code}"
         return what, files, False
 
@@ -203,15 +205,13 @@ class Worker:
         return line
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, which keeps nothing."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        shutil.rmtree(self._files, ignore_errors=True)
 
 
 def corpus() -> list[tuple[str, str, dict[str, bytes]]]:
