@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
@@ -131,15 +131,30 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is broken ({shortened(error)}); {COPY_AGAIN}") from error
 
 
-def _read_pth(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, remedy: str, *, mapped: bool = False) -> Any:
+    """What `torch.save` wrote, on the CPU; tensors and plain values alone, since anything else would be code.
+
+    Args:
+        path: the file.
+        remedy: ends the message of an error: what to do.
+        mapped: leave weights on the disk until they are used.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+    """
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds something other than tensors and is not loaded; get the original file"
-        ) from error
-    except (OSError, EOFError, *MISFITS, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({shortened(error)}); {COPY_AGAIN}") from error
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, *MISFITS) as error:
+        what = "holds something other than tensors and is not loaded" if _is_code(error) else "cannot be read"
+        raise CheckpointError(f"{path} {what} ({shortened(error)}); {remedy}") from error
+
+
+def _is_code(error: Exception) -> bool:
+    return isinstance(error, pickle.UnpicklingError) and "weights" in str(error).lower()
+
+
+def _read_pth(path: Path) -> dict[str, Tensor]:
+    value = read_tensors(path, COPY_AGAIN)
     if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         raise CheckpointError(f"{path} must hold a flat dictionary of tensors; this is not a SAMTok mask tokenizer")
     return value

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.errors import CheckpointError
+from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.models.checkpoint import load_vision_language
 from samtok_eval.tokenizer import MaskTokenizer
+from samtok_eval.training.tokenizer.state import CHECKPOINT, load_checkpoint, save_checkpoint
 
 
 @pytest.mark.parametrize("model_type", ["qwen3_vl", "a_model_of_theirs"])
@@ -74,3 +77,23 @@ def test_a_mask_tokenizer_of_absurd_sizes_is_refused_before_it_is_built(tmp_path
     (folder / "config.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=name):
         MaskTokenizer.from_pretrained(folder)
+
+
+def test_a_state_of_training_that_is_cut_or_changed_is_read_or_refused(tmp_path):
+    path, rng = tmp_path / CHECKPOINT, random.Random(0)
+    save_checkpoint(path, {"step": 3, "weights": {"a": torch.ones(4)}})
+    assert load_checkpoint(path)["step"] == 3
+    whole = path.read_bytes()
+    for at in rng.sample(range(len(whole)), 60):
+        path.write_bytes(rng.choice([whole[:at], whole[:at] + bytes([rng.randrange(256)]) + whole[at + 1 :]]))
+        with suppress(CheckpointError):
+            load_checkpoint(path)
+    path.write_bytes(whole[:100])
+    with pytest.raises(CheckpointError, match=r"cannot be read .* start anew"):
+        load_checkpoint(path)
+
+
+def test_a_state_that_cannot_be_written_leaves_nothing_half_written(tmp_path):
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_checkpoint(tmp_path / "no folder" / CHECKPOINT, {"step": 1})
+    assert not list(tmp_path.iterdir())

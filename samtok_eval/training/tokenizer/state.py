@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from samtok_eval.errors import CheckpointError
+from samtok_eval.files import writing
+from samtok_eval.tokenizer.checkpoint import read_tensors
 from samtok_eval.tokenizer.model import MaskTokenizer
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+START_ANEW = "start anew with --fresh or another --out"
 
 
 def newest(out: Path) -> Path | None:
@@ -26,10 +29,21 @@ def newest(out: Path) -> Path | None:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all.
+
+    Raises:
+        UsageError: the system refuses, e.g. because the disk is full.
+    """
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    with writing(path):
+        try:
+            torch.save(state, part)
+            part.replace(path)
+        except RuntimeError as error:
+            # So torch says that the system refused.
+            raise OSError(str(error)) from error
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -38,10 +52,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read.
     """
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); start anew with --fresh or another --out") from error
+    state = read_tensors(path, START_ANEW)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds no state of a run; {START_ANEW}")
+    return state
 
 
 def load_start(tokenizer: MaskTokenizer, place: Path) -> None:
@@ -79,9 +93,8 @@ def load_start(tokenizer: MaskTokenizer, place: Path) -> None:
 
 def _sam_weights(place: Path) -> dict[str, Tensor] | None:
     """The weights of SAM's own file layout, None for any other file."""
-    try:
-        value = torch.load(place, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{place} cannot be read ({error}); download it again") from error
+    value = read_tensors(place, "download it again", mapped=True)
     inner = value.get("model") if isinstance(value, dict) else None
-    return {name: weight.float() for name, weight in inner.items()} if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or not all(isinstance(weight, Tensor) for weight in inner.values()):
+        return None
+    return {name: weight.float() for name, weight in inner.items()}
