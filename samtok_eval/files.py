@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from samtok_eval.errors import DataError, UsageError
+from samtok_eval.text import without_middle
 
 MAX_BYTES = 2**32
 """Of a file that is read whole; COCO's largest annotations have an eighth of it."""
@@ -31,6 +32,8 @@ MAX_NUMBER = 2**63
 MAX_NAME, MAX_PARTS = 255, 15
 """Bytes of one part of a path, and parts; file systems end at 4096 bytes."""
 MAX_MESSAGE = 300
+LONGEST_PLACE = 120
+"""Characters of the name of a field, which a file may have made up."""
 # What a message of an error tells the user to do.
 PUT_IT_THERE = "put the benchmark's own file there (see `samtok-eval data fetch`) or give another --data-root"
 CORRECT_IT = "correct it"
@@ -317,7 +320,7 @@ def first_problem(error: ValidationError, named: Callable[[str], str] = str) -> 
     """
     first = error.errors(include_url=False)[0]
     field, *inner = [*map(str, first["loc"])] or [""]
-    where = ".".join([named(field) if field else "", *inner])
+    where = without_middle(".".join([named(field) if field else "", *inner]), LONGEST_PLACE)
     problem, came = first["msg"].removeprefix("Value error, "), first["input"]
     # Broken JSON comes as the whole text; a rule of our own says itself what came.
     told = first["type"] in ("json_invalid", "value_error")
