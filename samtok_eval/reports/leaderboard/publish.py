@@ -166,7 +166,7 @@ def eval_yaml(
         "description": f"{', '.join(titles)}, scored by samtok-eval: "
         + "; ".join(f"{metric} under the protocol {protocol}" for protocol, metric in mains),
         "evaluation_framework": framework,
-        "tasks": [{"id": split, "split": split} for split, _ in sorted(by_split)],
+        "tasks": [{"id": split, "config": "default", "split": split} for split, _ in sorted(by_split)],
     }
     try:
         EvalYaml.model_validate(content)

@@ -137,7 +137,7 @@ def test_a_benchmarks_eval_yaml_names_the_tasks_of_its_results_in_the_hubs_forma
         "name": "GRES (gRefCOCO)",
         "description": "GRES (gRefCOCO), scored by samtok-eval: giou under the protocol strict",
         "evaluation_framework": "samtok-eval",
-        "tasks": [{"id": "testA", "split": "testA"}, {"id": "val", "split": "val"}],
+        "tasks": [{"id": split, "config": "default", "split": split} for split in ("testA", "val")],
     }
     entries = parse_eval_result_entries(yaml.safe_load((tmp_path / ".eval_results" / "gres.yaml").read_text()))
     check_named(entries, read_eval_yaml(path), str(path))
