@@ -87,6 +87,8 @@ def curve_svg(lines: Sequence[VerdictLine]) -> str:
 
 
 def _draw(plot: Axes, lines: Sequence[VerdictLine]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     # A metric of which nothing was asked yet has no row.
     measured = [(line.step, line.metrics[line.main]) for line in lines if line.main in line.metrics]
     plot.axhline(0, color="#333333", linewidth=0.8)
@@ -101,4 +103,5 @@ def _draw(plot: Axes, lines: Sequence[VerdictLine]) -> None:
         plot.axhline(sign * 100 * tolerance, color="#d55e00", linewidth=0.8, linestyle="--")
     plot.set_title(f"{lines[0].task}:{lines[0].split}, protocol {lines[0].protocol}", fontsize=10)
     plot.set_xlabel("step")
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     plot.set_ylabel(f"{card(lines[0].main).title}, points\nagainst the baseline")
