@@ -211,10 +211,13 @@ class RegionVqa(Task):
         rules: VqaRules = self.protocol(protocol).rules
         pairs = []
         for record in records:
+            if "right" not in record.values:
+                # The accuracy of this protocol does not count it.
+                continue
             sample, answer = samples[record.id], answers.get(record.id)
             right, chosen = sample.target.choice.upper(), rules.letter(answer.text or "", sample) if answer else None
             wrong = chosen if chosen is not None and chosen != right else NO_OPTION
-            pairs.append((right, right if record.values.get("right") else wrong))
+            pairs.append((right, right if record.values["right"] else wrong))
         letters = sorted({letter for pair in pairs for letter in pair} - {NO_OPTION})
         return confusion("letters", pairs, [*letters, NO_OPTION])
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from samtok_eval.metrics.confusion import confusion
+from samtok_eval.prediction import Prediction
+from samtok_eval.registry import load_tasks
 from samtok_eval.reports.page.content import gather
 from samtok_eval.reports.page.page import page
 from samtok_eval.reports.runs import read_scored
@@ -56,3 +59,12 @@ def test_marked_and_meant_are_the_two_accuracies(make_run, protocol):
 
 def test_captions_have_no_confusion(make_run):
     assert gather([read_scored(make_run("run", right, task="refcoco", limit=5))]).confusion is None
+
+
+def test_samples_that_the_accuracy_does_not_count_are_in_no_cell(demo_samples):
+    task = load_tasks()["region_vqa"]
+    samples = {sample.id: sample for sample in demo_samples("region_vqa", 3)}
+    answers = {name: Prediction(id=name, text="A") for name in samples}
+    records = [task.score(sample, answers[sample.id], task.protocols[0]) for sample in samples.values()]
+    records[0] = replace(records[0], values={"answer": 65.0})
+    assert task.confusion(samples, answers, records, "strict").total == 2
