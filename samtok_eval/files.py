@@ -192,11 +192,13 @@ def numbered_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = Fal
     Raises:
         DataError: missing, unreadable, too large, or a line is not UTF-8; the message names it.
     """
-    return ((number, line) for number, _, line in placed_lines(path, remedy, torn_tail))
+    return ((number, line) for number, _, _, line in placed_lines(path, remedy, torn_tail))
 
 
-def placed_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False) -> Iterator[tuple[int, int, str]]:
-    """`numbered_lines` with the place of each line: its number, the byte at which it begins, and the line.
+def placed_lines(
+    path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False
+) -> Iterator[tuple[int, int, int, str]]:
+    """`numbered_lines` with the place of each line: number, the byte at which it begins, its bytes, and the line.
 
     Raises:
         DataError: as `numbered_lines`.
@@ -206,7 +208,11 @@ def placed_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False
         for number, line in enumerate(file, start=1):
             whole = line if number > 1 else line.removeprefix(BOM_UTF8)
             if whole.strip() and not (torn_tail and not line.endswith(b"\n")):
-                yield number, begins + len(line) - len(whole), _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+                try:
+                    decoded = whole.decode()
+                except UnicodeDecodeError as error:
+                    raise _not_text(f"{path}:{number}", error, MEND_THE_LINE) from error
+                yield number, begins + len(line) - len(whole), len(whole), decoded
             begins += len(line)
 
 
@@ -361,6 +367,8 @@ def whole_number(value: Any) -> int:
     Raises:
         ValueError: anything else, such as NaN or a number beyond 64 bits.
     """
+    if type(value) is int and -MAX_NUMBER <= value < MAX_NUMBER:
+        return value
     digits = isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) < 20
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer()) or digits
     if isinstance(value, bool) or not whole or not -MAX_NUMBER <= (number := int(value)) < MAX_NUMBER:

@@ -145,6 +145,11 @@ class Codes(tuple[int, ...]):
         """`"44,186"`, or `"44,-"` without a second code: the key of decoded masks in prediction files."""
         return _key_of(self)
 
+    @staticmethod
+    def is_key(key: str) -> bool:
+        """Whether a text has the form of a key, of whatever layout."""
+        return _KEY.fullmatch(key) is not None
+
     @classmethod
     def from_key(cls, key: str, layout: Layout | None = DEFAULT_LAYOUT) -> Codes:
         """Inverse of `key`.
@@ -175,13 +180,17 @@ class Codes(tuple[int, ...]):
         return Codes(*(entry if own == MISSING else own for own in self))
 
 
+MOST_KEYS = 1 << 17
+"""Keys that are remembered; 256x2 has half as many, and answers name all of them alike."""
+
+
 # Asked for under every protocol, and when an answer is read and checked.
-@lru_cache(maxsize=1 << 11)
+@lru_cache(maxsize=MOST_KEYS)
 def _key_of(codes: Codes) -> str:
     return ",".join("-" if entry == MISSING else str(entry) for entry in codes)
 
 
-@lru_cache(maxsize=1 << 11)
+@lru_cache(maxsize=MOST_KEYS)
 def _codes_of(key: str) -> Codes | None:
     """Codes of a key; None where it is not of that form."""
     return Codes(*(MISSING if e == "-" else int(e) for e in key.split(","))) if _KEY.fullmatch(key) else None
@@ -282,7 +291,6 @@ def _kept_masks(answer: str, policy: str, layout: Layout) -> tuple[Codes, ...]:
     return tuple(POLICIES[policy](answer, layout)) if plain is None else plain
 
 
-@lru_cache(maxsize=1 << 9)
 def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     """Codes of an answer whose mask words are whole spans of 256x2 alone, as nearly all are; None for any other.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import Codes, Layout
+from samtok_eval.mask_tokens import MOST_KEYS, Codes, Layout
 from samtok_eval.masks import Rle
 
 AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
@@ -96,7 +97,8 @@ class Prediction(BaseModel):
     @classmethod
     def _keys_are_codes(cls, value: dict[str, CocoRle]) -> dict[str, CocoRle]:
         for key in value:
-            Codes.from_key(key, layout=None)
+            if not Codes.is_key(key):
+                Codes.from_key(key, layout=None)
         return value
 
 
@@ -114,16 +116,25 @@ def check_codes(predictions: Iterable[Prediction], layout: Layout) -> None:
     Raises:
         DataError: a key of decoded masks does not fit the layout.
     """
-    fitting: set[str] = set()
     for prediction in predictions:
-        for key in prediction.decoded.keys() - fitting:
-            try:
-                Codes.from_key(key, layout)
-            except ValueError as error:
-                raise DataError(
-                    f"prediction {prediction.id}: {error}; it was made with another mask tokenizer"
-                ) from error
-            fitting.add(key)
+        for key in prediction.decoded:
+            if not _fits(key, layout):
+                try:
+                    Codes.from_key(key, layout)
+                except ValueError as error:
+                    raise DataError(
+                        f"prediction {prediction.id}: {error}; it was made with another mask tokenizer"
+                    ) from error
+
+
+@lru_cache(maxsize=MOST_KEYS)
+def _fits(key: str, layout: Layout) -> bool:
+    """Whether codes are of a layout."""
+    try:
+        Codes.from_key(key, layout)
+    except ValueError:
+        return False
+    return True
 
 
 def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:

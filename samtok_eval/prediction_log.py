@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import weakref
 from array import array
@@ -104,18 +105,19 @@ class StoredPredictions(Mapping[str, Prediction]):
     def _scanned(self, own: bool, failed: bytearray) -> Iterator[str]:
         """Names in the order of the files; keeps where each line stands, and whether it holds an error."""
         for number, path in enumerate(self._paths):
-            for line_number, begins, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
-                name, error = _name_and_error(line, f"{path}:{line_number}")
-                self._places.extend((number, line_number, begins))
+            for line_number, begins, length, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
+                name, error = _name_and_error(line, path, line_number)
+                self._places.extend((number, line_number, begins, length))
                 failed.append(error is not None)
                 yield name
 
     def _read(self, row: int) -> Prediction:
-        number, line_number, begins = self._places[3 * row : 3 * row + 3]
+        number, line_number, begins, length = self._places[4 * row : 4 * row + 4]
         if number not in self._files:
             self._files[number] = self._paths[number].open("rb")
-        self._files[number].seek(begins)
-        return _prediction(self._files[number].readline(), f"{self._paths[number]}:{line_number}")
+        # A file that is sought in reads a block each time.
+        line = os.pread(self._files[number].fileno(), length, begins)
+        return _prediction(line, self._paths[number], line_number)
 
 
 def _close(files: dict[int, BinaryIO]) -> None:
@@ -130,7 +132,7 @@ def unknown_prediction(name: str) -> DataError:
     )
 
 
-def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
+def _name_and_error(line: str, path: Path, number: int) -> tuple[str, str | None]:
     """Sample and error of a line; what is more than that is checked when the line is read for its answer."""
     ours = _OURS.match(line)
     # Quotes inside texts are escaped, so that a key found once stands nowhere else.
@@ -143,16 +145,16 @@ def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
         name, error = None, None
     if type(name) is str and error is None:
         return name, None
-    prediction = _prediction(line, where)
+    prediction = _prediction(line, path, number)
     return prediction.id, prediction.error
 
 
-def _prediction(line: str | bytes, where: str) -> Prediction:
+def _prediction(line: str | bytes, path: Path, number: int) -> Prediction:
     # Told apart here, since `reading` takes as long as an answer.
     try:
         return Prediction.model_validate_json(line)
     except ValidationError as error:
-        raise DataError(f"{where}: {first_problem(error)}; {MEND_THE_LINE}") from error
+        raise DataError(f"{path}:{number}: {first_problem(error)}; {MEND_THE_LINE}") from error
 
 
 def read_own_predictions(parts: Iterable[Path]) -> StoredPredictions:
@@ -172,4 +174,4 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
     """
     for path in paths:
         for number, line in numbered_lines(path, GIVE_PREDICTIONS, torn_tail):
-            yield _prediction(line, f"{path}:{number}")
+            yield _prediction(line, path, number)

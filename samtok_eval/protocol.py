@@ -69,11 +69,11 @@ class Protocol(Generic[Rules]):
 def codes_under(answer: str, protocols: Sequence[Protocol[Any]]) -> list[Sequence[Codes] | None]:
     """`codes_or_none` under several protocols; one object for those that read an answer of whole pairs alike."""
     pairs = plain_pairs(answer)
+    if pairs is None:
+        return [protocol.codes_or_none(answer) for protocol in protocols]
     found: list[Sequence[Codes] | None] = []
     for protocol in protocols:
         most = protocol.most_of_pairs
-        if pairs is None or most is None:
-            found.append(protocol.codes_or_none(answer))
-        else:
-            found.append(pairs if len(pairs) <= most else pairs[-most:])
+        read = protocol.codes_or_none(answer) if most is None else pairs if len(pairs) <= most else pairs[-most:]
+        found.append(read)
     return found

@@ -46,6 +46,16 @@ class SampleTable(Sequence[Sample]):
         """Of all samples, without building them."""
         return self._ids
 
+    @property
+    def phrases(self) -> Sequence[str]:
+        """Of all samples."""
+        return self._phrases
+
+    @property
+    def common(self) -> Sequence[Common]:
+        """What each sample shares with others."""
+        return self._common
+
     def __len__(self) -> int:
         return len(self._ids)
 
@@ -61,10 +71,18 @@ class SampleTable(Sequence[Sample]):
 
     def __getitem__(self, index: int | slice) -> Sample | SampleTable:
         if isinstance(index, slice):
-            columns = (self._ids[index], self._phrases[index], self._common[index])
-            return SampleTable(zip(*columns, strict=True), self._ask)
+            part = SampleTable((), self._ask)
+            part._ids, part._phrases, part._common = self._ids[index], self._phrases[index], self._common[index]
+            return part
         phrase, common = self._phrases[index], self._common[index]
         return Sample(self._ids[index], common.image, self._ask(phrase), common.target, phrase, common.slices)
+
+
+def in_columns(samples: Sequence[Sample]) -> tuple[Sequence[str], Sequence[str], Sequence[Common | Sample]]:
+    """Ids, phrases, and what has picture, target and slices of each sample; those of a table without building them."""
+    if isinstance(samples, SampleTable):
+        return samples.ids, samples.phrases, samples.common
+    return [sample.id for sample in samples], [sample.phrase for sample in samples], samples
 
 
 def sample_ids(samples: Sequence[Sample]) -> Iterable[str]:

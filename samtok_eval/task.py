@@ -185,9 +185,8 @@ class Task(ABC):
 
     def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
         """Metrics that only a judge can give these samples."""
-        if not any(sample.target.for_judge for sample in samples):
-            return ()
-        return [metric for metric in self.metadata.metrics if card(metric).judged]
+        judged = [metric for metric in self.metadata.metrics if card(metric).judged]
+        return judged if judged and any(sample.target.for_judge for sample in samples) else ()
 
     def written(self, sample: Sample) -> tuple[Rle, ...]:
         """Masks that the right answer writes, one span each; the target's by default."""

@@ -26,6 +26,7 @@ from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import sample_ids
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 
@@ -158,8 +159,8 @@ def _batches(
     """Samples with their answers: a few at a time, or all for a task that scores them together."""
     size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
     for first in range(0, len(samples), size):
-        batch = list(samples[first : first + size])
-        names = [sample.id for sample in batch]
+        batch = samples[first : first + size]
+        names = list(sample_ids(batch))
         given = (
             answers.some(names)
             if isinstance(answers, StoredPredictions)
