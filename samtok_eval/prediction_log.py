@@ -7,9 +7,9 @@ import os
 import re
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,8 +17,10 @@ from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, MISFITS, first_problem, numbered_lines, placed_lines
 from samtok_eval.name_index import NameIndex
-from samtok_eval.prediction import Prediction
+from samtok_eval.prediction import Answers, Prediction, read_answer
 
+Read = TypeVar("Read")
+Text = TypeVar("Text", str, bytes)
 BROUGHT = ("masks", "phrases")
 """Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
@@ -91,10 +93,11 @@ class StoredPredictions(Mapping[str, Prediction]):
             raise KeyError(name)
         return self._read(self._later.get(row, row))
 
-    def some(self, names: Sequence[str]) -> dict[str, Prediction]:
+    def some(self, names: Sequence[str]) -> Answers:
         """Predictions of those of these samples that have one, looked up together."""
         rows = zip(names, self._index.rows(names), strict=True)
-        return {name: self._read(self._later.get(row, row)) for name, row in rows if row is not None}
+        found = {name: self._later.get(row, row) for name, row in rows if row is not None}
+        return Answers({name: self._read_as(read_answer, row) for name, row in found.items()})
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)
@@ -112,12 +115,15 @@ class StoredPredictions(Mapping[str, Prediction]):
                 yield name
 
     def _read(self, row: int) -> Prediction:
+        return self._read_as(Prediction.model_validate_json, row)
+
+    def _read_as(self, read: Callable[[bytes], Read], row: int) -> Read:
         number, line_number, begins, length = self._places[4 * row : 4 * row + 4]
         if number not in self._files:
             self._files[number] = self._paths[number].open("rb")
         # A file that is sought in reads a block each time.
         line = os.pread(self._files[number].fileno(), length, begins)
-        return _prediction(line, self._paths[number], line_number)
+        return _of_line(line, self._paths[number], line_number, read)
 
 
 def _close(files: dict[int, BinaryIO]) -> None:
@@ -145,14 +151,14 @@ def _name_and_error(line: str, path: Path, number: int) -> tuple[str, str | None
         name, error = None, None
     if type(name) is str and error is None:
         return name, None
-    prediction = _prediction(line, path, number)
+    prediction = _of_line(line, path, number, Prediction.model_validate_json)
     return prediction.id, prediction.error
 
 
-def _prediction(line: str | bytes, path: Path, number: int) -> Prediction:
+def _of_line(line: Text, path: Path, number: int, read: Callable[[Text], Read]) -> Read:
     # Told apart here, since `reading` takes as long as an answer.
     try:
-        return Prediction.model_validate_json(line)
+        return read(line)
     except ValidationError as error:
         raise DataError(f"{path}:{number}: {first_problem(error)}; {MEND_THE_LINE}") from error
 
@@ -174,4 +180,4 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
     """
     for path in paths:
         for number, line in numbered_lines(path, GIVE_PREDICTIONS, torn_tail):
-            yield _prediction(line, path, number)
+            yield _of_line(line, path, number, Prediction.model_validate_json)

@@ -16,7 +16,7 @@ from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
-from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction import Answer, Prediction, Record, as_read
 from samtok_eval.protocol import Protocol, codes_under
 from samtok_eval.records import Column, Records, constant, nothing, texts
 from samtok_eval.sample import Sample
@@ -92,7 +92,8 @@ def score_regions(
     """
     count = len(samples)
     names, phrases, asked = in_columns(samples)
-    given = [answers.get(name) for name in names]
+    read = as_read(answers)
+    given = [read.get(name) for name in names]
     combined = [combine(protocol) for protocol in protocols]
     rows = [_seen(*row, protocols, combined) for row in zip(names, asked, given, strict=True)]
     statuses = [_status(prediction) for prediction in given]
@@ -189,7 +190,7 @@ def score_region(
 def _seen(
     name: str,
     asked: Common | Sample,
-    prediction: Prediction | None,
+    prediction: Answer | None,
     protocols: Sequence[Protocol[Any]],
     combined: Sequence[Combine],
 ) -> list[Seen]:
@@ -227,7 +228,7 @@ def _compared(
     return Seen(counts, answered is None, truth is None)
 
 
-def _status(prediction: Prediction | None) -> str:
+def _status(prediction: Answer | None) -> str:
     return "missing" if prediction is None else prediction.status
 
 
@@ -247,7 +248,7 @@ def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol[Any])
 
 
 def _masks_under(
-    name: str, prediction: Prediction | None, protocols: Sequence[Protocol[Any]]
+    name: str, prediction: Answer | None, protocols: Sequence[Protocol[Any]]
 ) -> list[tuple[Rle, ...] | None]:
     """The answer's masks under each protocol, see `found_masks`; one object where they are read from the same codes."""
     if prediction is None:

@@ -20,7 +20,7 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
-from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes, check_together
+from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, as_read, check_codes, check_together
 from samtok_eval.prediction_log import StoredPredictions, unknown_prediction
 from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
@@ -161,14 +161,15 @@ def _batches(
     for first in range(0, len(samples), size):
         batch = samples[first : first + size]
         names = list(sample_ids(batch))
-        given = (
+        given: Mapping[str, Prediction] = (
             answers.some(names)
             if isinstance(answers, StoredPredictions)
             else {name: answers[name] for name in names if name in answers}
         )
-        check_codes(given.values(), task.layout)
+        read = as_read(given).values()
+        check_codes(read, task.layout)
         if len(batch) <= BATCH:
-            check_together(mask for answer in given.values() for mask in (answer.masks or answer.decoded.values()))
+            check_together(mask for answer in read for mask in (answer.masks or answer.decoded.values()))
         yield batch, given
 
 
