@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import DataError
-from samtok_eval.name_index import NameIndex
 from samtok_eval.run.settings import DEMO
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import sample_ids
+from samtok_eval.sample_table import index_of
 from samtok_eval.task import Task
 
 
@@ -40,11 +39,11 @@ def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequen
     # A task file may have a `read` of its own, which need not know of the argument.
     known: dict[str, Any] = {"limit": limit} if "limit" in inspect.signature(task.read).parameters else {}
     samples = task.read(data_root(root), split, **known)
-    repeated = NameIndex(sample_ids(samples)).repeated()
+    repeated = index_of(samples).repeated()
     if repeated:
         first = samples[repeated[0][0]].id
         raise DataError(f"{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {first} first")
-    return samples[:limit]
+    return samples if limit is None else samples[:limit]
 
 
 def missing_pictures(samples: Sequence[Sample]) -> list[Path]:
