@@ -7,7 +7,7 @@ with a chance of one to 10^20.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,16 @@ class NameIndex:
 
     def row(self, name: str) -> int | None:
         """The first row of a name; None where it does not occur."""
-        return self.rows([name])[0]
+        places, there = self._places(*_hashes([name]))
+        return int(self._order[places[0]]) if there[0] else None
 
-    def rows(self, names: Sequence[str]) -> list[int | None]:
-        """`row` of several names, in a fraction of the time."""
-        places, there = self._places(*_hashes(names))
-        rows = self._order[places].tolist() if len(self) else [0] * len(names)
-        return [row if found else None for row, found in zip(rows, there.tolist(), strict=True)]
+    def rows_of(self, other: NameIndex) -> NDArray[np.intp]:
+        """`row` of all names of another index, in their order, (names,); -1 where one does not occur."""
+        places, there = self._places(other._sorted, other._others)
+        rows = np.full(len(other), -1, dtype=np.intp)
+        if len(self):
+            rows[other._order] = np.where(there, self._order[places], -1)
+        return rows
 
     def repeated(self) -> list[list[int]]:
         """Rows of every name that occurs several times, by the first of them."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import MOST_KEYS, Codes, Layout
+from samtok_eval.mask_tokens import MOST_KEYS, Codes, Layout, is_key
 from samtok_eval.masks import Rle
 
 AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
@@ -98,7 +98,7 @@ class Prediction(BaseModel):
     @classmethod
     def _keys_are_codes(cls, value: dict[str, CocoRle]) -> dict[str, CocoRle]:
         for key in value:
-            if not Codes.is_key(key):
+            if not is_key(key):
                 Codes.from_key(key, layout=None)
         return value
 
@@ -150,7 +150,7 @@ def read_answer(line: str | bytes) -> Answer:
         found = _line(line)
     except msgspec.DecodeError:
         return Prediction.model_validate_json(line)
-    return found if all(map(Codes.is_key, found.decoded)) else Prediction.model_validate_json(line)
+    return found if all(map(is_key, found.decoded)) else Prediction.model_validate_json(line)
 
 
 class Answers(Mapping[str, Prediction]):

@@ -7,10 +7,12 @@ import os
 import re
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from samtok_eval.append_log import AppendLog
@@ -93,11 +95,15 @@ class StoredPredictions(Mapping[str, Prediction]):
             raise KeyError(name)
         return self._read(self._later.get(row, row))
 
-    def some(self, names: Sequence[str]) -> Answers:
-        """Predictions of those of these samples that have one, looked up together."""
-        rows = zip(names, self._index.rows(names), strict=True)
-        found = {name: self._later.get(row, row) for name, row in rows if row is not None}
-        return Answers({name: self._read_as(read_answer, row) for name, row in found.items()})
+    def rows_of(self, samples: NameIndex) -> NDArray[np.intp]:
+        """Where the prediction of each sample stands, (samples,); -1 where there is none."""
+        counting = np.append(np.arange(len(self._index)), -1)
+        counting[list(self._later)] = list(self._later.values())
+        return counting[self._index.rows_of(samples)]
+
+    def at(self, rows: Mapping[str, int]) -> Answers:
+        """Predictions by sample id that stand at some of `rows_of`; samples without one are left out."""
+        return Answers({name: self._read_as(read_answer, row) for name, row in rows.items() if row >= 0})
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)

@@ -26,7 +26,7 @@ from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import sample_ids
+from samtok_eval.sample_table import index_of, sample_ids
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 
@@ -158,12 +158,14 @@ def _batches(
 ) -> Iterator[tuple[Sequence[Sample], Mapping[str, Prediction]]]:
     """Samples with their answers: a few at a time, or all for a task that scores them together."""
     size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
+    stored = answers if isinstance(answers, StoredPredictions) else None
+    rows = stored.rows_of(index_of(samples)) if stored is not None else np.empty(0, dtype=np.intp)
     for first in range(0, len(samples), size):
         batch = samples[first : first + size]
         names = list(sample_ids(batch))
         given: Mapping[str, Prediction] = (
-            answers.some(names)
-            if isinstance(answers, StoredPredictions)
+            stored.at(dict(zip(names, rows[first : first + size].tolist(), strict=True)))
+            if stored is not None
             else {name: answers[name] for name in names if name in answers}
         )
         read = as_read(given).values()
