@@ -425,7 +425,8 @@ def text(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"a text is needed, got {reprlib.repr(value)}")
-    value.encode()
+    if not value.isascii():
+        value.encode()
     return value
 
 

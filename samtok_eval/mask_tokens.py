@@ -177,7 +177,6 @@ MOST_KEYS = 1 << 17
 """Keys that are remembered; 256x2 has half as many, and answers name all of them alike."""
 
 
-@lru_cache(maxsize=MOST_KEYS)
 def is_key(text: str) -> bool:
     """Whether a text has the form of `Codes.key`, of whatever layout."""
     return _KEY.fullmatch(text) is not None

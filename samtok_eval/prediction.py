@@ -57,7 +57,7 @@ def _checked(size: tuple[int, int], counts: str) -> Rle:
 
 def check_together(given: Iterable[CocoRle | MaskLine]) -> None:
     """Check masks at once whose `rle` is asked for soon; one that is broken is left to say so then."""
-    fresh = dict.fromkeys(key for mask in given if (key := (mask.size, mask.counts)) not in _CHECKED)
+    fresh = dict.fromkeys([key for mask in given if (key := (mask.size, mask.counts)) not in _CHECKED])
     sizes, texts = [size for size, _ in fresh], [counts for _, counts in fresh]
     _forget()
     _CHECKED.update({key: rle for key, rle in zip(fresh, masks.checked(sizes, texts), strict=True) if rle is not None})
@@ -137,6 +137,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 Answer = Line | Prediction
+_KEYS: set[str] = set()
+"""Keys that were met."""
 _line = msgspec.json.Decoder(Line).decode
 
 
@@ -150,7 +152,12 @@ def read_answer(line: str | bytes) -> Answer:
         found = _line(line)
     except msgspec.DecodeError:
         return Prediction.model_validate_json(line)
-    return found if all(map(is_key, found.decoded)) else Prediction.model_validate_json(line)
+    odd = found.decoded.keys() - _KEYS
+    if odd and not all(map(is_key, odd)):
+        return Prediction.model_validate_json(line)
+    if odd and len(_KEYS) < MOST_KEYS:
+        _KEYS.update(odd)
+    return found
 
 
 class Answers(Mapping[str, Prediction]):
@@ -193,9 +200,7 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
     """
     fitting = _fitting(layout)
     for prediction in predictions:
-        for key in prediction.decoded:
-            if key in fitting:
-                continue
+        for key in prediction.decoded.keys() - fitting:
             try:
                 Codes.from_key(key, layout)
             except ValueError as error:

@@ -106,9 +106,9 @@ def _of_split(
             splits.add(text(ref["split"]))
             if ref["split"] != split:
                 continue
-            meant = _meant(ref)
-            _check_annotations(ref, meant, instances, refs_file, no_targets)
-            for expression in _sentences(ref, meant, instances):
+            number, meant = whole_number(ref["ref_id"]), _meant(ref)
+            _check_annotations(number, meant, instances, refs_file, no_targets)
+            for expression in _sentences(ref, number, meant, instances):
                 found = True
                 yield expression
     if not found:
@@ -178,14 +178,13 @@ class _Instances:
 
 
 def _check_annotations(
-    ref: dict[str, Any], named: Sequence[int], instances: _Instances, refs_file: Path, no_targets: bool
+    number: int, named: Sequence[int], instances: _Instances, refs_file: Path, no_targets: bool
 ) -> None:
     """Refuse a reference whose objects are not known.
 
     Raises:
         DataError: it names an annotation that does not exist, or none at all; the message names both sides.
     """
-    number = whole_number(ref["ref_id"])
     for annotation_id in named:
         if annotation_id not in instances.annotations:
             raise DataError(
@@ -207,22 +206,23 @@ def _meant(ref: dict[str, Any]) -> tuple[int, ...]:
     return tuple([number for number in map(whole_number, _annotation_ids(ref)) if number != NO_TARGET])
 
 
-def _sentences(ref: dict[str, Any], meant: tuple[int, ...], instances: _Instances) -> Iterator[Expression]:
+def _sentences(ref: dict[str, Any], number: int, meant: tuple[int, ...], instances: _Instances) -> Iterator[Expression]:
     image = instances.image(whole_number(ref["image_id"]))
     wanted = tuple([instances.mask(i, image) for i in meant])
     annotations = tuple([instances.annotations[i] for i in meant])
     category = ref["category_id"]
-    first = category[0] if isinstance(category, list) else category
+    first = whole_number(category[0] if isinstance(category, list) else category)
+    no_target = _annotation_ids(ref) == [NO_TARGET]
     for sentence in ref["sentences"]:
         # Named by their order, which takes half as long.
         yield Expression(
-            f"{whole_number(ref['ref_id'])}-{whole_number(sentence['sent_id'])}",
+            f"{number}-{whole_number(sentence['sent_id'])}",
             image,
             text(sentence["sent"]).strip(),
             wanted,
             annotations,
             meant,
-            _annotation_ids(ref) == [NO_TARGET],
-            instances.categories.get(whole_number(first), "none"),
+            no_target,
+            instances.categories.get(first, "none"),
             text(sentence["kind"]) if "kind" in sentence else None,
         )

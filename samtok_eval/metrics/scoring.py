@@ -17,7 +17,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Answer, Prediction, Record, as_read
-from samtok_eval.protocol import Protocol, codes_under
+from samtok_eval.protocol import Protocol, codes_under, fewest_of_pairs
 from samtok_eval.records import Column, Records, constant, nothing, texts
 from samtok_eval.sample import Sample
 from samtok_eval.sample_table import Common, in_columns
@@ -95,7 +95,8 @@ def score_regions(
     read = as_read(answers)
     given = [read.get(name) for name in names]
     combined = [combine(protocol) for protocol in protocols]
-    rows = [_seen(*row, protocols, combined) for row in zip(names, asked, given, strict=True)]
+    fewest = fewest_of_pairs(protocols)
+    rows = [_seen(*row, protocols, combined, fewest) for row in zip(names, asked, given, strict=True)]
     statuses = [_status(prediction) for prediction in given]
     common: dict[str, Any] = {
         "id": texts(names),
@@ -193,10 +194,11 @@ def _seen(
     prediction: Answer | None,
     protocols: Sequence[Protocol[Any]],
     combined: Sequence[Combine],
+    fewest: int | None = None,
 ) -> list[Seen]:
-    """The answer as each protocol sees it, one object for those that see the same."""
+    """The answer as each protocol sees it, one object for those that see the same; `fewest` as in `codes_under`."""
     target = asked.target
-    masked = _masks_under(name, prediction, protocols)
+    masked = _masks_under(name, prediction, protocols, fewest)
     first = masked[0]
     all_count = not first or len(first) == 1 or "last" not in combined
     # As nearly all are: the same masks of the answer and the same target under all protocols.
@@ -248,7 +250,7 @@ def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol[Any])
 
 
 def _masks_under(
-    name: str, prediction: Answer | None, protocols: Sequence[Protocol[Any]]
+    name: str, prediction: Answer | None, protocols: Sequence[Protocol[Any]], fewest: int | None = None
 ) -> list[tuple[Rle, ...] | None]:
     """The answer's masks under each protocol, see `found_masks`; one object where they are read from the same codes."""
     if prediction is None:
@@ -256,7 +258,7 @@ def _masks_under(
     try:
         if prediction.masks is not None:
             return [tuple([mask.rle() for mask in prediction.masks])] * len(protocols)
-        readings = codes_under(prediction.text or "", protocols)
+        readings = codes_under(prediction.text or "", protocols, fewest)
         first = readings[0]
         if first is not None and readings.count(first) == len(readings):
             return [tuple([prediction.decoded[pair.key].rle() for pair in first])] * len(protocols)

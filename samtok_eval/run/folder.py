@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _RECORD = TypeAdapter(Record)
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _quoted = json.encoder.encode_basestring
+NO_NUMBERS = '"values": {}, "series": {}'
 _FLAG = {False: "false", True: "true"}
 BATCH = 4096
 """Records that are read before they become columns."""
@@ -221,10 +222,8 @@ def _rest(*columns: Any) -> list[str]:
         # Many samples share their slices.
         if id(slices) not in texts:
             texts[id(slices)] = _encoded(slices)
-        found.append(
-            f'"phrase": {_quoted(phrase)}, "values": {_encoded(values)}, "series": {_encoded(series)}, '
-            f'"slices": {texts[id(slices)]}}}\n'
-        )
+        numbers = f'"values": {_encoded(values)}, "series": {_encoded(series)}' if values or series else NO_NUMBERS
+        found.append(f'"phrase": {_quoted(phrase)}, {numbers}, "slices": {texts[id(slices)]}}}\n')
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _batches(
         read = as_read(given).values()
         check_codes(read, task.layout)
         if len(batch) <= BATCH:
-            check_together(mask for answer in read for mask in (answer.masks or answer.decoded.values()))
+            check_together(chain.from_iterable([answer.masks or answer.decoded.values() for answer in read]))
         yield batch, given
 
 
