@@ -37,7 +37,7 @@ STUDENT_OF_FEW = f"{PERCENTILE}, Student's t of the jackknife below {FEW}"
 """How this version makes them."""
 FEW_OF_METHOD = {PERCENTILE: 0, STUDENT_OF_FEW: FEW}
 """By method, how many pictures are no longer few."""
-BATCH = 256
+BATCH = 512
 """Samples scored at a time, where a task does not ask for all of them."""
 Sink = Callable[[Mapping[str, Sequence[Record]]], None]
 """Takes the records of a batch, by protocol."""
