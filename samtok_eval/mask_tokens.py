@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
-from itertools import takewhile
+from itertools import starmap, takewhile
 from typing import Literal, NamedTuple, Protocol
 
 from samtok_eval.errors import UsageError
@@ -119,8 +119,6 @@ _KEY = re.compile(r"\d{1,7}(,\d{1,7})*(,-)*")
 class Codes(tuple[int, ...]):
     """One entry per codebook; -1 for those that are absent, which are the last ones."""
 
-    __slots__ = ()
-
     def __new__(cls, *entries: int) -> Codes:
         """`Codes(44, 186)`."""
         return super().__new__(cls, entries)
@@ -143,10 +141,10 @@ class Codes(tuple[int, ...]):
         """Entry of the second book, -1 when it is absent or there is no such book."""
         return self[1] if len(self) > 1 else MISSING
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`"44,186"`, or `"44,-"` without a second code: the key of decoded masks in prediction files."""
-        return _key_of(self)
+        return ",".join("-" if entry == MISSING else str(entry) for entry in self)
 
     @classmethod
     def from_key(cls, key: str, layout: Layout | None = DEFAULT_LAYOUT) -> Codes:
@@ -178,13 +176,16 @@ class Codes(tuple[int, ...]):
         return Codes(*(entry if own == MISSING else own for own in self))
 
 
-# Asked for under every protocol, and when an answer is read and checked.
-@lru_cache(maxsize=1 << 11)
-def _key_of(codes: Codes) -> str:
-    return ",".join("-" if entry == MISSING else str(entry) for entry in codes)
+MOST_KEYS = 1 << 17
+"""Keys that are remembered; 256x2 has half as many, and answers name all of them alike."""
 
 
-@lru_cache(maxsize=1 << 11)
+def is_key(text: str) -> bool:
+    """Whether a text has the form of `Codes.key`, of whatever layout."""
+    return _KEY.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=MOST_KEYS)
 def _codes_of(key: str) -> Codes | None:
     """Codes of a key; None where it is not of that form."""
     return Codes(*(MISSING if e == "-" else int(e) for e in key.split(","))) if _KEY.fullmatch(key) else None
@@ -285,7 +286,6 @@ def _kept_masks(answer: str, policy: str, layout: Layout) -> tuple[Codes, ...]:
     return tuple(POLICIES[policy](answer, layout)) if plain is None else plain
 
 
-@lru_cache(maxsize=1 << 9)
 def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     """Codes of an answer whose mask words are whole spans of 256x2 alone, as nearly all are; None for any other.
 
@@ -295,7 +295,7 @@ def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     whole = answer.count("<|mt_") == WORDS_OF_PAIR * len(pairs) and len(pairs) <= _RL_MOST_PAIRS
     if not whole or "<answer>" in answer or "</think>" in answer:
         return None
-    found = tuple([_codes_of_pair(*pair) for pair in pairs])
+    found = tuple(starmap(_codes_of_pair, pairs))
     return None if None in found else found  # type: ignore[return-value]
 
 

@@ -126,7 +126,8 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
     check_polygons(usable, height, width)
     if not usable:
         return empty(height, width)
-    return _from_dict(coco.merge(coco.frPyObjects(usable, height, width)))
+    drawn = coco.frPyObjects(usable, height, width)
+    return _from_dict(drawn[0] if len(drawn) == 1 else coco.merge(drawn))
 
 
 def usable_polygons(segmentation: Sequence[Any]) -> list[list[float]]:

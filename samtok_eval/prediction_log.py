@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, MISFITS, first_problem, numbered_lines, placed_lines
 from samtok_eval.name_index import NameIndex
-from samtok_eval.prediction import Prediction
+from samtok_eval.prediction import Answers, Prediction, read_answer
 
+Read = TypeVar("Read")
+Text = TypeVar("Text", str, bytes)
 BROUGHT = ("masks", "phrases")
 """Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
@@ -90,10 +95,15 @@ class StoredPredictions(Mapping[str, Prediction]):
             raise KeyError(name)
         return self._read(self._later.get(row, row))
 
-    def some(self, names: Sequence[str]) -> dict[str, Prediction]:
-        """Predictions of those of these samples that have one, looked up together."""
-        rows = zip(names, self._index.rows(names), strict=True)
-        return {name: self._read(self._later.get(row, row)) for name, row in rows if row is not None}
+    def rows_of(self, samples: NameIndex) -> NDArray[np.intp]:
+        """Where the prediction of each sample stands, (samples,); -1 where there is none."""
+        counting = np.append(np.arange(len(self._index)), -1)
+        counting[list(self._later)] = list(self._later.values())
+        return counting[self._index.rows_of(samples)]
+
+    def at(self, rows: Mapping[str, int]) -> Answers:
+        """Predictions by sample id that stand at some of `rows_of`; samples without one are left out."""
+        return Answers({name: self._read_as(read_answer, row) for name, row in rows.items() if row >= 0})
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)
@@ -104,18 +114,22 @@ class StoredPredictions(Mapping[str, Prediction]):
     def _scanned(self, own: bool, failed: bytearray) -> Iterator[str]:
         """Names in the order of the files; keeps where each line stands, and whether it holds an error."""
         for number, path in enumerate(self._paths):
-            for line_number, begins, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
-                name, error = _name_and_error(line, f"{path}:{line_number}")
-                self._places.extend((number, line_number, begins))
+            for line_number, begins, length, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
+                name, error = _name_and_error(line, path, line_number)
+                self._places.extend((number, line_number, begins, length))
                 failed.append(error is not None)
                 yield name
 
     def _read(self, row: int) -> Prediction:
-        number, line_number, begins = self._places[3 * row : 3 * row + 3]
+        return self._read_as(Prediction.model_validate_json, row)
+
+    def _read_as(self, read: Callable[[bytes], Read], row: int) -> Read:
+        number, line_number, begins, length = self._places[4 * row : 4 * row + 4]
         if number not in self._files:
             self._files[number] = self._paths[number].open("rb")
-        self._files[number].seek(begins)
-        return _prediction(self._files[number].readline(), f"{self._paths[number]}:{line_number}")
+        # A file that is sought in reads a block each time.
+        line = os.pread(self._files[number].fileno(), length, begins)
+        return _of_line(line, self._paths[number], line_number, read)
 
 
 def _close(files: dict[int, BinaryIO]) -> None:
@@ -130,7 +144,7 @@ def unknown_prediction(name: str) -> DataError:
     )
 
 
-def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
+def _name_and_error(line: str, path: Path, number: int) -> tuple[str, str | None]:
     """Sample and error of a line; what is more than that is checked when the line is read for its answer."""
     ours = _OURS.match(line)
     # Quotes inside texts are escaped, so that a key found once stands nowhere else.
@@ -143,16 +157,16 @@ def _name_and_error(line: str, where: str) -> tuple[str, str | None]:
         name, error = None, None
     if type(name) is str and error is None:
         return name, None
-    prediction = _prediction(line, where)
+    prediction = _of_line(line, path, number, Prediction.model_validate_json)
     return prediction.id, prediction.error
 
 
-def _prediction(line: str | bytes, where: str) -> Prediction:
+def _of_line(line: Text, path: Path, number: int, read: Callable[[Text], Read]) -> Read:
     # Told apart here, since `reading` takes as long as an answer.
     try:
-        return Prediction.model_validate_json(line)
+        return read(line)
     except ValidationError as error:
-        raise DataError(f"{where}: {first_problem(error)}; {MEND_THE_LINE}") from error
+        raise DataError(f"{path}:{number}: {first_problem(error)}; {MEND_THE_LINE}") from error
 
 
 def read_own_predictions(parts: Iterable[Path]) -> StoredPredictions:
@@ -172,4 +186,4 @@ def read_predictions(paths: Iterable[Path], torn_tail: bool = False) -> Iterator
     """
     for path in paths:
         for number, line in numbered_lines(path, GIVE_PREDICTIONS, torn_tail):
-            yield _prediction(line, f"{path}:{number}")
+            yield _of_line(line, path, number, Prediction.model_validate_json)

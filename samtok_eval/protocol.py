@@ -66,9 +66,24 @@ class Protocol(Generic[Rules]):
         return ALL if self.policy in ALIKE_ON_PAIRS else 1 if self.policy == LAST_ON_PAIRS else None
 
 
-def codes_under(answer: str, protocols: Sequence[Protocol[Any]]) -> list[Sequence[Codes] | None]:
-    """`codes_or_none` under several protocols; one object for those that read an answer of whole pairs alike."""
+def fewest_of_pairs(protocols: Sequence[Protocol[Any]]) -> int:
+    """How many masks an answer of whole pairs may have that all of the protocols read alike; -1 for none."""
+    return min(-1 if protocol.most_of_pairs is None else protocol.most_of_pairs for protocol in protocols)
+
+
+def codes_under(
+    answer: str, protocols: Sequence[Protocol[Any]], fewest: int | None = None
+) -> list[Sequence[Codes] | None]:
+    """`codes_or_none` under several protocols; one object for those that read an answer of whole pairs alike.
+
+    Args:
+        answer: the model's whole text.
+        protocols: how it is read.
+        fewest: `fewest_of_pairs` of them, for whoever reads many answers.
+    """
     pairs = plain_pairs(answer)
+    if pairs is not None and len(pairs) <= (fewest_of_pairs(protocols) if fewest is None else fewest):
+        return [pairs] * len(protocols)
     found: list[Sequence[Codes] | None] = []
     for protocol in protocols:
         most = protocol.most_of_pairs

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
+from samtok_eval.name_index import NameIndex
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
 
 
@@ -25,12 +27,12 @@ class Common:
 class SampleTable(Sequence[Sample]):
     """Samples in order, each built anew at every access."""
 
-    def __init__(self, rows: Iterable[tuple[str, str, Common]], ask: Callable[[str], tuple[Turn, ...]]) -> None:
+    def __init__(self, rows: Iterable[tuple[str, str, Common]], ask: Callable[[str], str]) -> None:
         """Hold the rows.
 
         Args:
             rows: id, phrase and what it shares with others, of each sample.
-            ask: the turns that ask for a phrase.
+            ask: the question that asks for a phrase.
         """
         self._ids: list[str] = []
         self._phrases: list[str] = []
@@ -46,12 +48,31 @@ class SampleTable(Sequence[Sample]):
         """Of all samples, without building them."""
         return self._ids
 
+    @cached_property
+    def name_index(self) -> NameIndex:
+        """Rows by id."""
+        return NameIndex(self._ids)
+
+    @property
+    def questions(self) -> Iterator[str]:
+        """The one turn of each sample, as text."""
+        return map(self._ask, self._phrases)
+
+    @property
+    def phrases(self) -> Sequence[str]:
+        """Of all samples."""
+        return self._phrases
+
+    @property
+    def common(self) -> Sequence[Common]:
+        """What each sample shares with others."""
+        return self._common
+
     def __len__(self) -> int:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[Sample]:
-        for name, phrase, common in zip(self._ids, self._phrases, self._common, strict=True):
-            yield Sample(name, common.image, self._ask(phrase), common.target, phrase, common.slices)
+        return map(self._sample, self._ids, self._phrases, self._common)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -61,10 +82,26 @@ class SampleTable(Sequence[Sample]):
 
     def __getitem__(self, index: int | slice) -> Sample | SampleTable:
         if isinstance(index, slice):
-            columns = (self._ids[index], self._phrases[index], self._common[index])
-            return SampleTable(zip(*columns, strict=True), self._ask)
-        phrase, common = self._phrases[index], self._common[index]
-        return Sample(self._ids[index], common.image, self._ask(phrase), common.target, phrase, common.slices)
+            part = SampleTable((), self._ask)
+            part._ids, part._phrases, part._common = self._ids[index], self._phrases[index], self._common[index]
+            return part
+        return self._sample(self._ids[index], self._phrases[index], self._common[index])
+
+    def _sample(self, name: str, phrase: str, common: Common) -> Sample:
+        turns = (Turn("user", (self._ask(phrase),)),)
+        return Sample(name, common.image, turns, common.target, phrase, common.slices)
+
+
+def in_columns(samples: Sequence[Sample]) -> tuple[Sequence[str], Sequence[str], Sequence[Common | Sample]]:
+    """Ids, phrases, and what has picture, target and slices of each sample; those of a table without building them."""
+    if isinstance(samples, SampleTable):
+        return samples.ids, samples.phrases, samples.common
+    return [sample.id for sample in samples], [sample.phrase for sample in samples], samples
+
+
+def index_of(samples: Sequence[Sample]) -> NameIndex:
+    """Rows by id; a table keeps them."""
+    return samples.name_index if isinstance(samples, SampleTable) else NameIndex(sample.id for sample in samples)
 
 
 def sample_ids(samples: Sequence[Sample]) -> Iterable[str]:

@@ -191,9 +191,8 @@ class Task(ABC):
 
     def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
         """Metrics that only a judge can give these samples."""
-        if not any(sample.target.for_judge for sample in samples):
-            return ()
-        return [metric for metric in self.metadata.metrics if card(metric).judged]
+        judged = [metric for metric in self.metadata.metrics if card(metric).judged]
+        return judged if judged and any(sample.target.for_judge for sample in samples) else ()
 
     def passages(
         self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[Any]

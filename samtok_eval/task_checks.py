@@ -22,7 +22,7 @@ from samtok_eval.prediction import Record
 from samtok_eval.prompts import Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.records import Records
-from samtok_eval.sample import Crop, ImageRef, Region, Sample, Target, Turn
+from samtok_eval.sample import Crop, Frame, ImageRef, Region, Sample, Target, Turn
 from samtok_eval.sample_table import SampleTable
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ def _wrong_in(sample: Any) -> Iterator[tuple[str, str]]:
     for i, turn in enumerate(sample.turns):
         if turn.role not in ("user", "assistant"):
             yield f"turns[{i}].role", f"must be user or assistant, got {turn.role!r}"
-        if not isinstance(turn.parts, tuple) or not all(isinstance(part, str | Region | Crop) for part in turn.parts):
+        if not isinstance(turn.parts, tuple) or not all(
+            isinstance(part, str | Region | Crop | Frame) for part in turn.parts
+        ):
             yield f"turns[{i}].parts", f"must be a tuple of texts and regions, got {reprlib.repr(turn.parts)}"
     if not isinstance(target, Target):
         yield "target", f"must be a Target, got {_kind(target)}"

@@ -14,12 +14,14 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
+from samtok_eval.files import MEND_THE_LINE, shortened
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
-from samtok_eval.prediction import Prediction, Record
-from samtok_eval.protocol import Protocol, codes_under
+from samtok_eval.prediction import Answer, Prediction, Record, as_read
+from samtok_eval.protocol import Protocol, codes_under, fewest_of_pairs
 from samtok_eval.records import Column, Records, constant, nothing, texts
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import Common, in_columns
 
 Combine = Literal["union", "last"]
 FAILURES = ("missing", "error", "invalid")
@@ -90,18 +92,21 @@ def score_regions(
         DataError: as `score_region`.
     """
     count = len(samples)
-    given = [answers.get(sample.id) for sample in samples]
+    names, phrases, asked = in_columns(samples)
+    read = as_read(answers)
+    given = [read.get(name) for name in names]
     combined = [combine(protocol) for protocol in protocols]
-    rows = [_seen(*pair, protocols, combined) for pair in zip(samples, given, strict=True)]
+    fewest = fewest_of_pairs(protocols)
+    rows = [_seen(*row, protocols, combined, fewest) for row in zip(names, asked, given, strict=True)]
     statuses = [_status(prediction) for prediction in given]
     common: dict[str, Any] = {
-        "id": texts([sample.id for sample in samples]),
-        "image_id": texts([sample.image.id for sample in samples]),
+        "id": texts(names),
+        "image_id": texts([each.image.id for each in asked]),
         "status": texts(statuses),
-        "no_target": np.array([sample.target.no_target for sample in samples], dtype=np.bool_),
-        "phrase": texts([sample.phrase for sample in samples]),
+        "no_target": np.array([each.target.no_target for each in asked], dtype=np.bool_),
+        "phrase": texts(phrases),
         "series": nothing(count),
-        "slices": texts([sample.slices for sample in samples]),
+        "slices": texts([each.slices for each in asked]),
     }
     failures, none = np.array([status in FAILURES for status in statuses], dtype=np.bool_), np.zeros(count, np.bool_)
     known: list[tuple[tuple[Seen, ...], dict[str, Any]]] = []
@@ -164,7 +169,7 @@ def score_region(
         DataError: a mask of the prediction has another size than the picture, or the decoded mask of a code pair that
             this protocol needs is not in the prediction file.
     """
-    (seen,) = _seen(sample, prediction, [protocol], [combine])
+    (seen,) = _seen(sample.id, sample, prediction, [protocol], [combine])
     counts, status = seen.counts, _status(prediction)
     values = {"box_iou": _mask_box_iou(counts.answer, counts.truth)} if box_iou else {}
     if seen.stops:
@@ -185,29 +190,48 @@ def score_region(
 
 
 def _seen(
-    sample: Sample, prediction: Prediction | None, protocols: Sequence[Protocol[Any]], combined: Sequence[Combine]
+    name: str,
+    asked: Common | Sample,
+    prediction: Answer | None,
+    protocols: Sequence[Protocol[Any]],
+    combined: Sequence[Combine],
+    fewest: int | None = None,
 ) -> list[Seen]:
-    """The answer as each protocol sees it, one object for those that see the same."""
-    target, height, width = sample.target, sample.image.height, sample.image.width
+    """The answer as each protocol sees it, one object for those that see the same; `fewest` as in `codes_under`."""
+    target = asked.target
+    masked = _masks_under(name, prediction, protocols, fewest)
+    first = masked[0]
+    all_count = not first or len(first) == 1 or "last" not in combined
+    # As nearly all are: the same masks of the answer and the same target under all protocols.
+    if all_count and not target.other_masks and masked.count(first) == len(masked):
+        return [_compared(name, asked, first, target.masks)] * len(protocols)
     known: dict[tuple[int, int], Seen] = {}
     found, kept = [], []
-    for protocol, combine, masked in zip(protocols, combined, _masks_under(sample, prediction, protocols), strict=True):
-        answered = masked[-1:] if masked and combine == "last" else masked
+    for protocol, combine, mine in zip(protocols, combined, masked, strict=True):
+        answered = mine[-1:] if mine and combine == "last" else mine
         # An object that is gone leaves its identity to the next one.
         kept.append(answered)
         truth = target.masks_under(protocol.name) if target.other_masks else target.masks
-        seen = known.get((id(answered), id(truth)))
-        if seen is None:
-            try:
-                counts = region_counts(answered or (), target.masks if truth is None else truth, height, width)
-            except ValueError as error:
-                raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
-            seen = known[id(answered), id(truth)] = Seen(counts, answered is None, truth is None)
-        found.append(seen)
+        key = id(answered), id(truth)
+        if key not in known:
+            known[key] = _compared(name, asked, answered, truth)
+        found.append(known[key])
     return found
 
 
-def _status(prediction: Prediction | None) -> str:
+def _compared(
+    name: str, asked: Common | Sample, answered: tuple[Rle, ...] | None, truth: tuple[Rle, ...] | None
+) -> Seen:
+    """Masks of an answer against those of a target; either is None where a script stops at it."""
+    image = asked.image
+    try:
+        counts = _kept_counts(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
+    except ValueError as error:
+        raise DataError(f"prediction {name}: {error}; it was made for other pictures") from error
+    return Seen(counts, answered is None, truth is None)
+
+
+def _status(prediction: Answer | None) -> str:
     return "missing" if prediction is None else prediction.status
 
 
@@ -222,28 +246,35 @@ def found_masks(sample: Sample, prediction: Prediction, protocol: Protocol[Any])
     Raises:
         DataError: a mask is broken, or the decoded mask of a code pair is not in the prediction file.
     """
-    (found,) = _masks_under(sample, prediction, [protocol])
+    (found,) = _masks_under(sample.id, prediction, [protocol])
     return None if found is None else list(found)
 
 
 def _masks_under(
-    sample: Sample, prediction: Prediction | None, protocols: Sequence[Protocol[Any]]
+    name: str, prediction: Answer | None, protocols: Sequence[Protocol[Any]], fewest: int | None = None
 ) -> list[tuple[Rle, ...] | None]:
     """The answer's masks under each protocol, see `found_masks`; one object where they are read from the same codes."""
     if prediction is None:
         return [()] * len(protocols)
     try:
         if prediction.masks is not None:
-            return [tuple(map(prediction.brought_mask, range(len(prediction.masks))))] * len(protocols)
-        readings = codes_under(prediction.text or "", protocols)
+            return [tuple([mask.rle() for mask in prediction.masks])] * len(protocols)
+        readings = codes_under(prediction.text or "", protocols, fewest)
+        first = readings[0]
+        if first is not None and readings.count(first) == len(readings):
+            return [tuple([prediction.decoded[pair.key].rle() for pair in first])] * len(protocols)
         known: dict[int, tuple[Rle, ...] | None] = {}
         for codes in readings:
             if id(codes) not in known:
-                masked = None if codes is None else tuple(map(prediction.decoded_mask, codes))
+                masked = None if codes is None else tuple([prediction.decoded[pair.key].rle() for pair in codes])
                 known[id(codes)] = masked
         return [known[id(codes)] for codes in readings]
+    except KeyError as error:
+        raise DataError(
+            f"prediction {name}: no decoded mask for the codes {error.args[0]}; run `predict` again, or give masks"
+        ) from error
     except ValueError as error:
-        raise DataError(f"prediction {sample.id}: {error}") from error
+        raise DataError(f"prediction {name}: {shortened(error)}; {MEND_THE_LINE}") from error
 
 
 # Protocols compare the same masks.

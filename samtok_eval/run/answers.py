@@ -9,7 +9,6 @@ from pathlib import Path
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import numbered_json_lines, read_json, read_json_lines, reading
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
-from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import StoredPredictions
 from samtok_eval.run.fingerprints import samples_sha256
@@ -17,7 +16,7 @@ from samtok_eval.run.manifest import Manifest, read_manifest
 from samtok_eval.run.score import answers_of
 from samtok_eval.run.shards import check_shards
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import sample_ids
+from samtok_eval.sample_table import index_of
 from samtok_eval.task import Task
 
 SEE_FORMAT = "see docs/run_folder.md for the format"
@@ -99,7 +98,7 @@ def read_answers(task: Task, samples: Sequence[Sample], paths: Sequence[Path], o
         raise DataError(f"{names} holds no answer that {task.metadata.name} could score; see docs/run_folder.md")
     if others:
         return answers_of(task, samples, [*others, *stored.values()])
-    stored.check_known(NameIndex(sample_ids(samples)))
+    stored.check_known(index_of(samples))
     return stored
 
 

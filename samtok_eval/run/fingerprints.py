@@ -9,39 +9,57 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import samtok_eval
 from samtok_eval.files import read_bytes, read_chunks
-from samtok_eval.sample import Sample
+from samtok_eval.sample import Sample, Target
+from samtok_eval.sample_table import SampleTable
 
 _quoted = json.encoder.encode_basestring_ascii
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "sam2", "numpy", "pillow", "pycocotools")
 
 
+TOGETHER = 256
+"""Questions that are hashed at a time."""
+
+
 def samples_sha256(samples: Sequence[Sample]) -> str:
     """Hash of questions and targets."""
     digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(_question(sample).encode())
+    questions = _questions_of_table(samples) if isinstance(samples, SampleTable) else map(_question, samples)
+    while some := "".join(islice(questions, TOGETHER)):
+        digest.update(some.encode())
     return digest.hexdigest()
 
 
 def _question(sample: Sample) -> str:
     """JSON of a question and its target; put together by hand, since a million of them are hashed."""
-    target = sample.target
+    turns = ", ".join([_quoted(turn.text) for turn in sample.turns])
+    return f"[{_quoted(sample.id)}, {_quoted(sample.image.id)}, [{turns}], {_target(sample.target)}]"
+
+
+def _target(target: Target) -> str:
     further = (target.labels, target.texts, target.choice, target.triplets, target.questions, target.unusual)
     parts = [
-        _quoted(sample.id),
-        _quoted(sample.image.id),
-        f"[{', '.join([_quoted(turn.text) for turn in sample.turns])}]",
         f"[{', '.join([_quoted(mask.counts) for mask in target.masks])}]",
         *[json.dumps(value) for value in further if value],
     ]
-    return f"[{', '.join(parts)}]"
+    return ", ".join(parts)
+
+
+def _questions_of_table(samples: SampleTable) -> Iterator[str]:
+    """`_question` of each sample, without building it."""
+    ends: dict[int, tuple[str, str]] = {}
+    for name, question, common in zip(samples.ids, samples.questions, samples.common, strict=True):
+        parts = ends.get(id(common))
+        if parts is None:
+            parts = ends[id(common)] = _quoted(common.image.id), _target(common.target)
+        yield f"[{_quoted(name)}, {parts[0]}, [{_quoted(question)}], {parts[1]}]"
 
 
 def images_sha256(samples: Sequence[Sample]) -> str:

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 _RECORD = TypeAdapter(Record)
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _quoted = json.encoder.encode_basestring
+NO_NUMBERS = '"values": {}, "series": {}'
 _FLAG = {False: "false", True: "true"}
 LONGEST_SLUG = 150
 """Characters of a folder's name; file systems end at 255, and a file beside it may have a longer one."""
+_FLAGS = {(a, b): f'"failed": {_FLAG[a]}, "crashed": {_FLAG[b]}, ' for a in _FLAG for b in _FLAG}
 BATCH = 4096
 """Records that are read before they become columns."""
 
@@ -193,10 +195,18 @@ def record_lines(records: Sequence[Record], written: Pieces | None = None) -> It
             known[key] = mine, write(*mine)
         return known[key][1]
 
-    names = pieces(_names, FIELDS[:2])
-    protocols = [f'"protocol": {_quoted(name)}, ' for name in columns["protocol"]]
-    counts, rest = pieces(_counts, FIELDS[3:11]), pieces(_rest, FIELDS[11:])
-    return map("".join, zip(names, protocols, counts, rest, strict=True))
+    protocols = {name: f'"protocol": {_quoted(name)}, ' for name in set(columns["protocol"])}
+    return map(
+        "".join,
+        zip(
+            pieces(_names, FIELDS[:2]),
+            map(protocols.__getitem__, columns["protocol"]),
+            pieces(_counts, FIELDS[3:9]),
+            pieces(_flags, FIELDS[9:11]),
+            pieces(_rest, FIELDS[11:]),
+            strict=True,
+        ),
+    )
 
 
 def _fields_of(records: Sequence[Record]) -> dict[str, Any]:
@@ -210,14 +220,20 @@ def _names(names: Iterable[str], images: Iterable[str]) -> list[str]:
     return [f'{{"id": {_quoted(a)}, "image_id": {_quoted(b)}, ' for a, b in zip(names, images, strict=True)]
 
 
+def _plain(columns: Iterable[Any]) -> list[Any]:
+    return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
+
+
 def _counts(*columns: Any) -> list[str]:
-    lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
     return [
         f'"status": {_quoted(status)}, "inter": {inter}, "union": {union}, "gt_area": {gt_area}, '
-        f'"pred_area": {pred_area}, "no_target": {_FLAG[empty]}, "failed": {_FLAG[failed]}, '
-        f'"crashed": {_FLAG[crashed]}, '
-        for status, inter, union, gt_area, pred_area, empty, failed, crashed in zip(*lists, strict=True)
+        f'"pred_area": {pred_area}, "no_target": {_FLAG[empty]}, '
+        for status, inter, union, gt_area, pred_area, empty in zip(*_plain(columns), strict=True)
     ]
+
+
+def _flags(*columns: Any) -> list[str]:
+    return [_FLAGS[flags] for flags in zip(*_plain(columns), strict=True)]
 
 
 def _rest(*columns: Any) -> list[str]:
@@ -227,10 +243,8 @@ def _rest(*columns: Any) -> list[str]:
         # Many samples share their slices.
         if id(slices) not in texts:
             texts[id(slices)] = _encoded(slices)
-        found.append(
-            f'"phrase": {_quoted(phrase)}, "values": {_encoded(values)}, "series": {_encoded(series)}, '
-            f'"slices": {texts[id(slices)]}}}\n'
-        )
+        numbers = f'"values": {_encoded(values)}, "series": {_encoded(series)}' if values or series else NO_NUMBERS
+        found.append(f'"phrase": {_quoted(phrase)}, {numbers}, "slices": {texts[id(slices)]}}}\n')
     return found
 
 

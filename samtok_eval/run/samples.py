@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
 from samtok_eval.errors import DataError
-from samtok_eval.name_index import NameIndex
 from samtok_eval.run.settings import DEMO
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import sample_ids
+from samtok_eval.sample_table import index_of
 from samtok_eval.task import Task
 from samtok_eval.task_checks import check_samples
 
@@ -42,13 +42,13 @@ def read_samples(task: Task, split: str, root: str, limit: int | None) -> Sequen
     known: dict[str, Any] = {"limit": limit} if "limit" in inspect.signature(task.read).parameters else {}
     samples = task.read(data_root(root), split, **known)
     check_samples(task, split, samples)
-    repeated = NameIndex(sample_ids(samples)).repeated()
+    repeated = index_of(samples).repeated()
     if repeated:
         first = samples[repeated[0][0]].id
         own = f"{task.file}: read of " if task.file else ""
         message = f"{own}{task.metadata.name}:{split}: {len(repeated)} ids occur twice, {first} first"
         raise DataError(f"{message}; every sample needs an id of its own")
-    return samples[:limit]
+    return samples if limit is None else samples[:limit]
 
 
 def missing_pictures(samples: Sequence[Sample]) -> list[Path]:
@@ -66,6 +66,6 @@ def check_pictures(samples: Sequence[Sample], root: str) -> None:
     missing = missing_pictures(samples)
     if missing:
         raise DataError(
-            f"{len(missing)} of the pictures under --data-root {root} are missing, {missing[0]} first; put them there "
+            f"{len(missing)} of the pictures under --data-root {root} are missing, {relpath(missing[0], root)} first; put them there "
             "(see `samtok-eval data fetch`), then see `samtok-eval data verify`"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
-from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, check_codes, check_together
+from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, as_read, check_codes, check_together
 from samtok_eval.prediction_log import StoredPredictions, unknown_prediction
 from samtok_eval.records import Collected, Records, Taken
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import index_of, sample_ids
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 from samtok_eval.task_checks import check_records
@@ -36,7 +38,7 @@ STUDENT_OF_FEW = f"{PERCENTILE}, Student's t of the jackknife below {FEW}"
 """How this version makes them."""
 FEW_OF_METHOD = {PERCENTILE: 0, STUDENT_OF_FEW: FEW}
 """By method, how many pictures are no longer few."""
-BATCH = 256
+BATCH = 512
 """Samples scored at a time, where a task does not ask for all of them."""
 Sink = Callable[[Mapping[str, Sequence[Record]]], None]
 """Takes the records of a batch, by protocol."""
@@ -160,17 +162,20 @@ def _batches(
 ) -> Iterator[tuple[Sequence[Sample], Mapping[str, Prediction]]]:
     """Samples with their answers: a few at a time, or all for a task that scores them together."""
     size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
+    stored = answers if isinstance(answers, StoredPredictions) else None
+    rows = stored.rows_of(index_of(samples)) if stored is not None else np.empty(0, dtype=np.intp)
     for first in range(0, len(samples), size):
-        batch = list(samples[first : first + size])
-        names = [sample.id for sample in batch]
-        given = (
-            answers.some(names)
-            if isinstance(answers, StoredPredictions)
+        batch = samples[first : first + size]
+        names = list(sample_ids(batch))
+        given: Mapping[str, Prediction] = (
+            stored.at(dict(zip(names, rows[first : first + size].tolist(), strict=True)))
+            if stored is not None
             else {name: answers[name] for name in names if name in answers}
         )
-        check_codes(given.values(), task.layout)
+        read = as_read(given).values()
+        check_codes(read, task.layout)
         if len(batch) <= BATCH:
-            check_together(mask for answer in given.values() for mask in (answer.masks or answer.decoded.values()))
+            check_together(chain.from_iterable([answer.masks or answer.decoded.values() for answer in read]))
         yield batch, given
 
 
