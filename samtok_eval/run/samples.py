@@ -65,7 +65,8 @@ def check_pictures(samples: Sequence[Sample], root: str) -> None:
     """
     missing = missing_pictures(samples)
     if missing:
+        first = relpath(missing[0], root)
         raise DataError(
-            f"{len(missing)} of the pictures under --data-root {root} are missing, {relpath(missing[0], root)} first; put them there "
+            f"{len(missing)} of the pictures under --data-root {root} are missing, {first} first; put them there "
             "(see `samtok-eval data fetch`), then see `samtok-eval data verify`"
         )
