@@ -12,6 +12,9 @@ from collections.abc import Callable
 SHAPELESS = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories: control, format, unassigned, private, surrogate, ends of lines and paragraphs."""
 
+SHORT_WORD = 40
+"""Characters of a word that are kept where a line is too long."""
+
 
 def escaped(character: str) -> str:
     r"""A character as Python writes it, e.g. `\x1b`, `\u202e`, `\U000e0001`."""
@@ -46,3 +49,19 @@ def without_middle(text: str, length: int) -> str:
         return text
     end = length * 2 // 5
     return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
+def fitted(line: str, length: int) -> str:
+    """A line of at most so many characters, shortened first in the middle of its longest words, which are mostly paths.
+
+    Args:
+        line: words parted by single blanks.
+        length: characters; where words of `SHORT_WORD` are still too many, the middle of the line goes.
+    """
+    words = line.split(" ")
+    while (surplus := sum(map(len, words)) + len(words) - 1 - length) > 0:
+        longest = max(range(len(words)), key=lambda i: len(words[i]))
+        if len(words[longest]) <= SHORT_WORD:
+            break
+        words[longest] = without_middle(words[longest], max(SHORT_WORD, len(words[longest]) - surplus))
+    return without_middle(" ".join(words), length)

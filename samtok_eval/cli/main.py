@@ -20,7 +20,7 @@ from samtok_eval.errors import DataError, SamtokError, TaskFileError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.offline import go_offline
 from samtok_eval.run.settings import RunOptions, flags_of
-from samtok_eval.text import visible, without_middle
+from samtok_eval.text import fitted, visible, without_middle
 from samtok_eval.user_code import blamed, correct
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -159,7 +159,7 @@ def _refusal(error: OSError | MemoryError) -> SamtokError:
 
 def _fail(message: str) -> None:
     # A message may repeat a value of a file: of any length, and with characters that a terminal obeys.
-    line = without_middle(visible(" ".join(without_middle(message, 20 * MOST_TOLD).split())), MOST_TOLD)
+    line = fitted(visible(" ".join(without_middle(message, 20 * MOST_TOLD).split())), MOST_TOLD)
     sys.stderr.write(f"error: {line}\n")
 
 

@@ -27,12 +27,11 @@ import samtok_eval
 from samtok_eval.errors import SamtokError, UsageError
 from samtok_eval.files import cache_folder, writing
 from samtok_eval.reports.html import BESIDE, policy_of
+from samtok_eval.reports.page import page
 from samtok_eval.reports.site import (
     COMPARE,
     COMPARED,
     LIST,
-    REPORT_SCRIPT,
-    REPORT_STYLE,
     RUNS,
     SCRIPT,
     STYLE,
@@ -287,5 +286,5 @@ def _file(folder: Path, name: str) -> Answer:
     path = folder / name
     if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
         return _refused(HTTPStatus.NOT_FOUND, "No such file", "The page has no file of this name.")
-    policy = policy_of(REPORT_STYLE, REPORT_SCRIPT) if name == LIST else BESIDE
+    policy = policy_of(page.STYLE, page.SCRIPT) if name == LIST else BESIDE
     return Answer(HTTPStatus.OK, path.read_bytes(), TYPES[path.suffix], policy)

@@ -37,7 +37,6 @@ from samtok_eval.task import Task
 LIST, RUNS, COMPARE = "index.html", "runs", "compare"
 STYLE, SCRIPT = ("leaderboard.css", "runs.css"), "runs.js"
 """The leaderboard's tables become cards on narrow screens, and so does the list."""
-REPORT_STYLE, REPORT_SCRIPT = "report.css", "report.js"
 KEY = 12
 """Characters of the hash that tells runs apart in addresses."""
 NAMES_SHOWN = 80

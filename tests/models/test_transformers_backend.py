@@ -171,7 +171,7 @@ def test_truncated_weights_are_refused(tmp_path):
     folder = copy(tmp_path)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match="incomplete or truncated"):
         TransformersBackend(str(folder), "copy", "cpu", torch.float32)
 
 

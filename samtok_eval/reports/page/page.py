@@ -23,6 +23,9 @@ from samtok_eval.reports.runs import read_scored
 from samtok_eval.reports.summary import limits, speed, subject
 from samtok_eval.run.signature import short_signature
 
+STYLE, SCRIPT = ("cards.css", "report.css"), "report.js"
+"""Of the page, beside those of all pages."""
+
 
 def write_report(report: Report, folder: Path, samples: Path | None = None) -> Path:
     """Write `index.html` into a folder, whole or not at all.
@@ -75,8 +78,8 @@ def page(report: Report, samples: str | None = None) -> str:
     cards = [[sample_card(item, metric, pictures) for item in gallery.items] for gallery in report.galleries]
     return render(
         "report.html.j2",
-        style=("cards.css", "report.css"),
-        script="report.js",
+        style=STYLE,
+        script=SCRIPT,
         title=_title(report),
         subject=subject(run.task, [each.run for each in comparison.runs]),
         baseline=report.baseline.name if report.baseline else None,

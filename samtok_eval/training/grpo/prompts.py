@@ -91,7 +91,9 @@ def read_prompts(path: Path) -> list[GrpoPrompt]:
         if lacking:
             raise DataError(f"{path}: row {number} lacks {', '.join(lacking)}; expected the columns {COLUMNS}")
         with reading(f"{path}: row {number}", MEND_THE_LINE):
-            problem, answer, source = (as_text(row[name]) for name in ("problem", "answer", "source"))
+            problem, answer = as_text(row["problem"]), as_text(row["answer"])
+            # Released files leave the source of some rows open; the rewards know it by this name.
+            source = "None" if row["source"] is None else as_text(row["source"])
             problem, pictures = problem.strip(), list(row["images"])
         images = tuple(_picture(value, path, number) for value in pictures)
         text = problem.removeprefix(IMAGE_MARK * len(images)) if images else problem
