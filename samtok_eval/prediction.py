@@ -177,7 +177,7 @@ def read_answer(line: str | bytes) -> Answer:
     """
     try:
         found = _line(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):  # msgspec before 0.23 lets the latter through
         return Prediction.model_validate_json(line)
     odd = found.decoded.keys() - _KEYS
     if odd and not all(map(is_key, odd)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_the_wheel_holds_tasks_and_checkpoint(wheel):
     ):
         assert name in names
     assert not any(name.startswith(("tests/", "tasks/")) for name in names)
+
+
+def test_every_folder_of_modules_is_packed():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    # A folder in which Python files lie is imported from a checkout with or without an __init__.py.
+    folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob("*.py")}
+    bundled = {"samtok_eval.bundled_leaderboards", "samtok_eval.bundled_tasks"}
+    assert listed == {".".join(folder.parts) for folder in folders} | bundled
 
 
 def test_the_wheel_runs_a_task_away_from_the_checkout(wheel, tmp_path):

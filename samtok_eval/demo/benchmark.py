@@ -1,8 +1,8 @@
 """Writes the demo benchmark in the benchmarks' own file formats.
 
 Out: a data root with gRefCOCO (`grefcoco/`), RefCOCO, RefCOCO+ and RefCOCOg, each with its own refs file and an
-`instances.json` that holds polygons and, for crowds, run lengths, as COCO's does; `formats.py` adds the other
-benchmarks. Training scenes have seeds from 0, held-out scenes from `HELD_OUT`; the two never meet.
+`instances.json` that holds polygons and, for crowds, run lengths, as COCO's does; `formats.py` and `word_formats.py`
+add the other benchmarks. Training scenes have seeds from 0, held-out scenes from `HELD_OUT`; the two never meet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.demo import formats
+from samtok_eval.demo import formats, word_formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
 
@@ -111,15 +111,15 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_psg(part, scenes["train"], scenes["val"])
     if (first_scene, times) == (HELD_OUT, 1):
         formats.write_multi_round(part, multi_round_scenes())
-    formats.write_gar(part, scenes["val"])
-    formats.write_gar_captions(part, scenes["testA"])
-    formats.write_ferret(part, scenes["testB"])
-    formats.write_videorefer(part, scenes["testB"])
-    formats.write_videorefer_questions(part, scenes["testB"])
-    formats.write_mdvp(part, scenes["testB"][:24])
-    formats.write_dlc(part, scenes["val"])
-    formats.write_visual_genome(part, scenes["test"])
-    formats.write_named_regions(part, {"lvis": scenes["testA"], "paco": scenes["testB"]})
+    word_formats.write_gar(part, scenes["val"])
+    word_formats.write_gar_captions(part, scenes["testA"])
+    word_formats.write_ferret(part, scenes["testB"])
+    word_formats.write_videorefer(part, scenes["testB"])
+    word_formats.write_videorefer_questions(part, scenes["testB"])
+    word_formats.write_mdvp(part, scenes["testB"][:24])
+    word_formats.write_dlc(part, scenes["val"])
+    word_formats.write_visual_genome(part, scenes["test"])
+    word_formats.write_named_regions(part, {"lvis": scenes["testA"], "paco": scenes["testB"]})
     formats.write_grounding_suite(part, scenes["val"])
     formats.write_reasonseg(part, {name: scenes[name] for name in ("val", "test", "train")})
     formats.write_mmr(part, scenes["val"])
