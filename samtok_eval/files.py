@@ -236,13 +236,11 @@ def numbered_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = Fal
     Raises:
         DataError: missing, unreadable, too large, or a line is not UTF-8; the message names it.
     """
-    return ((number, line) for number, _, _, line in placed_lines(path, remedy, torn_tail))
+    return ((number, line.decode()) for number, _, line in placed_lines(path, remedy, torn_tail))
 
 
-def placed_lines(
-    path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False
-) -> Iterator[tuple[int, int, int, str]]:
-    """`numbered_lines` with the place of each line: number, the byte at which it begins, its bytes, and the line.
+def placed_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False) -> Iterator[tuple[int, int, bytes]]:
+    """`numbered_lines` with the place of each line: its number, the byte at which it begins, and its bytes.
 
     Raises:
         DataError: as `numbered_lines`.
@@ -252,11 +250,9 @@ def placed_lines(
         for number, line in enumerate(file, start=1):
             whole = line if number > 1 else line.removeprefix(BOM_UTF8)
             if whole.strip() and not (torn_tail and not line.endswith(b"\n")):
-                try:
-                    decoded = whole.decode()
-                except UnicodeDecodeError as error:
-                    raise _not_text(f"{path}:{number}", error, MEND_THE_LINE) from error
-                yield number, begins + len(line) - len(whole), len(whole), decoded
+                if not whole.isascii():
+                    _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+                yield number, begins + len(line) - len(whole), whole
             begins += len(line)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -179,11 +180,12 @@ def read_answer(line: str | bytes) -> Answer:
         found = _line(line)
     except msgspec.DecodeError:
         return Prediction.model_validate_json(line)
-    odd = found.decoded.keys() - _KEYS
-    if odd and not all(map(is_key, odd)):
-        return Prediction.model_validate_json(line)
-    if odd and len(_KEYS) < MOST_KEYS:
-        _KEYS.update(odd)
+    for key in found.decoded:
+        if key not in _KEYS:
+            if not is_key(key):
+                return Prediction.model_validate_json(line)
+            if len(_KEYS) < MOST_KEYS:
+                _KEYS.add(key)
     return found
 
 
@@ -226,6 +228,9 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
         DataError: a key of decoded masks does not fit the layout.
     """
     fitting = _fitting(layout)
+    predictions = list(predictions)
+    if fitting.issuperset(chain.from_iterable([prediction.decoded for prediction in predictions])):
+        return
     for prediction in predictions:
         for key in prediction.decoded.keys() - fitting:
             try:
