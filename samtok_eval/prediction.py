@@ -40,7 +40,7 @@ class CocoRle(BaseModel):
         Raises:
             ValueError: the runs do not fill the size.
         """
-        return _checked(self.size, self.counts)
+        return _CHECKED.get((self.size, self.counts)) or _checked(self.size, self.counts)
 
 
 _CHECKED: dict[tuple[tuple[int, int], str], Rle] = {}
@@ -49,12 +49,10 @@ MOST_CHECKED = 1 << 12
 
 
 def _checked(size: tuple[int, int], counts: str) -> Rle:
-    known = _CHECKED.get((size, counts))
-    if known is None:
-        known = Rle.from_coco({"size": size, "counts": counts})
-        _forget()
-        _CHECKED[size, counts] = known
-    return known
+    found = Rle.from_coco({"size": size, "counts": counts})
+    _forget()
+    _CHECKED[size, counts] = found
+    return found
 
 
 def check_together(given: Iterable[CocoRle | MaskLine]) -> None:
@@ -143,7 +141,7 @@ class MaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False
         Raises:
             ValueError: the runs do not fill the size.
         """
-        return _checked(self.size, self.counts)
+        return _CHECKED.get((self.size, self.counts)) or _checked(self.size, self.counts)
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

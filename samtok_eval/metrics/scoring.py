@@ -55,14 +55,16 @@ def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, widt
     Raises:
         ValueError: the sizes differ.
     """
-    return _kept_counts(tuple(answer), tuple(truth), height, width)
+    return _kept(tuple(answer), tuple(truth), height, width).counts
 
 
 @lru_cache(maxsize=1 << 14)
-def _kept_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
+def _kept(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Seen:
+    """Counts of an answer at which no script stops."""
     united, (target, gt_area) = masks.union(answer, height, width), _united_target(truth, height, width)
     inter, pred_area = masks.intersection(united, target), masks.area(united)
-    return Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
+    counts = Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
+    return Seen(counts, crashed=False, stops=False)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -225,10 +227,10 @@ def _compared(
     """Masks of an answer against those of a target; either is None where a script stops at it."""
     image = asked.image
     try:
-        counts = _kept_counts(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
+        seen = _kept(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
     except ValueError as error:
         raise DataError(f"prediction {name}: {error}; it was made for other pictures") from error
-    return Seen(counts, answered is None, truth is None)
+    return Seen(seen.counts, answered is None, truth is None) if answered is None or truth is None else seen
 
 
 def _status(prediction: Answer | None) -> str:
