@@ -62,7 +62,7 @@ def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, widt
 def _kept(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Seen:
     """Counts of an answer at which no script stops."""
     united, (target, gt_area) = masks.union(answer, height, width), _united_target(truth, height, width)
-    inter, pred_area = masks.intersection(united, target), masks.area(united)
+    inter, pred_area = masks.intersection_and_area(united, target)
     counts = Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
     return Seen(counts, crashed=False, stops=False)
 
