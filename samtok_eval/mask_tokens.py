@@ -297,16 +297,23 @@ def plain_pairs(answer: str) -> tuple[Codes, ...] | None:
     whole = answer.count("<|mt_") == WORDS_OF_PAIR * len(pairs) and len(pairs) <= _RL_MOST_PAIRS
     if not whole or "<answer>" in answer or "</think>" in answer:
         return None
-    found = tuple(map(_codes_of_pair, pairs))
+    found = tuple(map(_CODES_OF_PAIRS.__getitem__, pairs))
     return None if None in found else found  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=1 << 16)
-def _codes_of_pair(span: str) -> Codes | None:
-    """Codes of a whole span of two numbers; None where one of them is not of its book."""
-    first, second = _numbers(span)
-    entries = first, second - CODEBOOK_SIZE
-    return Codes(*entries) if all(0 <= entry < CODEBOOK_SIZE for entry in entries) else None
+class _CodesOfPairs(dict[str, Codes | None]):
+    """Codes of whole spans of two numbers, those of their books kept, which are at most 256 x 256."""
+
+    def __missing__(self, span: str) -> Codes | None:
+        """Codes of a span that is new; None where one of its numbers is not of its book."""
+        first, second = _numbers(span)
+        entries = first, second - CODEBOOK_SIZE
+        if not all(0 <= entry < CODEBOOK_SIZE for entry in entries):
+            return None
+        return self.setdefault(span, Codes(*entries))
+
+
+_CODES_OF_PAIRS = _CodesOfPairs()
 
 
 def has_policy(policy: str, layout: Layout) -> bool:
