@@ -187,7 +187,6 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=MOST_KEYS)
 def _codes_of(key: str) -> Codes | None:
     """Codes of a key; None where it is not of that form."""
     return Codes(*(MISSING if e == "-" else int(e) for e in key.split(","))) if _KEY.fullmatch(key) else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, shortened
-from samtok_eval.mask_tokens import MOST_KEYS, Codes, Layout, is_key
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, MOST_KEYS, Codes, Layout, is_key
 from samtok_eval.masks import Rle
 
 AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
@@ -163,8 +163,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 Answer = Line | Prediction
-_KEYS: set[str] = set()
-"""Keys that were met."""
+_FITTING: dict[Layout, set[str]] = defaultdict(set)
+"""Keys that were found to fit a layout."""
+_KEYS = _FITTING[DEFAULT_LAYOUT]
 _line = msgspec.json.Decoder(Line).decode
 
 
@@ -179,11 +180,8 @@ def read_answer(line: str | bytes) -> Answer:
     except msgspec.DecodeError:
         return Prediction.model_validate_json(line)
     for key in found.decoded:
-        if key not in _KEYS:
-            if not is_key(key):
-                return Prediction.model_validate_json(line)
-            if len(_KEYS) < MOST_KEYS:
-                _KEYS.add(key)
+        if key not in _KEYS and not is_key(key):
+            return Prediction.model_validate_json(line)
     return found
 
 
@@ -225,7 +223,7 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
     Raises:
         DataError: a key of decoded masks does not fit the layout.
     """
-    fitting = _fitting(layout)
+    fitting = _FITTING[layout]
     predictions = list(predictions)
     if fitting.issuperset(chain.from_iterable([prediction.decoded for prediction in predictions])):
         return
@@ -239,13 +237,6 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
                 ) from error
             if len(fitting) < MOST_KEYS:
                 fitting.add(key)
-
-
-@lru_cache(maxsize=1 << 3)
-def _fitting(layout: Layout) -> set[str]:
-    """Keys that were found to fit a layout."""
-    del layout
-    return set()
 
 
 def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:

@@ -111,21 +111,24 @@ def score_regions(
         "slices": texts([each.slices for each in asked]),
     }
     failures, none = np.array([status in FAILURES for status in statuses], dtype=np.bool_), np.zeros(count, np.bool_)
-    known: list[tuple[tuple[Seen, ...], dict[str, Any]]] = []
+    known: list[tuple[tuple[Seen, ...], dict[str, Any], dict[bool, dict[str, Column]]]] = []
     found = {}
-    for number, protocol in enumerate(protocols):
-        seen = tuple([row[number] for row in rows])
+    for protocol, seen in zip(protocols, zip(*rows, strict=True) if rows else [()] * len(protocols), strict=True):
         # Tuples of the same objects are compared in no time.
-        counted = next((columns for other, columns in known if other == seen), None)
-        if counted is None:
-            counted = _counted(seen)
-            known.append((seen, counted))
+        mine = next((each for each in known if each[0] == seen), None)
+        if mine is None:
+            mine = seen, _counted(seen), {}
+            known.append(mine)
+        _, counted, values = mine
+        boxes = box_iou(protocol)
+        if boxes not in values:
+            values[boxes] = _values(seen, boxes)
         found[protocol.name] = Records(
             **common,
             **counted,
             protocol=constant(protocol.name, count),
             failed=failures if protocol.errors_fail else none,
-            values=_values(seen, box_iou(protocol)),
+            values=values[boxes],
         )
     return found
 
