@@ -114,15 +114,22 @@ def parsed(content: str) -> Any:
     return json.loads(content)
 
 
-def json_items(path: Path, remedy: str = PUT_IT_THERE) -> Iterator[Any]:
+def json_items(
+    path: Path, remedy: str = PUT_IT_THERE, decode: Callable[[str], list[Any]] = msgspec.json.decode
+) -> Iterator[Any]:
     """The values of a JSON file that holds one list, one after another; neither file nor list is held in memory.
+
+    Args:
+        path: the file.
+        remedy: what to do where it cannot be read.
+        decode: makes something else than plain values of many objects at once; a few come as plain values all the same.
 
     Raises:
         DataError: as `read_json`, or it holds something else.
     """
     with _opened(path, MAX_BYTES, remedy) as file, reading(f"{path} is not valid JSON", remedy):
         try:
-            yield from _items(_Window(file))
+            yield from _items(_Window(file), decode)
         except UnicodeDecodeError as error:
             raise _not_text(str(path), error, remedy) from error
 
@@ -172,7 +179,7 @@ class _Window:
                     return value
             self._more()
 
-    def objects(self) -> list[Any]:
+    def objects(self, decode: Callable[[str], list[Any]]) -> list[Any]:
         """Objects of a list, all but the last ones in the window, passed over; none where they are not told at once.
 
         What parses between brackets is a part of the list, so that an end inside of a text or of a value does no harm.
@@ -183,7 +190,7 @@ class _Window:
             if _NEXT_OBJECT.match(self._text, end + 1):
                 guesses -= 1
                 with suppress(msgspec.DecodeError, RecursionError):
-                    found: list[Any] = msgspec.json.decode(f"[{self._text[self._at : end + 1]}]")
+                    found = decode(f"[{self._text[self._at : end + 1]}]")
                     self._at = end + 1
                     return found
         return []
@@ -197,7 +204,7 @@ class _Window:
         self._guessed = False
 
 
-def _items(window: _Window) -> Iterator[Any]:
+def _items(window: _Window, decode: Callable[[str], list[Any]]) -> Iterator[Any]:
     """The values of a list.
 
     Raises:
@@ -207,7 +214,7 @@ def _items(window: _Window) -> Iterator[Any]:
         raise ValueError("it holds no list")
     mark = "," if window.peek() != "]" else window.mark()
     while mark == ",":
-        yield from window.objects() or [window.value()]
+        yield from window.objects(decode) or [window.value()]
         mark = window.mark()
     if mark != "]" or window.mark():
         raise ValueError("a list in it does not end as it should")
@@ -236,13 +243,11 @@ def numbered_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = Fal
     Raises:
         DataError: missing, unreadable, too large, or a line is not UTF-8; the message names it.
     """
-    return ((number, line) for number, _, _, line in placed_lines(path, remedy, torn_tail))
+    return ((number, line.decode()) for number, _, line in placed_lines(path, remedy, torn_tail))
 
 
-def placed_lines(
-    path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False
-) -> Iterator[tuple[int, int, int, str]]:
-    """`numbered_lines` with the place of each line: number, the byte at which it begins, its bytes, and the line.
+def placed_lines(path: Path, remedy: str = PUT_IT_THERE, torn_tail: bool = False) -> Iterator[tuple[int, int, bytes]]:
+    """`numbered_lines` with the place of each line: its number, the byte at which it begins, and its bytes.
 
     Raises:
         DataError: as `numbered_lines`.
@@ -252,11 +257,9 @@ def placed_lines(
         for number, line in enumerate(file, start=1):
             whole = line if number > 1 else line.removeprefix(BOM_UTF8)
             if whole.strip() and not (torn_tail and not line.endswith(b"\n")):
-                try:
-                    decoded = whole.decode()
-                except UnicodeDecodeError as error:
-                    raise _not_text(f"{path}:{number}", error, MEND_THE_LINE) from error
-                yield number, begins + len(line) - len(whole), len(whole), decoded
+                if not whole.isascii():
+                    _decoded(whole, f"{path}:{number}", MEND_THE_LINE)
+                yield number, begins + len(line) - len(whole), whole
             begins += len(line)
 
 

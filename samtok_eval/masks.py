@@ -237,8 +237,8 @@ def intersection_and_union(first: Rle, second: Rle) -> tuple[int, int]:
     Raises:
         ValueError: the sizes differ.
     """
-    shared = intersection(first, second)
-    return shared, area(first) + area(second) - shared
+    shared, mine = intersection_and_area(first, second)
+    return shared, mine + area(second) - shared
 
 
 def intersection(first: Rle, second: Rle) -> int:
@@ -247,8 +247,19 @@ def intersection(first: Rle, second: Rle) -> int:
     Raises:
         ValueError: the sizes differ.
     """
+    return intersection_and_area(first, second)[0]
+
+
+def intersection_and_area(first: Rle, second: Rle) -> tuple[int, int]:
+    """Pixels in both and pixels in the first.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
     _check_sizes([first], second.height, second.width)
-    return int(coco.area(coco.merge([_to_dict(first), _to_dict(second)], intersect=True)))
+    mine = _to_dict(first)
+    shared, own = coco.area([coco.merge([mine, _to_dict(second)], intersect=True), mine])
+    return int(shared), int(own)
 
 
 def union(rles: Sequence[Rle], height: int, width: int) -> Rle:
@@ -308,9 +319,10 @@ def _from_dict(value: dict[str, Any]) -> Rle:
 
 
 def _check_sizes(rles: Sequence[Rle], height: int, width: int) -> None:
-    sizes = {(height, width), *[rle[:2] for rle in rles]}
-    if len(sizes) > 1:
-        raise ValueError(f"masks of different sizes cannot be combined: {sorted(sizes)}")
+    for rle in rles:
+        if rle.height != height or rle.width != width:
+            sizes = {(height, width), *[rle[:2] for rle in rles]}
+            raise ValueError(f"masks of different sizes cannot be combined: {sorted(sizes)}")
 
 
 def checked(sizes: Sequence[tuple[int, int]], texts: Sequence[str]) -> list[Rle | None]:

@@ -7,12 +7,15 @@ with a chance of one to 10^20.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.int64]
+TOGETHER = 1024
+"""Names that are hashed at a time; more would be held meanwhile."""
 
 
 class NameIndex:
@@ -63,5 +66,13 @@ class NameIndex:
 
 def _hashes(names: Iterable[str]) -> tuple[Hashes, Hashes]:
     """Two hashes of each name, (names,)."""
-    pairs = np.fromiter((each for name in names for each in (hash(name), hash(f"{name}."))), dtype=np.int64)
-    return pairs[::2].copy(), pairs[1::2].copy()
+    found: list[tuple[Hashes, Hashes]] = [(np.empty(0, dtype=np.int64),) * 2]
+    rest = iter(names)
+    while some := list(islice(rest, TOGETHER)):
+        found.append((_hashed(some), _hashed([f"{name}." for name in some])))
+    hashes, others = zip(*found, strict=True)
+    return np.concatenate(hashes), np.concatenate(others)
+
+
+def _hashed(names: Sequence[str]) -> Hashes:
+    return np.fromiter(map(hash, names), dtype=np.int64, count=len(names))

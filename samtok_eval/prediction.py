@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 from samtok_eval import masks
 from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, shortened
-from samtok_eval.mask_tokens import MOST_KEYS, Codes, Layout, is_key
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, MOST_KEYS, Codes, Layout, is_key
 from samtok_eval.masks import Rle
 
 AnswerStatus = Literal["ok", "no_mask", "repaired", "invalid", "error", "foreign"]
@@ -39,7 +40,7 @@ class CocoRle(BaseModel):
         Raises:
             ValueError: the runs do not fill the size.
         """
-        return _checked(self.size, self.counts)
+        return _CHECKED.get((self.size, self.counts)) or _checked(self.size, self.counts)
 
 
 _CHECKED: dict[tuple[tuple[int, int], str], Rle] = {}
@@ -48,12 +49,10 @@ MOST_CHECKED = 1 << 12
 
 
 def _checked(size: tuple[int, int], counts: str) -> Rle:
-    known = _CHECKED.get((size, counts))
-    if known is None:
-        known = Rle.from_coco({"size": size, "counts": counts})
-        _forget()
-        _CHECKED[size, counts] = known
-    return known
+    found = Rle.from_coco({"size": size, "counts": counts})
+    _forget()
+    _CHECKED[size, counts] = found
+    return found
 
 
 def check_together(given: Iterable[CocoRle | MaskLine]) -> None:
@@ -142,7 +141,7 @@ class MaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False
         Raises:
             ValueError: the runs do not fill the size.
         """
-        return _checked(self.size, self.counts)
+        return _CHECKED.get((self.size, self.counts)) or _checked(self.size, self.counts)
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -164,8 +163,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 Answer = Line | Prediction
-_KEYS: set[str] = set()
-"""Keys that were met."""
+_FITTING: dict[Layout, set[str]] = defaultdict(set)
+"""Keys that were found to fit a layout."""
+_KEYS = _FITTING[DEFAULT_LAYOUT]
 _line = msgspec.json.Decoder(Line).decode
 
 
@@ -179,11 +179,9 @@ def read_answer(line: str | bytes) -> Answer:
         found = _line(line)
     except (msgspec.DecodeError, UnicodeDecodeError):  # msgspec before 0.23 lets the latter through
         return Prediction.model_validate_json(line)
-    odd = found.decoded.keys() - _KEYS
-    if odd and not all(map(is_key, odd)):
-        return Prediction.model_validate_json(line)
-    if odd and len(_KEYS) < MOST_KEYS:
-        _KEYS.update(odd)
+    for key in found.decoded:
+        if key not in _KEYS and not is_key(key):
+            return Prediction.model_validate_json(line)
     return found
 
 
@@ -225,7 +223,10 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
     Raises:
         DataError: a key of decoded masks does not fit the layout.
     """
-    fitting = _fitting(layout)
+    fitting = _FITTING[layout]
+    predictions = list(predictions)
+    if fitting.issuperset(chain.from_iterable([prediction.decoded for prediction in predictions])):
+        return
     for prediction in predictions:
         for key in prediction.decoded.keys() - fitting:
             try:
@@ -236,13 +237,6 @@ def check_codes(predictions: Iterable[Answer], layout: Layout) -> None:
                 ) from error
             if len(fitting) < MOST_KEYS:
                 fitting.add(key)
-
-
-@lru_cache(maxsize=1 << 3)
-def _fitting(layout: Layout) -> set[str]:
-    """Keys that were found to fit a layout."""
-    del layout
-    return set()
 
 
 def text_predictions(rows: Iterable[tuple[str, Any]], name: str) -> list[Prediction]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError
-from samtok_eval.files import MEND_THE_LINE, MISFITS, first_problem, numbered_lines, placed_lines
+from samtok_eval.files import MEND_THE_LINE, first_problem, numbered_lines, placed_lines
 from samtok_eval.name_index import NameIndex
 from samtok_eval.prediction import Answers, Prediction, read_answer
 
@@ -26,8 +26,6 @@ Text = TypeVar("Text", str, bytes)
 BROUGHT = ("masks", "phrases")
 """Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
-_OURS = re.compile(r'\{"id": "([^"\\]*)", ')
-"""The beginning of a line that we wrote, whose sample is known without parsing it."""
 
 
 class PredictionLog(AppendLog):
@@ -67,8 +65,10 @@ class StoredPredictions(Mapping[str, Prediction]):
         self._paths = list(paths)
         self._files: dict[int, BinaryIO] = {}
         weakref.finalize(self, _close, self._files)
-        self._places, failed = array("q"), bytearray()
-        self._index = NameIndex(self._scanned(own, failed))
+        places, failed = array("q"), bytearray()
+        self._index = NameIndex(self._scanned(own, places, failed))
+        self._places = np.frombuffer(places, dtype=np.int64).reshape(-1, 4)
+        """Of each row: number of the file, of the line, the byte at which it begins, and its bytes."""
         self._later: dict[int, int] = {}
         """Rows whose prediction a later one replaces."""
         self._dropped: set[int] = set()
@@ -103,7 +103,9 @@ class StoredPredictions(Mapping[str, Prediction]):
 
     def at(self, rows: Mapping[str, int]) -> Answers:
         """Predictions by sample id that stand at some of `rows_of`; samples without one are left out."""
-        return Answers({name: self._read_as(read_answer, row) for name, row in rows.items() if row >= 0})
+        there = {name: row for name, row in rows.items() if row >= 0}
+        places = self._places[list(there.values())].tolist()
+        return Answers({name: self._read_as(read_answer, *place) for name, place in zip(there, places, strict=True)})
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)
@@ -111,20 +113,19 @@ class StoredPredictions(Mapping[str, Prediction]):
     def __len__(self) -> int:
         return len(self._index) - len(self._dropped)
 
-    def _scanned(self, own: bool, failed: bytearray) -> Iterator[str]:
+    def _scanned(self, own: bool, places: array[int], failed: bytearray) -> Iterator[str]:
         """Names in the order of the files; keeps where each line stands, and whether it holds an error."""
         for number, path in enumerate(self._paths):
-            for line_number, begins, length, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
+            for line_number, begins, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
                 name, error = _name_and_error(line, path, line_number)
-                self._places.extend((number, line_number, begins, length))
+                places.extend((number, line_number, begins, len(line)))
                 failed.append(error is not None)
                 yield name
 
     def _read(self, row: int) -> Prediction:
-        return self._read_as(Prediction.model_validate_json, row)
+        return self._read_as(Prediction.model_validate_json, *self._places[row].tolist())
 
-    def _read_as(self, read: Callable[[bytes], Read], row: int) -> Read:
-        number, line_number, begins, length = self._places[4 * row : 4 * row + 4]
+    def _read_as(self, read: Callable[[bytes], Read], number: int, line_number: int, begins: int, length: int) -> Read:
         if number not in self._files:
             self._files[number] = self._paths[number].open("rb")
         # A file that is sought in reads a block each time.
@@ -144,21 +145,23 @@ def unknown_prediction(name: str) -> DataError:
     )
 
 
-def _name_and_error(line: str, path: Path, number: int) -> tuple[str, str | None]:
+class _Named(msgspec.Struct, gc=False):
+    """Which sample a line answers, where no error stands in it."""
+
+    id: str
+    error: None = None
+
+
+_named = msgspec.json.Decoder(_Named).decode
+
+
+def _name_and_error(line: bytes, path: Path, number: int) -> tuple[str, str | None]:
     """Sample and error of a line; what is more than that is checked when the line is read for its answer."""
-    ours = _OURS.match(line)
-    # Quotes inside texts are escaped, so that a key found once stands nowhere else.
-    if ours and '"error": null' in line and line.count('"error"') == 1 == line.count('"id"'):
-        return ours[1], None
     try:
-        row = json.loads(line)
-        name, error = row["id"], row.get("error")
-    except MISFITS:
-        name, error = None, None
-    if type(name) is str and error is None:
-        return name, None
-    prediction = _of_line(line, path, number, Prediction.model_validate_json)
-    return prediction.id, prediction.error
+        return _named(line).id, None
+    except (msgspec.DecodeError, RecursionError):
+        prediction = _of_line(line, path, number, Prediction.model_validate_json)
+        return prediction.id, prediction.error
 
 
 def _of_line(line: Text, path: Path, number: int, read: Callable[[Text], Read]) -> Read:

@@ -55,14 +55,16 @@ def region_counts(answer: Sequence[Rle], truth: Sequence[Rle], height: int, widt
     Raises:
         ValueError: the sizes differ.
     """
-    return _kept_counts(tuple(answer), tuple(truth), height, width)
+    return _kept(tuple(answer), tuple(truth), height, width).counts
 
 
 @lru_cache(maxsize=1 << 14)
-def _kept_counts(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Counts:
+def _kept(answer: tuple[Rle, ...], truth: tuple[Rle, ...], height: int, width: int) -> Seen:
+    """Counts of an answer at which no script stops."""
     united, (target, gt_area) = masks.union(answer, height, width), _united_target(truth, height, width)
-    inter, pred_area = masks.intersection(united, target), masks.area(united)
-    return Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
+    inter, pred_area = masks.intersection_and_area(united, target)
+    counts = Counts(inter, pred_area + gt_area - inter, gt_area, pred_area, united, target)
+    return Seen(counts, crashed=False, stops=False)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -109,21 +111,24 @@ def score_regions(
         "slices": texts([each.slices for each in asked]),
     }
     failures, none = np.array([status in FAILURES for status in statuses], dtype=np.bool_), np.zeros(count, np.bool_)
-    known: list[tuple[tuple[Seen, ...], dict[str, Any]]] = []
+    known: list[tuple[tuple[Seen, ...], dict[str, Any], dict[bool, dict[str, Column]]]] = []
     found = {}
-    for number, protocol in enumerate(protocols):
-        seen = tuple([row[number] for row in rows])
+    for protocol, seen in zip(protocols, zip(*rows, strict=True) if rows else [()] * len(protocols), strict=True):
         # Tuples of the same objects are compared in no time.
-        counted = next((columns for other, columns in known if other == seen), None)
-        if counted is None:
-            counted = _counted(seen)
-            known.append((seen, counted))
+        mine = next((each for each in known if each[0] == seen), None)
+        if mine is None:
+            mine = seen, _counted(seen), {}
+            known.append(mine)
+        _, counted, values = mine
+        boxes = box_iou(protocol)
+        if boxes not in values:
+            values[boxes] = _values(seen, boxes)
         found[protocol.name] = Records(
             **common,
             **counted,
             protocol=constant(protocol.name, count),
             failed=failures if protocol.errors_fail else none,
-            values=_values(seen, box_iou(protocol)),
+            values=values[boxes],
         )
     return found
 
@@ -225,10 +230,10 @@ def _compared(
     """Masks of an answer against those of a target; either is None where a script stops at it."""
     image = asked.image
     try:
-        counts = _kept_counts(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
+        seen = _kept(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
     except ValueError as error:
         raise DataError(f"prediction {name}: {error}; it was made for other pictures") from error
-    return Seen(counts, answered is None, truth is None)
+    return Seen(seen.counts, answered is None, truth is None) if answered is None or truth is None else seen
 
 
 def _status(prediction: Answer | None) -> str:
