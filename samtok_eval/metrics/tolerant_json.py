@@ -42,6 +42,10 @@ class JsonList(NamedTuple):
     """Whether the text is a fenced JSON list and nothing else."""
 
 
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+"""A backslash and what it escapes, which may be another one."""
+
+
 def read_list(text: str) -> JsonList | None:
     """Entries of the list in a text without outer blanks; None where none begins."""
     fence = _FENCE.search(text)
@@ -58,7 +62,8 @@ def unescaped(raw: str) -> str:
     if "\\" not in raw:
         return raw
     try:
-        return str(json.loads('"' + raw.replace("\\'", "'") + '"', strict=False))
+        plain = _ESCAPE.sub(lambda found: found[0].removeprefix("\\") if found[0] == "\\'" else found[0], raw)
+        return str(json.loads(f'"{plain}"', strict=False))
     except ValueError:
         return raw
 

@@ -89,8 +89,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# A command may read what one before it on its page wrote.
+RUN_HERE = [
+    pytest.param(one, id=str(one), marks=pytest.mark.xdist_group(one.page))
+    for one in COMMANDS
+    if not one.needs and not one.cut
+]
+
+
 @pytest.mark.docs
-@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.needs and not one.cut], ids=str)
+@pytest.mark.parametrize("command", RUN_HERE)
 def test_a_documented_command_runs(command: Command, desk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(desk)
     code = _code(_here(command.words, desk))
