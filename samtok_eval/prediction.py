@@ -108,7 +108,7 @@ class Prediction(BaseModel):
         Raises:
             DataError: it is broken.
         """
-        return self._checked((self.masks or ())[index])
+        return self._mask_of((self.masks or ())[index])
 
     def decoded_mask(self, codes: Codes) -> Rle:
         """The mask of some codes, checked.
@@ -117,16 +117,24 @@ class Prediction(BaseModel):
             DataError: it is not there, or broken.
         """
         if codes.key not in self.decoded:
-            raise DataError(
-                f"prediction {self.id}: no decoded mask for the codes {codes.key}; run `predict` again, or give masks"
-            )
-        return self._checked(self.decoded[codes.key])
+            raise lacks_mask(self.id, codes.key)
+        return self._mask_of(self.decoded[codes.key])
 
-    def _checked(self, mask: CocoRle) -> Rle:
+    def _mask_of(self, mask: CocoRle) -> Rle:
         try:
             return mask.rle()
         except ValueError as error:
-            raise DataError(f"prediction {self.id}: {shortened(error)}; {MEND_THE_LINE}") from error
+            raise broken_mask(self.id, error) from error
+
+
+def lacks_mask(name: str, key: str) -> DataError:
+    """The refusal of an answer without the mask of some codes."""
+    return DataError(f"prediction {name}: no decoded mask for the codes {key}; run `predict` again, or give masks")
+
+
+def broken_mask(name: str, error: ValueError) -> DataError:
+    """The refusal of an answer with a mask that is none."""
+    return DataError(f"prediction {name}: {shortened(error)}; {MEND_THE_LINE}")
 
 
 class MaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

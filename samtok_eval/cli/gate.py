@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LOOKS = 15
 """As `samtok_eval.sequential.LOOKS`, which takes scipy to import."""
 
+SET_BY_THE_BASELINE = ("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt")
+"""Settings of a run that nobody gives for a candidate that is asked here."""
 WATCHED = ("regression", "undecided")
 """Verdicts that a watch names at its end."""
 
@@ -37,7 +39,7 @@ WATCHED = ("regression", "undecided")
     "answers",
     "where",
     also=("seed", "tasks_dirs"),
-    but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"),
+    but=SET_BY_THE_BASELINE,
     panel="With --model: options of its run, by default as the baseline was asked",
 )
 def gate_command(
@@ -146,7 +148,7 @@ def _early_rules(looks: int, budget: str | None, until: Literal["verdict", "ever
     "answers",
     "where",
     also=("seed", "tasks_dirs"),
-    but=("task", "split", "model", "limit", "shard", "reuse_decoded", "prompt"),
+    but=SET_BY_THE_BASELINE,
     panel="Options of the checkpoints' runs, by default as the baseline was asked",
 )
 def watch_command(

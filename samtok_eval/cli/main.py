@@ -138,6 +138,7 @@ def _blaming_task_files() -> Iterator[None]:
         yield
     except (SamtokError, OSError, MemoryError):
         raise
+    # A user's code may raise anything; what is not its doing goes on as it is.
     except Exception as error:
         told = blamed(error)
         if told is None:

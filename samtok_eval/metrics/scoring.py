@@ -14,10 +14,9 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
-from samtok_eval.files import MEND_THE_LINE, shortened
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
-from samtok_eval.prediction import Answer, Prediction, Record, as_read
+from samtok_eval.prediction import Answer, Prediction, Record, as_read, broken_mask, lacks_mask
 from samtok_eval.protocol import Protocol, codes_under, fewest_of_pairs
 from samtok_eval.records import Column, Records, constant, nothing, texts
 from samtok_eval.sample import Sample
@@ -275,11 +274,9 @@ def _masks_under(
                 known[id(codes)] = masked
         return [known[id(codes)] for codes in readings]
     except KeyError as error:
-        raise DataError(
-            f"prediction {name}: no decoded mask for the codes {error.args[0]}; run `predict` again, or give masks"
-        ) from error
+        raise lacks_mask(name, error.args[0]) from error
     except ValueError as error:
-        raise DataError(f"prediction {name}: {shortened(error)}; {MEND_THE_LINE}") from error
+        raise broken_mask(name, error) from error
 
 
 # Protocols compare the same masks.

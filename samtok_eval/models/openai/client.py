@@ -77,6 +77,7 @@ class Server:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        # Libraries wrap what `--offline` refuses in errors of their own kinds; every other one goes on as it is.
         except Exception as error:
             raise_refusal(error)
             raise
