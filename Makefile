@@ -103,7 +103,7 @@ bench: setup ## Time and size measurements
 
 docs: setup ## Build the site of the documentation strictly into build/site, and run its commands (minutes)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m docs tests/docs
+	$(BIN)/python -m pytest -n 2 -m docs tests/docs
 
 gpu: ## Measure on the GPU with PYTHON, which has torch and transformers, and write docs/performance/CARD.md
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
