@@ -20,7 +20,7 @@ from samtok_eval.mask_tokens.layout import (
     WORDS,
     Layout,
 )
-from samtok_eval.mask_tokens.marks import GLAMM_MARKS, QWEN_MARKS, final_part, split_thinking
+from samtok_eval.mask_tokens.marks import GLAMM_MARKS, QWEN_MARKS, final_part, marked_phrase, split_thinking
 from samtok_eval.mask_tokens.policies import PAIR_POLICIES, POLICIES, Policy, has_policy, masks_of
 from samtok_eval.mask_tokens.released import PolicyCrashError
 from samtok_eval.mask_tokens.spans import Span, Status, parse, parse_ids, render
@@ -52,6 +52,7 @@ __all__ = [
     "final_part",
     "has_policy",
     "is_key",
+    "marked_phrase",
     "masks_of",
     "parse",
     "parse_ids",

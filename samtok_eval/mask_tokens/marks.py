@@ -7,6 +7,11 @@ GLAMM_MARKS = ("<p>", "</p>")
 """What stands around a phrase that has a mask."""
 
 
+def marked_phrase(phrase: str, words: str) -> str:
+    """A phrase and the mask words behind it, as SAMTok checkpoints write them."""
+    return f"{QWEN_MARKS[0]} {phrase} {QWEN_MARKS[1]} {words}"
+
+
 def split_thinking(answer: str) -> tuple[str | None, str | None]:
     """Reasoning and final answer of a think/answer reply, as the released RL evaluation splits it.
 
