@@ -11,7 +11,7 @@ from samtok_eval.mask_tokens.layout import DEFAULT_LAYOUT, Layout
 
 MISSING = -1
 """Stands for an absent code; all codes behind it are absent, too."""
-_KEY = re.compile(r"\d{1,7}(,\d{1,7})*(,-)*")
+_KEY = re.compile(r"\d{1,7}(,\d{1,7})*(,-)*", re.ASCII)
 
 
 class Codes(tuple[int, ...]):

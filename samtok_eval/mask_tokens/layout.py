@@ -66,7 +66,7 @@ class Layout:
         """Any mask word; longer numbers than those of four digits are not filled up."""
         longest = len(str(self.count - 1))
         longer = rf"|[1-9]\d{{{SHORTEST_NUMBER},{longest - 1}}}" if longest > SHORTEST_NUMBER else ""
-        return re.compile(rf"<\|mt_(start|end|\d{{{SHORTEST_NUMBER}}}{longer})\|>")
+        return re.compile(rf"<\|mt_(start|end|\d{{{SHORTEST_NUMBER}}}{longer})\|>", re.ASCII)
 
 
 def numbered_word(number: int) -> str:
@@ -76,7 +76,7 @@ def numbered_word(number: int) -> str:
 
 DEFAULT_LAYOUT = Layout()
 """That of the published SAMTok checkpoints."""
-NUMBERED_WORD = re.compile(r"<\|mt_\d+\|>")
+NUMBERED_WORD = re.compile(r"<\|mt_\d+\|>", re.ASCII)
 """A word of some codebook, of whatever layout."""
 CODEBOOK_SIZE = DEFAULT_LAYOUT.size
 WORDS = DEFAULT_LAYOUT.words

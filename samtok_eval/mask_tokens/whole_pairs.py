@@ -8,7 +8,7 @@ from samtok_eval.mask_tokens.codes import Codes
 from samtok_eval.mask_tokens.layout import CODEBOOK_SIZE
 from samtok_eval.mask_tokens.released import RL_MOST_PAIRS, numbers_in
 
-_SPAN_OF_PAIR = re.compile(r"<\|mt_start\|><\|mt_\d{4}\|><\|mt_\d{4}\|><\|mt_end\|>")
+_SPAN_OF_PAIR = re.compile(r"<\|mt_start\|><\|mt_\d{4}\|><\|mt_\d{4}\|><\|mt_end\|>", re.ASCII)
 """Without groups for its numbers, since one text is found faster than two."""
 WORDS_OF_PAIR = 4
 """Words of a whole span."""
