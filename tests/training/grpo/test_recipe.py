@@ -48,7 +48,7 @@ def test_rewards_on_the_command_line_take_the_place_of_the_recipes():
     assert read_weights(["matched_answer=1", "format=0.5"]) == weights
     for stage in stages_of("demo", rewards=weights).values():
         assert stage.weights == {"gres": weights, "glamm_gcg": weights}
-    for text in ("matched_answer", "matched_answer=", "=x"):
+    for text in ("matched_answer", "matched_answer=", "=x", "matched_answer=nan", "matched_answer=inf"):
         with pytest.raises(UsageError, match="--reward must be NAME=WEIGHT"):
             read_weights([text])
 
@@ -80,6 +80,8 @@ def test_wrong_names_are_refused_before_anything_is_loaded(tmp_path):
         train_on_scenes(stages_of("demo"), GrpoJob(tmp_path, data=tmp_path / "prompts.jsonl"))
     with pytest.raises(UsageError, match="no setting 'lr'"):
         stages_of("demo", {"lr": 1})
+    with pytest.raises(UsageError, match="--schedule cosinus: expected one of constant, "):
+        stages_of("demo", {"schedule": "cosinus"})
     with pytest.raises(UsageError, match=r"needs prompts; give a \.parquet or \.jsonl file"):
         train_from_data(recipe("paper-gcg"), GrpoJob(tmp_path), [])
     with pytest.raises(UsageError, match="--resume and --fresh exclude each other"):
