@@ -118,7 +118,8 @@ def kept_in_words(task: Task, samples: Sequence[Sample], folder: RunFolder) -> M
     if not task.answered_in_words:
         return {}
     found: list[Prediction] = []
-    for path in sorted(folder.official_format.glob("*.json")):
+    # A copied folder may hold a Mac's `._x.json` beside every file.
+    for path in sorted(folder.official_format.glob("[!.]*.json")):
         # An empty list or object where nobody answered, which is in no format.
         if content := read_json(path, "score again"):
             found += _read_as(task, path, content)

@@ -9,6 +9,7 @@ import pytest
 from samtok_eval.errors import DataError
 from samtok_eval.metrics.judge import JUDGE_REPLIES, Replayed, key_of
 from samtok_eval.registry import load_tasks
+from samtok_eval.reports.page.cards import without
 from samtok_eval.reports.page.content import gather
 from samtok_eval.reports.page.galleries import item_of
 from samtok_eval.reports.page.page import write_report
@@ -125,17 +126,38 @@ def test_cards_show_the_judge_of_the_numbers_and_a_corrected_reply(captions, dem
     assert {lines[1] for cards in told(run).values() for _, lines in cards} == {"reply: True"}
 
 
-def test_captions_that_were_scored_from_a_file_are_read_from_the_run(captions, demo_root, tmp_path):
-    samples, path = captions("ferret")
-    run = scored("ferret", path, tmp_path / "run", demo_root, None)
+@pytest.mark.parametrize(
+    "task",
+    ["region_caption:ferret", "region_caption:dlc", "region_caption:mdvp", "region_vqa:test", "region_vqa:videorefer"],
+)
+def test_words_that_were_scored_from_a_file_are_read_from_the_run(task, demo_root, tmp_path):
+    name, split = task.split(":")
+    samples = load_tasks()[name].asked_with(None, split).read(demo_root, split)[:3]
+    texts = {samples[0].id: "thing 0", samples[1].id: ""}
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items()))
+    out = tmp_path / "run"
+    score_file(RunOptions(task=name, split=split, data_root=str(demo_root), out=out, limit=3), path)
     path.unlink()
-    answered = gather([read_scored(run)]).answered
-    assert [answered.predictions[sample.id].text for sample in samples] == ["thing number 0", "thing number 1",
-                                                                          "thing number 2", ""]  # fmt: skip
-    assert not any(told(run).values())
-    RunFolder(run).official_format.joinpath("captions.json").write_text('[{"x": 1}]')
-    with pytest.raises(DataError, match=r"captions\.json is not in the result format of region_caption"):
-        gather([read_scored(run)])
+    RunFolder(out).official_format.joinpath("._captions.json").write_bytes(b"\0")
+    report = gather([read_scored(out)])
+    assert {key: answer.text for key, answer in report.answered.predictions.items()} == texts
+    assert "thing 0" in write_report(report, tmp_path / "report").read_text()
+    if name == "region_caption":
+        RunFolder(out).official_format.joinpath("captions.json").write_text('[{"x": 1}]')
+        with pytest.raises(DataError, match=r"captions\.json is not in the result format of region_caption"):
+            gather([read_scored(out)])
+
+
+def test_masks_that_were_scored_from_a_file_are_said_to_be_there(demo_root, tmp_path):
+    samples = load_tasks()["reasonseg"].read(demo_root, "val", 2)
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"id": samples[0].id, "masks": [samples[0].target.masks[0].to_coco()]}) + "\n")
+    out = tmp_path / "run"
+    score_file(RunOptions(task="reasonseg", data_root=str(demo_root), out=out, limit=2), path)
+    answered = gather([read_scored(out)]).answered
+    said = [without(item_of(answered, sample.id)) for sample in samples]
+    assert said == [["The answer was scored from a file, and is not in the run folder."], ["The answer is missing."]]
 
 
 def test_every_prompt_that_is_asked_is_named_for_the_cards(demo_root, endpoint, tmp_path, captions):
