@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-import shutil
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,7 @@ from samtok_eval import masks
 from samtok_eval.demo import formats, word_formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
+from samtok_eval.unfinished import CONTENT, workspace
 
 VERSION = 7
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
@@ -91,8 +90,17 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         )
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(out)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with workspace(out.parent) as place:
+        part = place / CONTENT
+        _write(part, first_scene, times)
+        # Not over what another process finished in between.
+        if out.exists():
+            out.rmdir()
+        part.replace(out)
+
+
+def _write(part: Path, first_scene: int, times: int) -> None:
     splits = _splits(first_scene, times)
     scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in splits}
     _write_images(part / "coco" / "train2014", (scene for several in scenes.values() for scene in several))
@@ -125,10 +133,6 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_mmr(part, scenes["val"])
     formats.write_refcoco_m(part, {picture_name(scene.seed): scene for scene in scenes["val"]})
     formats.write_entityseg(part, scenes["test"])
-    if out.exists():
-        out.rmdir()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(out)
 
 
 def cached_demo() -> Path:
