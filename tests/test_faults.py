@@ -1,7 +1,8 @@
 """A machine that fails: what each fault costs, and that nothing whole is lost by it.
 
 A test per fault, named after it. Others stand where their parts are tested: a full disk and a torn line in
-`test_files.py` and `cli/test_main.py`, missing Java in `metrics/test_captions.py` and `run/test_absent_metrics.py`,
+`test_files.py` and `cli/test_main.py`, what killed writers left in `test_unfinished.py`, killed trainings and exports
+in `training/test_checkpoint_files.py`, missing Java in `metrics/test_captions.py` and `run/test_absent_metrics.py`,
 full memory and a missing chat template in `run/test_failures.py`, Ctrl-C in `run/test_interruption.py`, a killed run
 in `run/test_predict.py`, a lost rank in `e2e/test_ranks.py`, servers that lie, stall or die in `models/openai/`,
 archives in `fetch/test_unpack.py`, pictures that are larger than they look in `test_hostile_input.py`, checkpoints of
@@ -89,6 +90,31 @@ def test_a_folder_that_may_not_be_written(make_run, tmp_path, where):
     (tmp_path / "a-file").write_text("x")
     result = command("report", folder, "--out", tmp_path / where, "--no-samples")
     assert result.returncode == UsageError.exit_code
+    assert "cannot be written" in lines_of(result) and "choose a folder that may be written" in lines_of(result)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --task gres --model random --limit 2 --out {}",
+        "predict --task gres --model random --limit 2 --out {}",
+        "score --task gres --limit 20 --predictions RUN --out {}",
+        "view RUNS --export {}/site",
+        "export RUN --format coco --out {}/results.json",
+        "gate --baseline RUN --candidate RUN --json {}/gate.json",
+        "gate --baseline RUN --candidate RUN --junit {}/gate.xml",
+        "tokenize --task gres:val --limit 2 --out {}",
+        "tasks new mine --dir {}/mine",
+        "data build-demo --out {}/demo",
+    ],
+)
+def test_a_disk_that_is_read_only_is_one_line_for_every_command_that_writes(make_run, demo_root, tmp_path, words):
+    """`/proc` is one for whoever runs the tests, root too."""
+    folder = make_run("baseline", right, limit=FEW)
+    known = {"RUN": str(folder), "RUNS": str(folder.parent)}
+    given = [known.get(word, word.format("/proc/self")) for word in words.split()]
+    result = command(*given, *(["--data-root", demo_root] if "--task" in given else []))
+    assert result.returncode == UsageError.exit_code, result.stderr
     assert "cannot be written" in lines_of(result) and "choose a folder that may be written" in lines_of(result)
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from samtok_eval import masks
 from samtok_eval.demo import formats, word_formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
-from samtok_eval.files import cache_folder
+from samtok_eval.errors import UsageError
+from samtok_eval.files import cache_folder, writing
 from samtok_eval.unfinished import CONTENT, workspace
 
 VERSION = 7
@@ -81,6 +82,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
 
     Raises:
         FileExistsError: the folder holds something.
+        UsageError: the system refuses, e.g. because the disk is full.
         ValueError: the seeds are those of training scenes, or there are no scenes.
     """
     if first_scene < HELD_OUT or times < 1:
@@ -90,14 +92,15 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         )
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with workspace(out.parent) as place:
-        part = place / CONTENT
-        _write(part, first_scene, times)
-        # Not over what another process finished in between.
-        if out.exists():
-            out.rmdir()
-        part.replace(out)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with workspace(out.parent) as place:
+            part = place / CONTENT
+            _write(part, first_scene, times)
+            # Not over what another process finished in between.
+            if out.exists():
+                out.rmdir()
+            part.replace(out)
 
 
 def _write(part: Path, first_scene: int, times: int) -> None:
@@ -141,8 +144,8 @@ def cached_demo() -> Path:
     if not out.is_dir():
         try:
             build_demo(out)
-        except OSError:
-            # Another process may have finished the same folder in between; any other reason is the caller's to see.
+        except UsageError:
+            # Another process may have finished the same folder in between; any other reason is the user's to see.
             if not out.is_dir():
                 raise
     return out
