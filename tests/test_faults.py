@@ -97,12 +97,10 @@ def test_a_folder_that_may_not_be_written(make_run, tmp_path, where):
     "words",
     [
         "run --task gres --model random --limit 2 --out {}",
-        "predict --task gres --model random --limit 2 --out {}",
         "score --task gres --limit 20 --predictions RUN --out {}",
         "view RUNS --export {}/site",
         "export RUN --format coco --out {}/results.json",
         "gate --baseline RUN --candidate RUN --json {}/gate.json",
-        "gate --baseline RUN --candidate RUN --junit {}/gate.xml",
         "tokenize --task gres:val --limit 2 --out {}",
         "tasks new mine --dir {}/mine",
         "data build-demo --out {}/demo",
