@@ -145,6 +145,5 @@ class PartLog(AppendLog):
             UsageError: the system refuses, e.g. because the disk is full.
         """
         for name, content in views.items():
-            place = self.folder.path / name
-            write_bytes(place, content)
+            write_bytes(self.folder.path / name, content)
         self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))

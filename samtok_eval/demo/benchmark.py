@@ -73,12 +73,12 @@ BENCHMARKS = (
 def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     """Write the whole data root; it appears complete or not at all.
 
+    The multi-round files need the codes of their scenes and are only written for the benchmark itself.
+
     Args:
         out: folder that must not exist yet or be empty.
         first_scene: seed of the first held-out scene. With another one, scenes on which nothing has been chosen yet.
         times: so many times the scenes of each held-out split.
-
-    The multi-round files need the codes of their scenes and are only written for the benchmark itself.
 
     Raises:
         FileExistsError: the folder holds something.
@@ -96,14 +96,14 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         with workspace(out.parent) as place:
             part = place / CONTENT
-            _write(part, first_scene, times)
+            _write_all(part, first_scene, times)
             # Not over what another process finished in between.
             if out.exists():
                 out.rmdir()
             part.replace(out)
 
 
-def _write(part: Path, first_scene: int, times: int) -> None:
+def _write_all(part: Path, first_scene: int, times: int) -> None:
     splits = _splits(first_scene, times)
     scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in splits}
     _write_images(part / "coco" / "train2014", (scene for several in scenes.values() for scene in several))

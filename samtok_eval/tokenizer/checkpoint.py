@@ -115,7 +115,7 @@ def _unlike(path: Path, config: dict[str, object]) -> bool:
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        return read_object(path, "copy the checkpoint again")
+        return read_object(path, COPY_AGAIN)
     except DataError as error:
         raise CheckpointError(str(error)) from error
 
