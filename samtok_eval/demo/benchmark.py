@@ -144,7 +144,7 @@ def cached_demo() -> Path:
     if not out.is_dir():
         try:
             build_demo(out)
-        except UsageError:
+        except (FileExistsError, UsageError):
             # Another process may have finished the same folder in between; any other reason is the user's to see.
             if not out.is_dir():
                 raise
