@@ -99,7 +99,8 @@ def _taken(folder: Path) -> tuple[Path, int]:
         place.mkdir()
         with suppress(FileNotFoundError):
             lock = os.open(place / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-            if _locked(lock) is not False and os.fstat(lock).st_nlink:
+            # Nobody makes a lock of the same name again, and not every file system counts links.
+            if _locked(lock) is not False and (place / LOCK).exists():
                 return place, lock
             os.close(lock)
         # Another process took it for a dead one's in the moment before it was locked, and removes it.
