@@ -2,7 +2,7 @@
 
 `OMP_NUM_THREADS=1 python -m benchmarks.lines` prints, for two sizes of pictures, milliseconds of the run lengths of one
 mask, and seconds of a run of batches of 64 masks: the back end waits for each batch as for a GPU, and masks are there
-at once. Then seconds of the bundled checkpoint, which answers on the processor itself. The least of three rounds each.
+at once. Then processor seconds of answering with the bundled checkpoint. The least of three rounds each.
 """
 
 from __future__ import annotations
