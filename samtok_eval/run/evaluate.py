@@ -33,6 +33,7 @@ from samtok_eval.run.manifest import COMPLETE, Manifest, Profile, Scoring, Times
 from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
 from samtok_eval.run.prepared import Prepared, prepared
 from samtok_eval.run.profile import Work
+from samtok_eval.run.questions import Questions
 from samtok_eval.run.ranks import Ranks, Shard, Share, launched, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import read_samples
@@ -85,6 +86,7 @@ def run_all(
     scoring: bool = True,
     given: Backend | None = None,
     alone: bool = False,
+    questions: Questions | None = None,
 ) -> list[Run]:
     """Carry out several runs; each model is loaded once.
 
@@ -97,6 +99,7 @@ def run_all(
         scoring: False stops after predicting; so does a shard.
         given: answers, where the options name no model that could be loaded.
         alone: whether this process asks everything, though others were started with it.
+        questions: may hold those of the first split, and holds those of the last one then.
 
     Returns:
         The runs in the order of `several`; without metrics where this process did not score.
@@ -109,13 +112,14 @@ def run_all(
 
     check_used(several)
     ranks = None if alone else _ranks(several)
+    questions = questions or Questions()
     answered: dict[int, _Answered] = {}
     scored: dict[int, Run] = {}
     with together(ranks):
         for members in _by_model(several):
             models = LoadedModels(given)
             for i in members:
-                answered[i] = _answer(several[i], models, ranks, console or Console(quiet=True))
+                answered[i] = _answer(several[i], models, questions, ranks, console or Console(quiet=True))
                 if scoring and ranks is None and several[i].shard is None:
                     scored[i] = answered.pop(i).scored()
     scores = scoring and ranks is not None and ranks.first
@@ -171,10 +175,12 @@ class _Answered:
         return replace(run, manifest=saved(folder, run.manifest.replace(profile=profile)))
 
 
-def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
+def _answer(
+    options: RunOptions, models: LoadedModels, questions: Questions, ranks: Ranks | None, console: Console
+) -> _Answered:
     """Ask this process's share of a run's questions; the first process returns when all are answered."""
     share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
-    ready = prepared(options, models)
+    ready = prepared(options, models, questions)
     with ExitStack() as held:
         begun = begin(ready, manifest_of_run(ready), held) if share.first else None
         folder = RunFolder(Path(share.same(str(begun.path) if begun else None)))

@@ -13,7 +13,8 @@ from samtok_eval.device import thread_count
 from samtok_eval.errors import UsageError
 from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.run.answers import check_replayed
-from samtok_eval.run.samples import check_pictures, read_samples
+from samtok_eval.run.questions import Questions
+from samtok_eval.run.samples import check_pictures
 from samtok_eval.run.settings import RunOptions
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
@@ -43,7 +44,7 @@ class Prepared:
     threads: int
 
 
-def prepared(options: RunOptions, models: LoadedModels) -> Prepared:
+def prepared(options: RunOptions, models: LoadedModels, questions: Questions | None = None) -> Prepared:
     """Read the questions and load who answers; what is wrong with either is said before the model is loaded."""
     from samtok_eval.models.select import parameter_count
 
@@ -52,7 +53,7 @@ def prepared(options: RunOptions, models: LoadedModels) -> Prepared:
     task = task.asked_with(options.prompt, split)
     task.check_judge(options.judge)
     _check_protocols(task, options)
-    samples = read_samples(task, split, options.data_root, options.limit)
+    samples = (questions or Questions()).read(task, split, options.data_root, options.limit)
     check_pictures(samples, options.data_root)
     chosen = _model_options(task, options)
     tokenizer, tokenizer_sha256 = models.tokenizer(chosen)
