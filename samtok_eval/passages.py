@@ -15,7 +15,7 @@ from samtok_eval.masks import Rle
 from samtok_eval.prediction import Prediction
 from samtok_eval.sample import Region, Sample
 
-Side = Literal["asked", "reference", "prediction", "baseline"]
+Side = Literal["asked", "reference", "prediction", "baseline", "oracle"]
 RIGHT, WRONG = "✓ ", "✗ "
 MASK = "▣"
 """Stands for a mask where it was written without a phrase."""

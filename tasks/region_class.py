@@ -20,7 +20,7 @@ from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
-from samtok_eval.passages import Answer, Passage, plain
+from samtok_eval.passages import Answer, Passage, in_words, passage, plain, question
 from samtok_eval.prediction import AnswerStatus, Prediction, Record
 from samtok_eval.prompts import NAME_REGION
 from samtok_eval.protocol import Protocol
@@ -136,14 +136,16 @@ class RegionClass(Task):
     def passages(
         self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[NameRules]
     ) -> list[Passage]:
-        """The class, the name that each answer gives the region, and how alike they are."""
-        found = plain("class", *sample.target.texts)
-        for answer in answers:
-            found += plain(answer.title, answer.text)
-            found += plain("compared as", _name(answer.prediction, protocol.rules).strip()) if answer.text else []
+        """The question, the class, the name that each answer gives the region, and how alike that of this run is."""
         likeness = [("words in common", "semantic_iou"), ("similarity of sentences", SIMILARITY)]
         known = [f"{what} {100 * record.values[name]:.1f}" for what, name in likeness if name in record.values]
-        return found + plain("likeness", *known)
+        found = question(sample) + plain("class", *sample.target.texts)
+        for answer in answers:
+            found += passage(answer.title, [in_words(answer, self.layout)])
+            found += plain("compared as", _name(answer.prediction, protocol.rules).strip()) if answer.text else []
+            # The record is that of this run, not of the baseline.
+            found += plain("likeness", *known) if answer.side == "prediction" else []
+        return found
 
     def metrics(self, records: Sequence[Record], protocol: str) -> Mapping[str, Metric]:
         """Means over regions."""

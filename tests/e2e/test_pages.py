@@ -199,6 +199,13 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened, report):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.parametrize("width", [1100, 1280, 1400])
+def test_slices_of_a_comparison_stand_within_their_frame(opened, report, width):
+    page = opened(report, viewport={"width": width, "height": 800})
+    frame = page.locator(".scroll:has([data-name='comparison by slice'])")
+    assert frame.evaluate("frame => frame.scrollWidth - frame.clientWidth") == 0
+
+
 def test_the_page_can_be_read_without_scripts(opened, report):
     page = opened(report, java_script_enabled=False)
     assert page.locator("table[data-name=samples] tbody tr").count() == 80

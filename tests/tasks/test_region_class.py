@@ -7,6 +7,7 @@ import json
 import pytest
 
 from samtok_eval.errors import DataError
+from samtok_eval.passages import Answer
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.score import score
@@ -85,3 +86,16 @@ def test_without_the_encoder_words_are_scored_and_the_absent_metric_is_named(tmp
     assert set(found.metrics["strict"]) >= {"semantic_iou"}
     assert "semantic_similarity" not in found.metrics["strict"]
     assert found.metrics["strict"]["semantic_iou"]["value"] == 0.75
+
+
+def test_a_card_tells_how_alike_the_answer_of_the_run_is_and_not_the_baselines(tmp_path):
+    sample = read(tmp_path, [entry()])[0]
+    answers = [
+        Answer(side, Prediction(id=sample.id, text=said)) for side, said in (("prediction", "mat"), ("baseline", "cup"))
+    ]
+    rules = TASK.protocols[0]
+    found = TASK.passages(sample, answers, TASK.score(sample, answers[0].prediction, rules), rules)
+    titles = [passage.title for passage in found]
+    assert titles[:2] == ["question", "class"]
+    assert titles[2:] == ["answer", "compared as", "likeness", "the baseline's answer", "compared as"]
+    assert found[4].lines[0][0].text == "words in common 50.0"

@@ -87,7 +87,9 @@ def plot_of(table: Table) -> Plot | None:
 
     points = tuple(Point(i, across(size), up(value), size, value) for i, size, value in known)
     front = _front(points)
-    ticks = _thinned([size for size in SIZES if smallest <= size <= largest] or [smallest, largest])
+    inside = [size for size in SIZES if smallest <= size <= largest]
+    # One label alone says nothing of the scale.
+    ticks = _thinned(inside) if len(inside) > 1 else [smallest, largest]
     return Plot(
         points,
         front,

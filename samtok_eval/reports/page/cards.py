@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from samtok_eval.errors import DataError
 from samtok_eval.images import read_image
-from samtok_eval.masks import Rle, intersection_and_union
+from samtok_eval.masks import Rle, area, intersection_and_union
 from samtok_eval.metrics.cards import card
 from samtok_eval.passages import Side, in_short
 from samtok_eval.prediction import Prediction
@@ -60,6 +60,8 @@ class Panel(NamedTuple):
     layer: str | None
     """Data address of what lies on the photograph."""
     chips: Sequence[Chip] = ()
+    difference: bool = False
+    """Whether the layer shows two sides against each other."""
 
 
 class Told(NamedTuple):
@@ -172,6 +174,11 @@ def _without(whose: str, prediction: Prediction | None, answered: Sequence[Rle],
         return [f"{whose} is missing: a machine failed."]
     if target.masks and not answered:
         return [f"{whose} has no mask."]
+    blank = sum(not area(rle) for rle in answered)
+    if blank and blank == len(answered):
+        return [f"{whose} has {'a mask' if blank == 1 else f'{blank} masks'} without a pixel."]
+    if blank:
+        return [f"{whose} has {len(answered)} masks, {blank} of them without a pixel."]
     if target == Target() and item.record.no_target:
         return [f"Nothing is meant. {whose} marks {'something' if answered else 'nothing'}."]
     return []
@@ -194,12 +201,16 @@ def _panels(item: Item) -> list[Panel]:
         if layer:
             panels.append(Panel(what, layer, chips(rles, *size, numbers) if numbers else ()))
     if reference and item.answered:
-        panels.append(Panel(f"{answer} against reference", difference_layer(reference, item.answered, *size)))
+        panels.append(
+            Panel(f"{answer} against reference", difference_layer(reference, item.answered, *size), difference=True)
+        )
     if item.answered_before and item.answered:
-        panels.append(Panel("candidate against baseline", difference_layer(item.answered_before, item.answered, *size)))
+        layer = difference_layer(item.answered_before, item.answered, *size)
+        panels.append(Panel("candidate against baseline", layer, difference=True))
     if item.reconstructed:
-        rles = item.reconstructed
-        panels.append(Panel("right codes, decoded", instances_layer(rles, *size, [OF_SIDE["oracle"]] * len(rles))))
+        rles, numbers = item.reconstructed, item.objects.get("oracle")
+        layer = instances_layer(rles, *size, numbers or [OF_SIDE["oracle"]] * len(rles))
+        panels.append(Panel("right codes, decoded", layer, chips(rles, *size, numbers) if numbers else ()))
     return panels
 
 

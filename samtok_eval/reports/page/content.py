@@ -200,6 +200,7 @@ def gather(
         compared=len(runs) > 1,
         judged=_judged(run, samples, predictions, protocol),
         judged_before=_judged(runs[0], samples, before, protocol) if len(runs) > 1 else {},
+        lower_is_better=metric in run.task.metadata.lower_is_better,
     )
     return Report(
         run=run,

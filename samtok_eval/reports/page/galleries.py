@@ -89,11 +89,16 @@ class Answered:
     """What a judge was asked about the answers, and replied."""
     judged_before: Mapping[str, Sequence[Exchange]] = field(default_factory=dict)
     """The same of the baseline's answers."""
+    lower_is_better: bool = False
+    """Of the scores."""
 
 
 def galleries(answered: Answered) -> list[Gallery]:
     """Every gallery that a sample fits into."""
-    scores, before = answered.scores, answered.baseline
+    sign = -1 if answered.lower_is_better else 1
+    scores, before = (
+        {name: sign * value for name, value in side.items()} for side in (answered.scores, answered.baseline)
+    )
     ordered = sorted(scores, key=lambda name: (scores[name], name))
     middle = max(0, (len(ordered) - GALLERY) // 2)
     falls = [name for name in ordered if name in before and before[name] - scores[name] > REGRESSION]
@@ -105,13 +110,14 @@ def galleries(answered: Answered) -> list[Gallery]:
     alarms = [name for name, record in answered.records.items() if record.no_target and record.pred_area]
     alarms.sort(key=lambda name: (-answered.records[name].pred_area, name))
     silent = [name for name in answered.records if _is_empty(answered, name)]
+    lowest, highest = ("highest", "lowest") if answered.lower_is_better else ("lowest", "highest")
     normal = "The middle of the scores: what an ordinary answer looks like."
     chosen = [
         ("regressions", "Regressions", "Samples that lost most against the baseline.", falls, falls),
         ("improvements", "Improvements", "Samples that gained most against the baseline.", gains, gains),
-        ("worst", "Worst", "The lowest scores.", ordered, ordered),
+        ("worst", "Worst", f"The {lowest} scores.", ordered, ordered),
         ("median", "Median", normal, ordered[middle:], ordered),
-        ("best", "Best", "The highest scores, of samples with something to find.", best, best),
+        ("best", "Best", f"The {highest} scores, of samples with something to find.", best, best),
         ("false-alarms", "No-target false alarms", "Nothing is meant, and something was marked.", alarms, alarms),
         ("empty", "Empty answers", "Something is meant, and nothing was marked or said.", silent, silent),
     ]
@@ -128,6 +134,7 @@ def item_of(answered: Answered, name: str) -> Item:
     prediction, before = answered.predictions.get(name), answered.before.get(name)
     masks, codes = _masks_and_codes(prediction, answered.rules)
     masks_before, codes_before = _masks_and_codes(before, answered.rules)
+    reconstructed = _masks_and_codes(answered.right_codes.get(name), answered.rules)[0]
     asked = tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region))
     answers = [Answer("prediction", prediction, masks, codes, answered.judged.get(name, ()))]
     if answered.compared:
@@ -145,12 +152,12 @@ def item_of(answered: Answered, name: str) -> Item:
         asked=asked,
         answered=masks,
         codes=codes,
-        reconstructed=_masks_and_codes(answered.right_codes.get(name), answered.rules)[0],
+        reconstructed=reconstructed,
         before=before,
         answered_before=masks_before,
         passages=passages,
         compared=answered.compared,
-        objects=objects_of(asked, sample.target.masks, masks, masks_before, passages),
+        objects=objects_of(asked, sample.target.masks, masks, masks_before, passages, reconstructed),
     )
 
 

@@ -1,7 +1,8 @@
 """Which masks of a card are the same object, so that they have one colour and one number wherever they are drawn.
 
 In: the masks of a sample by side. Out: a number per mask. Answered masks take the number of the reference mask that
-they are matched with: the one-to-one assignment with the largest sum of IoUs, pairs below `SAME` left out.
+they are matched with: the one-to-one assignment with the largest sum of IoUs, pairs below `SAME` left out. What fits no
+reference is matched with what the sides before it marked beside the reference, so that no number means two objects.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def objects_of(
     prediction: Sequence[Rle],
     baseline: Sequence[Rle],
     passages: Sequence[Passage],
+    oracle: Sequence[Rle] = (),
 ) -> Objects:
     """Numbers of the masks of a sample.
 
@@ -34,48 +36,51 @@ def objects_of(
         prediction: masks that came back.
         baseline: masks that the baseline gave.
         passages: words that stand for masks; their sides are numbered however few masks they have.
+        oracle: what the right codes decode to.
     """
     found: dict[Side, tuple[int, ...]] = {}
     meant = {words.side for passage in passages for line in passage.lines for words in line}
     if asked and (len(set(asked)) > 1 or "asked" in meant):
-        found["asked"] = _numbered(asked, {})
+        found["asked"] = _numbered(asked)
     if max(len(set(reference)), len(set(prediction)), len(set(baseline))) > 1 or meant - {None, "asked"}:
-        found["reference"] = _numbered(reference, {})
+        found["reference"] = _numbered(reference)
+        if not reference:
+            found["asked"] = _numbered(asked)
         # Where the question's regions are all there is, an answer's masks are compared with these.
-        true, numbers = (reference, found["reference"]) if reference else (asked, found.get("asked", ()))
+        true, numbers = (reference, found["reference"]) if reference else (asked, found["asked"])
         own = dict(zip(true, numbers, strict=False))
-        found["prediction"] = _matched(own, prediction)
-        found["baseline"] = _matched(own, baseline)
+        beside: dict[Rle, int] = {}
+        sides: tuple[tuple[Side, Sequence[Rle]], ...] = (
+            ("prediction", prediction),
+            ("baseline", baseline),
+            ("oracle", oracle),
+        )
+        for side, rles in sides:
+            same = _matched(own, rles)
+            rest = [rle for rle in dict.fromkeys(rles) if rle not in same]
+            same |= _matched(beside, rest)
+            for rle in rest:
+                if rle not in same:
+                    # Numbers of the reference stay its own, whether or not an answer has them.
+                    same[rle] = beside[rle] = len(own) + len(beside)
+            found[side] = tuple(same[rle] for rle in rles)
     return {side: numbers for side, numbers in found.items() if numbers}
 
 
-def _numbered(rles: Sequence[Rle], known: Mapping[Rle, int]) -> tuple[int, ...]:
-    """A number per mask, the same for equal ones, from the first that is free."""
-    numbers = dict(known)
-    following = max(known.values(), default=-1) + 1
-    for rle in rles:
-        if rle not in numbers:
-            numbers[rle] = following
-            following += 1
+def _numbered(rles: Sequence[Rle]) -> tuple[int, ...]:
+    """A number per mask, the same for equal ones."""
+    numbers = {rle: number for number, rle in enumerate(dict.fromkeys(rles))}
     return tuple(numbers[rle] for rle in rles)
 
 
-def _matched(reference: Mapping[Rle, int], answered: Sequence[Rle]) -> tuple[int, ...]:
-    """Numbers of an answer's masks, those of the reference masks that they are matched with."""
+def _matched(known: Mapping[Rle, int], answered: Sequence[Rle]) -> dict[Rle, int]:
+    """Answered masks with the numbers of the known masks that they are matched with; the others are left out."""
     from scipy.optimize import linear_sum_assignment
 
-    true, given = list(reference), list(dict.fromkeys(answered))
+    true, given = list(known), list(dict.fromkeys(answered))
     size = {(rle.height, rle.width) for rle in (*true, *given)}
-    if len(size) != 1:
-        return _numbered(answered, {})
+    if not true or not given or len(size) != 1:
+        return {}
     ious = iou_matrix(true, given)
     pairs = zip(*linear_sum_assignment(ious, maximize=True), strict=True)
-    same = {given[int(j)]: reference[true[int(i)]] for i, j in pairs if ious[i, j] >= SAME}
-    # Numbers of the reference stay its own, whether or not an answer has them.
-    following = len(true)
-    numbers = dict(same)
-    for rle in given:
-        if rle not in numbers:
-            numbers[rle] = following
-            following += 1
-    return tuple(numbers[rle] for rle in answered)
+    return {given[int(j)]: known[true[int(i)]] for i, j in pairs if ious[i, j] >= SAME}

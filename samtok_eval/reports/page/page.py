@@ -81,6 +81,7 @@ def page(report: Report, samples: str | None = None) -> str:
     lower = metric in run.task.metadata.lower_is_better
     dots = figures.scatter(report.answered.baseline, report.answered.scores, highest_of(metric), lower)
     cards = [[sample_card(item, metric, pictures) for item in gallery.items] for gallery in report.galleries]
+    panels = [panel for gallery in cards for each in gallery for panel in each.panels]
     return render(
         "report.html.j2",
         style=STYLE,
@@ -96,6 +97,8 @@ def page(report: Report, samples: str | None = None) -> str:
         sample_metric=card(metric).sample_title if metric else None,
         has_ceiling=report.ceiling is not None,
         has_floor=report.floor is not None,
+        has_differences=any(panel.difference for panel in panels),
+        has_numbers=any(panel.chips for panel in panels),
         sampled=run.run.manifest.settings.limit is not None,
         other_protocols=run.protocols[1:],
         scores=tables.scores_table(report, main=True),

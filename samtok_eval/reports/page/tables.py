@@ -25,10 +25,18 @@ def scores_table(report: Report, *, main: bool) -> Table:
     columns = [
         *left("metric"),
         PROTOCOL,
-        *right("value", "95 % interval", "floor to ceiling", "floor", "ceiling", "n"),
+        *right(
+            "value",
+            "95 % interval",
+            "floor to ceiling" if report.floor or report.ceiling else "as a bar",
+            "floor",
+            "ceiling",
+            "n",
+        ),
     ]
     scores = [score for score in report.scores if (score.protocol == report.protocol) is main]
-    return _without_protocol(Table(columns, [_score_row(score) for score in scores]), main)
+    table = _without_protocol(Table(columns, [_score_row(score) for score in scores]), main)
+    return table if report.floor or report.ceiling else table.without("floor").without("ceiling")
 
 
 def comparison_table(report: Report, *, main: bool) -> Table:

@@ -77,6 +77,7 @@ def index(answered: Answered, metric: str | None) -> dict[str, Any]:
     return {
         "shard": SHARD,
         "metric": card(metric).sample_title if metric else None,
+        "lower": answered.lower_is_better,
         **columns,
         "statuses": statuses.to_json(),
         "slices": {shown(name): column.to_json() for name, column in sorted(slices.items()) if name != "status"},

@@ -83,8 +83,18 @@ def _write(report: Report, folder: Path) -> None:
     write_text(folder / "samples.css", "".join(map(asset, STYLES)))
     write_text(folder / "samples.js", "".join(map(asset, SCRIPTS)))
     run = report.run
-    title = shown(f"Samples of {run.task.metadata.name}:{run.split}, {run.name}")
-    write_text(folder / "index.html", render("samples.html.j2", folder=True, title=title, protocol=report.protocol))
+    versus = f" against {report.baseline.name}" if report.baseline else ""
+    page = render(
+        "samples.html.j2",
+        folder=True,
+        title=shown(f"Samples of {run.task.metadata.name}:{run.split}, {run.name}{versus}"),
+        protocol=report.protocol,
+        metric=content["metric"],
+        baseline=content["baseline"],
+        candidate=shown(run.name),
+        sampled=run.run.manifest.settings.limit is not None,
+    )
+    write_text(folder / "index.html", page)
 
 
 def call(name: str, *values: Any) -> str:

@@ -129,7 +129,7 @@
   // A number in each mask that is shown, near its middle and apart from the others; an object has one, whoever marked it.
   function chips(sample, masks) {
     const [height, width] = sample.size, apart = 0.1 * Math.max(height, width), placed = new Map();
-    for (const layer of ["reference", "prediction", "baseline", "asked"]) {
+    for (const layer of ["reference", "prediction", "baseline", "oracle", "asked"]) {
       const numbers = sample.objects?.[layer];
       if (!numbers || !chosen(layer)) continue;
       masks[layer].forEach((mask, i) => {
@@ -279,11 +279,12 @@
     const low = wanted.from === "" ? -Infinity : Number(wanted.from), high = wanted.to === "" ? Infinity : Number(wanted.to);
     const bounded = wanted.from !== "" || wanted.to !== "";
     return (row) => {
-      const score = index.scores[row], before = index.before[row];
+      const score = index.scores[row];
       if (bounded && (score === null || score < low || score > high)) return false;
       if (wanted.change) {
-        if (before === null || score === null) return false;
-        if (wanted.change !== (score < before ? "worse" : score > before ? "better" : "equal")) return false;
+        const by = change(row);
+        if (by === null) return false;
+        if (wanted.change !== (by < 0 ? "worse" : by > 0 ? "better" : "equal")) return false;
       }
       if (wanted.status && index.statuses.codes[row] !== statusCode) return false;
       if (column && column.codes[row] !== code) return false;
@@ -292,7 +293,8 @@
     };
   }
 
-  const change = (row) => index.before[row] === null || index.scores[row] === null ? null : index.scores[row] - index.before[row];
+  const change = (row) => index.before[row] === null || index.scores[row] === null ? null :
+    (index.lower ? index.before[row] - index.scores[row] : index.scores[row] - index.before[row]);
   const SORTS = {
     order: null, low: [(row) => index.scores[row], 1], high: [(row) => index.scores[row], -1], worse: [change, 1], better: [change, -1],
   };

@@ -47,6 +47,11 @@ def test_labels_enclose_the_values_in_round_steps():
     assert [tick.text for tick in plot.across] == ["1B", "2B", "5B"]
 
 
+def test_an_axis_with_one_round_size_has_its_ends_labelled():
+    plot = plot_of(table_of(("3B", "61"), ("4B", "62"), ("7B", "64"), ("8B", "70")))
+    assert [tick.text for tick in plot.across] == ["3B", "8B"]
+
+
 def test_small_models_are_labelled_in_millions():
     plot = plot_of(table_of(("3.0M", "1"), ("20M", "2"), ("500M", "3"), ("1B", "4")))
     assert [tick.text for tick in plot.across] == ["5M", "20M", "100M", "500M"]

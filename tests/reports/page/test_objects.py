@@ -31,7 +31,7 @@ def test_one_mask_a_side_needs_no_number_but_where_words_stand_for_it():
 
 
 def test_masks_of_another_size_or_without_a_counterpart_are_numbered_by_themselves():
-    assert objects_of([], [LEFT], [rle(["#"]), rle(["."])], [], [])["prediction"] == (0, 1)
+    assert objects_of([], [LEFT], [rle(["#"]), rle(["."])], [], [])["prediction"] == (1, 2)
     assert objects_of([], [], [LEFT, RIGHT], [], [])["prediction"] == (0, 1)
 
 
@@ -39,6 +39,13 @@ def test_without_a_reference_answers_are_matched_with_the_regions_of_the_questio
     asked = [Passage("question", ((Words("region", "asked", 0),),))]
     said = [*asked, Passage("answer", ((Words("it", "prediction", 0),),))]
     assert objects_of([LEFT, RIGHT], [], [RIGHT, CORNER], [], said)["prediction"] == (1, 2)
+    # An answer of several masks has numbers, and the region then has one, too.
+    assert objects_of([LEFT], [], [MOST_OF_LEFT, CORNER], [], []) == {"asked": (0,), "prediction": (0, 1)}
+
+
+def test_what_two_answers_mark_beside_the_reference_has_one_number_where_it_is_one_object():
+    found = objects_of([], [LEFT], [CORNER], [RIGHT, CORNER], [], [MOST_OF_LEFT])
+    assert found == {"reference": (0,), "prediction": (1,), "baseline": (2, 1), "oracle": (0,)}
 
 
 def test_numbers_stand_inside_their_masks_and_apart():

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from samtok_eval.registry import load_tasks
 from samtok_eval.reports.counted import counted_notes, n_differences
 from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.bounds import bounds_of
+from samtok_eval.reports.page.cards import without
 from samtok_eval.reports.page.content import ROWS, BoundedScore, gather
 from samtok_eval.reports.page.figures import counts_of, difference_bar, reach_of, scatter
+from samtok_eval.reports.page.galleries import galleries
 from samtok_eval.reports.page.page import page, write_report, write_reports
 from samtok_eval.reports.page.pictures import (
     FALSE_NEGATIVE,
@@ -32,6 +35,7 @@ from samtok_eval.reports.page.pictures import (
     instances_layer,
     photograph,
 )
+from samtok_eval.reports.page.tables import scores_table
 from samtok_eval.reports.runs import read_scored, reproduce
 from samtok_eval.statistics import Difference
 from tests.conftest import edit_manifest, right, shifted
@@ -165,6 +169,46 @@ def test_a_report_without_bounds_or_pictures_of_its_own(make_run):
     assert report.ceiling is None and all(bound.lost_to_model is None for bound in report.scores)
     text = page(report)
     assert "Where points are lost" not in text and 'id="comparison"' not in text and 'svg class="scatter' not in text
+
+
+def test_columns_of_bounds_need_bounds(make_run):
+    alone, ceiling = read_scored(make_run("alone", shifted(3))), read_scored(make_run("oracle", right))
+    titles = [column.title for column in scores_table(gather([alone]), main=True).columns]
+    assert titles == ["metric", "value", "95 % interval", "as a bar", "n"]
+    titles = [column.title for column in scores_table(gather([alone], ceiling), main=True).columns]
+    assert titles == ["metric", "value", "95 % interval", "floor to ceiling", "floor", "ceiling", "n"]
+
+
+def test_the_legend_speaks_of_what_is_drawn(make_run):
+    against, number = "In the pictures of one against the other", "One number and its colour"
+    masks_alone = page(gather([read_scored(make_run("masks", shifted(3), text_of=lambda _, codes: render(codes)))]))
+    assert against in masks_alone
+    choices = make_run("choices", lambda _: (), task="region_vqa", limit=4, text_of=lambda *_: "B")
+    text = page(gather([read_scored(choices)]))
+    assert against not in text and number in text
+
+
+def test_the_worst_of_a_metric_that_counts_failures_are_the_highest(make_run):
+    answered = gather([read_scored(make_run("run", right))]).answered
+    some = dict(zip(answered.scores, [0.0, 0.5, 1.0], strict=False))
+    before = dict.fromkeys(some, 0.5)
+    shown_of = replace(answered, scores=some, baseline=before, lower_is_better=True)
+    found = {gallery.name: gallery for gallery in galleries(shown_of)}
+    first, _, last = some
+    assert [found[name].items[0].id for name in ("worst", "regressions", "improvements")] == [last, last, first]
+    assert found["worst"].note == "The highest scores." and found["worst"].items[0].score == 1.0
+
+
+def test_masks_without_a_pixel_are_told(make_run):
+    def blank(sample):
+        return tuple(masks.encode(np.zeros((each.height, each.width), dtype=bool)) for each in right(sample))[:1]
+
+    def told(name, masks_of):
+        report = gather([read_scored(make_run(name, masks_of))])
+        return {line for gallery in report.galleries for item in gallery.items for line in without(item)}
+
+    assert "The answer has a mask without a pixel." in told("blank", blank)
+    assert "The answer has 2 masks, 1 of them without a pixel." in told("half", lambda s: (*right(s)[:1], *blank(s)))
 
 
 def test_what_a_model_says_stays_text(make_run):
