@@ -13,7 +13,7 @@ from typing import Any
 from samtok_eval.errors import DataError
 from samtok_eval.metrics.cards import card
 from samtok_eval.reports.format import ABSENT, estimate
-from samtok_eval.reports.table import Column, Table, left, right
+from samtok_eval.reports.table import Table, left, naming, right
 from samtok_eval.run.folder import Run, RunFolder, run_paths
 from samtok_eval.run.manifest import COMPLETE, read_manifest
 from samtok_eval.run.metrics_file import Entry, Metrics, read_metrics
@@ -140,7 +140,7 @@ def _unique(names: Sequence[str], name: str) -> str:
 def runs_listed(runs: Sequence[ListedRun]) -> Table:
     """A row per run; what cannot be read stands below."""
     columns = [
-        Column("run", "left", names_row=True),
+        *naming("run"),
         *left("task", "model", "metric"),
         *right("x 100", "n"),
         *left("finished", "state"),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from samtok_eval.metrics.cards import MetricKey, card
 from samtok_eval.reports.format import ABSENT, estimate
-from samtok_eval.reports.table import Column, Table, Writer, aligned_text, left, right
+from samtok_eval.reports.table import Table, Writer, aligned_text, left, naming, right
 from samtok_eval.run.folder import Run
 from samtok_eval.run.settings import DEMO
 from samtok_eval.run.signature import short_signature
@@ -45,7 +45,7 @@ def runs_table(task: Task, runs: Sequence[Run], write: Writer = aligned_text, on
             if protocol in run.metrics:
                 n = max((int(value["n"]) for value in run.values(protocol).values()), default=0)
                 rows.append([protocol, run.manifest.model.name, *(_cell(run, protocol, m) for m in shown), str(n)])
-    names = [Column(title, names_row=True) for title in ("protocol", "model")]
+    names = naming("protocol", "model")
     columns = [*names, *right(*(card(metric).title for metric in shown), "n")]
     return write(Table(columns, rows, [f"{subject(task, runs)}. {UNITS}"], [*hidden, *footer(runs)]))
 

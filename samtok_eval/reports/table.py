@@ -89,6 +89,11 @@ def left(*titles: str) -> list[Column]:
     return [Column(title, "left") for title in titles]
 
 
+def naming(*titles: str) -> list[Column]:
+    """Columns of words that say together which row it is."""
+    return [Column(title, "left", names_row=True) for title in titles]
+
+
 def right(*titles: str) -> list[Column]:
     """Columns of numbers."""
     return [Column(title) for title in titles]

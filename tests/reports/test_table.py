@@ -6,7 +6,7 @@ import pytest
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from samtok_eval.reports.html import shown
-from samtok_eval.reports.table import BEST, SECOND, Cell, Column, Table, aligned_text, left, markdown, right
+from samtok_eval.reports.table import BEST, SECOND, Cell, Column, Table, aligned_text, left, markdown, naming, right
 
 TABLE = Table(
     [*left("name"), *right("score")],
@@ -89,6 +89,13 @@ def test_a_narrow_terminal_gets_the_columns_in_parts_each_with_the_name_of_its_r
     ]
     assert max(map(len, aligned_text(WIDE, 30).splitlines())) <= 30
     assert aligned_text(WIDE, 200) == aligned_text(WIDE) and "\n\n" not in aligned_text(WIDE)
+
+
+def test_every_part_of_a_table_has_all_words_that_name_its_rows():
+    rows = [["cIoU", protocol, "78.7", "0.002"] for protocol in ("strict", "official")]
+    parts = aligned_text(Table([*naming("metric", "protocol"), *right("value", "p")], rows), 30).split("\n\n")
+    assert len(parts) == 2
+    assert all([line.split()[:2] for line in part.splitlines()[2:]] == [row[:2] for row in rows] for part in parts)
 
 
 def test_a_column_that_alone_is_too_wide_still_stands():

@@ -20,10 +20,10 @@ from samtok_eval.reports.format import (
 from samtok_eval.reports.leaderboard.published_file import MARKS_EXPLAINED, trust_marks
 from samtok_eval.reports.leaderboard.table import PUBLISHED
 from samtok_eval.reports.runs import ScoredRun
-from samtok_eval.reports.table import Cell, Column, Row, Table, Writer, aligned_text, left, right
+from samtok_eval.reports.table import Cell, Column, Row, Table, Writer, aligned_text, left, naming, right
 from samtok_eval.text import shortened
 
-PROTOCOL = Column("protocol", "left", filtered=True)
+PROTOCOL = Column("protocol", "left", filtered=True, names_row=True)
 PHRASE_SHOWN = 50
 
 
@@ -51,9 +51,9 @@ def comparison_table(comparison: Comparison, write: Writer = aligned_text) -> st
 def metrics_table(comparison: Comparison) -> Table:
     """A row per protocol, metric and run, and one per published number."""
     columns = [
-        *left("metric"),
+        *naming("metric"),
         PROTOCOL,
-        *left("model"),
+        *naming("model"),
         *right("value", "95 % interval", "difference", "95 % interval", "p", "wins/ties/losses", "n"),
     ]
     rows = [_metric_row(cell, comparison.runs) for cell in comparison.cells]
@@ -62,7 +62,7 @@ def metrics_table(comparison: Comparison) -> Table:
 
 def slices_table(comparison: Comparison) -> Table:
     """A row per slice and candidate."""
-    columns = [*left("slice", "model"), *right("n", "baseline", "candidate", "difference", "95 % interval", "p")]
+    columns = [*naming("slice", "model"), *right("n", "baseline", "candidate", "difference", "95 % interval", "p")]
     return Table(columns, [_slice_row(cell, comparison.runs) for cell in comparison.slices])
 
 
@@ -78,7 +78,7 @@ def _changes_table(comparison: Comparison) -> Table:
         ]
         for change in comparison.changes
     ]
-    return Table([*left("model", "sample", "phrase"), *right("baseline", "candidate", "difference")], rows)
+    return Table([*naming("model", "sample"), *left("phrase"), *right("baseline", "candidate", "difference")], rows)
 
 
 def _notes(comparison: Comparison) -> list[str]:
