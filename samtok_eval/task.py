@@ -214,7 +214,7 @@ class Task(ABC):
         """What a card says of a sample beside its picture, everything that a reader needs to judge the answer.
 
         Here: the question where it is more than the phrase that heads the card, what the reference masks are, the right
-        words, and those answers that are more than masks.
+        words, and the answers where one of them is more than masks.
 
         Args:
             sample: the question.
@@ -230,9 +230,9 @@ class Task(ABC):
         if target.masks and target.labels:
             found += passage("reference masks", [labelled(target.labels, "reference")])
         found += plain("reference", *filter(None, (target.choice, *target.texts)))
-        for answer in answers:
-            line = in_words(answer, self.layout)
-            if self.answered_in_words or any(words.side is None and words.text.strip() for words in line):
+        lines = [in_words(answer, self.layout) for answer in answers]
+        if self.answered_in_words or any(words.side is None and words.text.strip() for line in lines for words in line):
+            for answer, line in zip(answers, lines, strict=True):
                 found += passage(answer.title, [line])
         return found
 

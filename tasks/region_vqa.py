@@ -33,7 +33,7 @@ from samtok_eval.metrics.choices import (
 from samtok_eval.metrics.confusion import Confusion, confusion
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
-from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Words, passage, plain, question
+from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Words, in_words, passage, plain, question
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_LETTER, CHOOSE_OPTION, Prompt
 from samtok_eval.protocol import Protocol
@@ -235,7 +235,9 @@ class RegionVqa(Task):
         found += passage("options", options)
         for answer in answers:
             mark = RIGHT if protocol.rules.right(answer.text, sample) else WRONG
-            found += plain(answer.title, f"{mark}{answer.text}" if answer.text.strip() else "")
+            found += passage(
+                answer.title, [(Words(mark), *in_words(answer, self.layout))] if answer.text.strip() else []
+            )
         return found + plain("reference", sample.target.choice)
 
     def foreign(self, content: Any) -> list[Prediction] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -122,8 +123,16 @@ def aligned_text(table: Table, width: int | None = None) -> str:
         )
         for part in _parts(table, widths, width)
     ]
-    lines = ["\n".join(map(visible, lines)) for lines in (table.heading, table.notes)]
+    lines = ["\n".join(_wrapped(visible(line), width) for line in lines) for lines in (table.heading, table.notes)]
     return "\n\n".join(part for part in (lines[0], *grids, lines[1]) if part)
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    """A line broken between words; a word that is too long by itself stays whole, so that a path can be copied."""
+    if width is None or len(line) <= width:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _parts(table: Table, widths: Sequence[int], width: int | None) -> list[list[int]]:

@@ -98,6 +98,16 @@ def test_every_part_of_a_table_has_all_words_that_name_its_rows():
     assert all([line.split()[:2] for line in part.splitlines()[2:]] == [row[:2] for row in rows] for part in parts)
 
 
+def test_lines_around_a_table_break_between_words_on_a_terminal_alone():
+    table = Table(left("name"), [["a"]], ["Values x 100 of a task."], ["  kept in /a/path/that/is/long, in full"])
+    assert aligned_text(table, 16).split("\n\n") == [
+        "Values x 100 of\na task.",
+        "name\n------\na",
+        "  kept in\n  /a/path/that/is/long,\n  in full",
+    ]
+    assert aligned_text(table).splitlines()[0] == "Values x 100 of a task."
+
+
 def test_a_column_that_alone_is_too_wide_still_stands():
     assert aligned_text(WIDE, 3).count("demo") == 3
 

@@ -11,6 +11,7 @@ import pytest
 from samtok_eval import masks
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.referring import by_phrase
+from samtok_eval.passages import Answer
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prompts import SEGMENT_PHRASE, SEGMENT_PHRASE_THINKING
 from samtok_eval.registry import find_task, load_tasks
@@ -234,3 +235,24 @@ def test_where_the_original_would_stop_the_run_says_why():
     metrics = score(TASKS["gres"], [replace(sample("a", BOX), target=crowd)], [foreign("a", BOX)]).metrics
     assert metrics["official"] == {}
     assert metrics["stopped"]["official"].endswith("stops at the annotations of a")
+
+
+def test_beside_an_answer_in_words_a_bare_mask_is_shown_too(demo_samples):
+    task, sample = load_tasks()["gres"], demo_samples("gres", 1)[0]
+    bare, worded = (
+        "<|mt_start|><|mt_0001|><|mt_0300|><|mt_end|>",
+        "The square <|mt_start|><|mt_0001|><|mt_0300|><|mt_end|>.",
+    )
+
+    def titles(*texts):
+        sides = ("prediction", "baseline")
+        answers = [
+            Answer(side, Prediction(id=sample.id, text=text), codes=("1,44",))
+            for side, text in zip(sides, texts, strict=True)
+        ]
+        rules = task.protocols[0]
+        passages = task.passages(sample, answers, task.score(sample, None, rules), rules)
+        return [passage.title for passage in passages]
+
+    assert titles(bare, worded) == ["answer", "the baseline's answer"]
+    assert titles(bare, bare) == []
