@@ -128,7 +128,7 @@ FAMILIES = {
     "dlc_": MetricCard("dlc ", unit="score", lowest=-1.0, judged=True),
     "mdvp_": MetricCard("MDVP ", unit="score", highest=None, judged=True),
     "videorefer_": MetricCard("VideoRefer ", unit="count", highest=5.0, judged=True),
-    "used_": MetricCard("used ", unit="count", better="none", highest=None),
+    "used_": MetricCard("codes used ", unit="count", better="none", highest=None),
     "perplexity_": MetricCard("perplexity ", unit="count", better="none", highest=None),
 }
 """By beginning; what follows is added to the title."""

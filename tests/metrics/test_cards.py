@@ -31,7 +31,7 @@ TASKS = load_tasks()
         ("cider", "CIDEr", "score", "higher", False),
         ("dlc_pos|llama 3", "dlc pos (llama 3)", "score", "higher", False),
         ("perplexity_2", "perplexity 2", "count", "none", False),
-        ("used_1", "used 1", "count", "none", False),
+        ("used_1", "codes used 1", "count", "none", False),
         ("somebodys_own", "somebodys own", "share", "higher", False),
         ("recall", "recall", "share", "higher", False),
         ("", "", "share", "higher", False),
