@@ -83,14 +83,15 @@ def test_shares_lie_between_0_and_100_and_other_metrics_within_their_bounds(name
     tables, named, _ = shown(name)
     head, *rows = tables.rows["scores"]
     assert head[:2] == ["metric", "value"] and rows
+    assert head[3:-1] == (["as a bar"] if name == "reconstruction" else ["floor to ceiling", "floor", "ceiling"])
     for row in rows:
         # Below the main protocol's table stands that of the others.
-        title, value, interval, _, floor, ceiling, n = row if len(row) == len(head) else [row[0], *row[2:]]
+        title, value, interval, _, *bounds, n = row if len(row) == len(head) else [row[0], *row[2:]]
         if title == "metric":
             assert row[:3] == ["metric", "protocol", "value"]
             continue
         metric = named[title]
-        for number in (found for text in (value, interval, floor, ceiling) for found in numbers(text)):
+        for number in (found for text in (value, interval, *bounds) for found in numbers(text)):
             known = card(metric)
             assert number >= known.scale * known.lowest, (title, number)
             assert known.highest is None or number <= known.scale * known.highest, (title, number)
