@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from samtok_eval.cli.options import console
+from samtok_eval.cli.options import TasksDirOption, console
 from samtok_eval.errors import DataError, SamtokError, UsageError
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def fetch_command(
     ] = 5,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without data after which a try ends.")] = 60.0,
     sources: Annotated[Path | None, typer.Option(help="Table of sources instead of the program's own.")] = None,
-    tasks_dir: Annotated[
-        list[Path] | None, typer.Option("--tasks-dir", help="Folder with task files of your own.")
-    ] = None,
+    tasks_dir: TasksDirOption = None,
 ) -> None:
     """Download the files of a benchmark: resumable, checked, and without overwriting anything."""
     from samtok_eval.fetch.download import Patience
