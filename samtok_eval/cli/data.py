@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samtok_eval.run.folder import Run
 
 DataOption = Annotated[str, typer.Option("--data-root", help="Folder of the benchmarks' own files, or demo.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for run folders.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="With --precision: as for `run`.")]
 MaskDtypeOption = Annotated[
     Literal["fp32", "bf16", "fp16"] | None, typer.Option("--mask-dtype", help="With --precision: as for `run`.")
@@ -47,7 +47,7 @@ def list_tasks(tasks_dir: Sequence[Path] | None) -> None:
 
 
 def tasks_command(context: typer.Context, tasks_dir: TasksDirOption = None) -> None:
-    """Name the tasks, their splits, protocols and metrics; `tasks new` writes a task file to begin with."""
+    """List tasks, splits, protocols and metrics; `tasks new` writes a template for a task file."""
     if context.invoked_subcommand is None:
         list_tasks(tasks_dir)
     elif tasks_dir:
@@ -75,7 +75,10 @@ def demo_command(
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Score answers that ship with the program: no model, no torch, seconds.")
+        bool,
+        typer.Option(
+            "--replay", help="Score recorded answers that ship with the program: in seconds, without a model or torch."
+        ),
     ] = False,
 ) -> None:
     """Evaluate the bundled checkpoint on the bundled benchmark, between its ceiling and its floor, and report."""
@@ -132,10 +135,16 @@ def _show(runs: list[Run], limit: int | None, seed: int) -> None:
 def doctor_command(
     model: Annotated[str, typer.Option(help="Checkpoint to look at.")] = "demo",
     data_root: DataOption = "demo",
-    tokenizer: Annotated[str | None, typer.Option(help="Mask tokenizer, when not beside the model.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Mask tokenizer: demo, a folder, a file or a Hub id; by default the one beside the model."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
-        bool, typer.Option("--precision", help="Only compare the asked way to compute with fp32, on demo questions.")
+        bool,
+        typer.Option(
+            "--precision", help="Only compare the precision given by the other options with fp32, on demo questions."
+        ),
     ] = False,
     dtype: DtypeOption = "auto",
     mask_dtype: MaskDtypeOption = None,
@@ -195,17 +204,19 @@ def verify_command(data_root: DataOption = "demo", tasks_dir: TasksDirOption = N
 def overlap_command(
     train: Annotated[
         list[Path],
-        typer.Option(help="Training file: conversations, COCO-like annotations, or a list of names; may be repeated."),
+        typer.Option(help="Training data: conversations, COCO-like annotations, or a list of names; may be repeated."),
     ],
     task: Annotated[str, typer.Option(help="NAME[:SPLIT], see `samtok-eval tasks`.")],
     data_root: DataOption = "demo",
     images: Annotated[
         list[Path] | None, typer.Option(help="Folder of the training files' pictures; may be repeated.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write which file holds which picture.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write which training file holds which picture.")
+    ] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Say which pictures of a split occur in a training mix; `report --overlap` shows scores without them."""
+    """Find pictures of a split that occur in training data; `report --overlap` shows scores without them."""
     from samtok_eval.datasets.overlap import find_overlap
     from samtok_eval.files import write_json
     from samtok_eval.registry import find_task, load_tasks

@@ -25,7 +25,7 @@ SHOWN = 5
 
 def fetch_command(
     task: Annotated[str, typer.Option(help="NAME[:SPLIT][,NAME...], see `samtok-eval tasks`.")],
-    data_root: Annotated[Path, typer.Option("--data-root", help="Folder that the benchmarks' own files go to.")],
+    data_root: Annotated[Path, typer.Option("--data-root", help="Folder for the benchmarks' own files.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list files, bytes, hosts and licences; a Hub is asked for its list.")
     ] = False,
@@ -37,13 +37,15 @@ def fetch_command(
         typer.Option(help="Only the pictures that the split names, one by one; or whole archives of them; or none."),
     ] = "one",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the pictures of the first N samples.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="Files at a time.")] = 4,
-    tries: Annotated[int, typer.Option(min=1, help="Tries in a row that bring not one byte more.")] = 5,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte.")] = 60.0,
+    jobs: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="Files downloaded at the same time.")] = 4,
+    tries: Annotated[
+        int, typer.Option(min=1, help="Give up a file after this many tries in a row without a new byte.")
+    ] = 5,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without data after which a try ends.")] = 60.0,
     sources: Annotated[Path | None, typer.Option(help="Table of sources instead of the program's own.")] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Download what a benchmark publishes: resumed where it stopped, checked, and nothing written over."""
+    """Download the files of a benchmark: resumable, checked, and without overwriting anything."""
     from samtok_eval.fetch.download import Patience
     from samtok_eval.fetch.plan import Request
     from samtok_eval.fetch.sources import BUNDLED, read_sources

@@ -45,10 +45,10 @@ WATCHED = ("regression", "undecided")
 def gate_command(
     given: Given,
     baseline: Annotated[Path, typer.Option(help="Run folder, folder of runs, or stored result file to compare with.")],
-    candidate: Annotated[Path | None, typer.Option(help="The same of the new checkpoint, which is judged.")] = None,
+    candidate: Annotated[Path | None, typer.Option(help="The same for the new checkpoint, which is judged.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Instead of --candidate: the new checkpoint, which is asked until the verdict is known."),
+        typer.Option(help="Instead of --candidate: ask this checkpoint until the verdict is known."),
     ] = None,
     tolerances: Annotated[
         Path | None, typer.Option(help="TOML file with the points that each metric may lose.")
@@ -56,20 +56,22 @@ def gate_command(
     alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
     on_undecided: Annotated[
         Literal["pass", "fail", "warn"] | None,
-        typer.Option(help="What undecided metrics do: warn by default, fail with exit code 6, or pass."),
+        typer.Option(help="What happens with undecided metrics: warn (default), fail with exit code 6, or pass."),
     ] = None,
     protocol: ProtocolOption = None,
-    looks: Annotated[int, typer.Option(help="With --model: how often the two are compared.", min=1, max=100)] = LOOKS,
+    looks: Annotated[int, typer.Option(help="With --model: number of comparisons on the way.", min=1, max=100)] = LOOKS,
     budget: Annotated[
-        str | None, typer.Option(help="With --model: most pictures (500) or minutes (30min) to ask.")
+        str | None, typer.Option(help="With --model: limit of pictures (500) or minutes (30min) to ask.")
     ] = None,
     until: Annotated[
         Literal["verdict", "every-metric"],
-        typer.Option(help="With --model: stop at a regression already, or only once every metric is decided."),
+        typer.Option(
+            help="With --model: stop at the first regression (verdict), or when every metric is decided (every-metric)."
+        ),
     ] = "verdict",
     repeat_baseline: Annotated[
         float | None,
-        typer.Option(help="With --model: ask the baseline's model again on this share (0..1), and add that noise."),
+        typer.Option(help="With --model: ask the baseline's model again on this share (0..1), to allow for its noise."),
     ] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json_file: JsonOption = None,
@@ -153,7 +155,7 @@ def _early_rules(looks: int, budget: str | None, until: Literal["verdict", "ever
 )
 def watch_command(
     given: Given,
-    folder: Annotated[Path, typer.Argument(help="Folder into which a trainer writes checkpoint-STEP.")],
+    folder: Annotated[Path, typer.Argument(help="Folder in which a trainer writes checkpoint-STEP.")],
     baseline: Annotated[Path, typer.Option(help="Run folder, or folder of runs, to compare with.")],
     task: Annotated[
         str | None, typer.Option(help="TASK[:SPLIT], separated by commas; all runs of the baseline by default.")
@@ -165,17 +167,21 @@ def watch_command(
     alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
     on_undecided: Annotated[
         Literal["pass", "fail", "warn"] | None,
-        typer.Option(help="With --once: what undecided metrics do: warn by default, fail with exit code 6, or pass."),
+        typer.Option(
+            help="With --once, what happens with undecided metrics: warn (default), fail with exit code 6, or pass."
+        ),
     ] = None,
     protocol: ProtocolOption = None,
-    looks: Annotated[int, typer.Option(help="How often the two are compared.", min=1, max=100)] = LOOKS,
-    budget: Annotated[str | None, typer.Option(help="Most pictures (500) or minutes (30min) to ask.")] = None,
+    looks: Annotated[int, typer.Option(help="Number of comparisons on the way.", min=1, max=100)] = LOOKS,
+    budget: Annotated[str | None, typer.Option(help="Limit of pictures (500) or minutes (30min) to ask.")] = None,
     log_to: Annotated[
         str | None,
         typer.Option(help="Also write scalars over the steps: tensorboard, wandb, mlflow, or several with commas."),
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two looks at the folder.", min=1)] = 60.0,
-    once: Annotated[bool, typer.Option("--once", help="Gate what is there, and end with the worst verdict.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Gate the existing checkpoints, and end with the worst verdict.")
+    ] = False,
 ) -> None:
     """Gate every checkpoint that a training run writes, and draw what they gain or lose over the steps.
 
@@ -236,9 +242,9 @@ def plan_command(
         list[str] | None, typer.Option(help="METRIC=POINTS that may be lost, e.g. giou=0.5; may be repeated.")
     ] = None,
     candidate: Annotated[
-        Path | None, typer.Option(help="Run whose difference to the baseline is like that of candidates to come.")
+        Path | None, typer.Option(help="Run that differs from the baseline as much as future candidates.")
     ] = None,
-    power: Annotated[float, typer.Option(help="Probability with which a verdict shall be reached.")] = 0.9,
+    power: Annotated[float, typer.Option(help="Probability of reaching a verdict.")] = 0.9,
     alpha: Annotated[float | None, typer.Option(help="Level of each one-sided test; 0.05 by default.")] = None,
     protocol: ProtocolOption = None,
     seed: SeedOption = 0,

@@ -10,7 +10,7 @@ import typer
 from samtok_eval.cli.options import TasksDirOption
 from samtok_eval.errors import DataError, UsageError
 
-leaderboard_app = typer.Typer(no_args_is_help=True, help="Keep results of runs, and build tables of them.")
+leaderboard_app = typer.Typer(no_args_is_help=True, help="Store results of runs, and build tables of them.")
 FolderOption = Annotated[Path, typer.Option("--folder", help="Leaderboard folder.")]
 LEADERBOARDS = Path("leaderboards")
 
@@ -80,7 +80,7 @@ def verify_command(
         list[Path] | None, typer.Argument(metavar="[RESULT...]", help="Result files; all of the folder by default.")
     ] = None,
     records: Annotated[
-        Path | None, typer.Option(help="Records of the one result given, where they do not lie beside it.")
+        Path | None, typer.Option(help="Records of the one result given, if they are not beside it.")
     ] = None,
     folder: FolderOption = LEADERBOARDS,
     tasks_dir: TasksDirOption = None,

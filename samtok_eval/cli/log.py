@@ -10,9 +10,9 @@ import typer
 
 PROGRAM = logging.getLogger("samtok_eval")
 Level = Literal["debug", "info", "warning", "error"]
-QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Neither progress nor its lines in a log; warnings stay.")]
-VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Also what is of use to find a fault.")]
-LEVEL = Annotated[Level | None, typer.Option("--log-level", help="Least level of what is said; info by default.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; warnings stay.")]
+VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Also show details for debugging.")]
+LEVEL = Annotated[Level | None, typer.Option("--log-level", help="Lowest level of messages to show; info by default.")]
 PARAMETERS = tuple(
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
     for name, annotation, default in (("quiet", QUIET, False), ("verbose", VERBOSE, False), ("log_level", LEVEL, None))

@@ -32,7 +32,7 @@ PANELS = {
 }
 """Commands in the order in which people need them."""
 app = typer.Typer(no_args_is_help=True, context_settings=HELP)
-train_app = typer.Typer(no_args_is_help=True, help="Train the mask tokenizer or fine-tune a model.")
+train_app = typer.Typer(no_args_is_help=True, help="Train a mask tokenizer, fine-tune a model, or reinforce it.")
 for family in (run, data, reports, gate, leaderboard, tokenize):
     family.register(app)
 for family in (train_tokenizer, train_sft, train_grpo):

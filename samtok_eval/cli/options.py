@@ -35,7 +35,11 @@ CONFIG = inspect.Parameter(
     default=None,
 )
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Connect to no other machine; what would have to be fetched is an error.")
+    bool,
+    typer.Option(
+        "--offline",
+        help="Refuse every connection to another machine; whatever would have to be downloaded is an error.",
+    ),
 ]
 OFFLINE = inspect.Parameter("offline", inspect.Parameter.KEYWORD_ONLY, annotation=OfflineOption, default=False)
 READERS: Mapping[str, Callable[[Path], Any]] = {".toml": read_toml, ".yaml": read_yaml, ".yml": read_yaml}
@@ -44,7 +48,7 @@ ProtocolOption = Annotated[str | None, typer.Option(help="Protocol to judge by; 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON; - is standard output.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of bootstrap draws and permutations.", min=0)]
 TasksDirOption = Annotated[
-    list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files; may be repeated.")
+    list[Path] | None, typer.Option("--tasks-dir", help="Folder with task files of your own; may be repeated.")
 ]
 Given = Mapping[str, Any]
 """What the user gave: fields of `RunOptions` or of a recipe, without defaults."""

@@ -122,7 +122,7 @@ def view_command(
     data_root: Annotated[
         str | None, typer.Option(help="Data root, if the benchmarks are no longer where the runs read them.")
     ] = None,
-    samples: Annotated[bool, typer.Option(help="With every report also a page of all its samples.")] = True,
+    samples: Annotated[bool, typer.Option(help="Also make a page of all samples for every report.")] = True,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Look at runs in a browser: list and filter them, open any, compare any two."""
@@ -142,7 +142,9 @@ def view_command(
 
 
 def export_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the beginning of a name will do.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or the beginnings of their names.")
+    ],
     kind: Annotated[
         Format | None,
         typer.Option("--format", help="Table of all samples, or masks as COCO's results and annotations"),

@@ -25,7 +25,10 @@ ModelOption = Annotated[
 ]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict-metrics", help="Exit code 5 when a metric could not be computed, e.g. for want of Java."),
+    typer.Option(
+        "--strict-metrics",
+        help="End with exit code 5 when a metric could not be computed, such as METEOR without Java.",
+    ),
 ]
 JsonOption = Annotated[
     Path | None,
@@ -58,7 +61,9 @@ def predict_command(given: Given) -> None:
 @takes("scoring", "where", also=("seed", "tokenizer"), settings=ScoreOptions)
 def score_command(
     given: Given,
-    predictions: Annotated[Path, typer.Option(help="A predictions file, ours or foreign, or a run folder.")],
+    predictions: Annotated[
+        Path, typer.Option(help="A file of predictions, of this or another program, or a run folder.")
+    ],
     strict_metrics: StrictOption = False,
     json_file: JsonOption = None,
 ) -> None:

@@ -18,7 +18,7 @@ from samtok_eval.training.sft.recipe import PRESETS, FinetuneJob, FinetuneRecipe
 
 OutOption = Annotated[Path, typer.Option(help="Folder of the checkpoint.")]
 DtypeOption = Annotated[
-    str, typer.Option(help="Of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")
+    str, typer.Option(help="Precision of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")
 ]
 TokenizerOption = Annotated[
     str | None, typer.Option(help="Mask tokenizer whose codes the words name; 256x2 codes without it.")
@@ -94,7 +94,7 @@ def merge_command(
 
 
 def configs_command() -> None:
-    """Name the shipped launch configurations of `accelerate`."""
+    """List the launch configurations for `accelerate` that come with the program."""
     from samtok_eval.training.sft.recipe import CONFIGS
 
     for file in sorted(CONFIGS.glob("*.yaml")):

@@ -21,7 +21,7 @@ class ConversationRecipe:
 
     answers: Annotated[
         Answers,
-        Setting("Segmentations as a JSON list with labels, as released data has them, or mask words alone."),
+        Setting("Write segmentations as a JSON list with labels, as in released data, or as mask words only."),
     ] = "json"
     prompt: Annotated[str | None, Setting("Another published wording of the task's question.")] = None
     limit: Annotated[int | None, Setting("Only N samples, the first of the file.", within=COUNT)] = None
@@ -47,7 +47,7 @@ class ConversationJob:
 
     data_root: Annotated[str, Setting("Folder of the benchmarks' own files, or demo.")] = "demo"
     out: Annotated[Path, Setting("Conversations go to OUT/TASK/SPLIT.")] = Path("conversations")
-    tokenizer: Annotated[str, Setting("Mask tokenizer: demo, a folder, a file or a hub id.")] = "demo"
+    tokenizer: Annotated[str, Setting("Mask tokenizer: demo, a folder, a file or a Hub id.")] = "demo"
     device: Annotated[str, Setting("auto, cpu or cuda.")] = "auto"
     dtype: Annotated[str, Setting("auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16.")] = "auto"
     max_errors: Annotated[
@@ -55,8 +55,8 @@ class ConversationJob:
     ] = 0
     rank: Annotated[int | None, Setting("This process's share; torchrun's own by default.")] = None
     world_size: Annotated[int | None, Setting("Processes; torchrun's own by default.")] = None
-    tasks_dirs: Annotated[tuple[Path, ...], Setting("Further folder of task files.", "--tasks-dir")] = ()
-    fresh: Annotated[bool, Setting("Start anew, or go on where a run stopped.", "--fresh/--resume")] = False
+    tasks_dirs: Annotated[tuple[Path, ...], Setting("Folder with task files of your own.", "--tasks-dir")] = ()
+    fresh: Annotated[bool, Setting("Start anew, or resume where a run stopped (default).", "--fresh/--resume")] = False
 
     def __post_init__(self) -> None:
         """Check ranges.

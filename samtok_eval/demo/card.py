@@ -1,7 +1,7 @@
 """Writes the card of the bundled checkpoint: `python -m samtok_eval.demo.card` after training it.
 
 In: the checkpoint folder with its training logs. Out: `card.json` (recipe, CPU minutes, scores per kind of expression
-beside the blind answers, hashes) and, on standard output, the tables that README and docs quote.
+beside the blind answers, hashes) and, on standard output, the tables that the docs quote.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Patience:
     first_wait: float = 1.0
     """Seconds before the second try; doubled each time."""
     timeout: float = 60.0
-    """Seconds without a byte."""
+    """Seconds without data after which a try ends."""
     stop: Event = field(default_factory=Event)
     """Set when the user wants no more."""
 

@@ -47,7 +47,7 @@ class RunSettings(BaseModel):
     data_root: Annotated[str, Option("where")] = Field(
         default=DEMO, description="Folder of the benchmarks' own files, or demo."
     )
-    out: Annotated[Path, Option("where")] = Field(default=Path("runs"), description="Where run folders go.")
+    out: Annotated[Path, Option("where")] = Field(default=Path("runs"), description="Folder for run folders.")
     protocols: Annotated[tuple[str, ...] | None, Option("scoring", "--protocol")] = Field(
         default=None,
         description="Protocols to score, comma-separated; all by default, and the first is shown. `all` shows all.",
@@ -55,21 +55,21 @@ class RunSettings(BaseModel):
     limit: Annotated[int | None, Option("where")] = Field(default=None, gt=0, description="Only the first N samples.")
     batch_size: Annotated[int, Option("answers")] = Field(default=32, gt=0, description="Questions per batch.")
     concurrency: Annotated[int, Option("answers", keyed=False)] = Field(
-        default=16, gt=0, description="Questions in flight at once to a server."
+        default=16, gt=0, description="Questions sent to a server at the same time."
     )
     tensor_parallel: Annotated[int, Option("answers")] = Field(
         default=1, gt=0, description="GPUs over which vllm:PATH spreads the model."
     )
     max_new_tokens: Annotated[int | None, Option("answers")] = Field(
-        default=None, gt=0, description="Length of an answer; the task's own by default."
+        default=None, gt=0, description="Maximum number of new tokens of an answer; the task's own by default."
     )
     device: Annotated[str, Option("answers")] = Field(default="auto", description="auto, cpu or cuda.")
     dtype: Annotated[str, Option("answers")] = Field(
         default="auto",
-        description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16; beside a server of the mask tokenizer alone.",
+        description="auto (bf16 on CUDA, fp32 on CPU), fp32, bf16, fp16; with a server, of the mask tokenizer only.",
     )
     mask_dtype: Annotated[Literal["fp32", "bf16", "fp16"] | None, Option("answers")] = Field(
-        default=None, description="Of the mask tokenizer; that of --dtype where it is given, else fp32."
+        default=None, description="Precision of the mask tokenizer; that of --dtype if given, else fp32."
     )
     tf32: Annotated[bool, Option("answers")] = Field(
         default=False, description="Let CUDA round products of fp32 to TF32; see `doctor --precision` first."
@@ -88,52 +88,53 @@ class RunSettings(BaseModel):
         default=None, gt=0, description="Threads of torch on the CPU; one for models under 100 M parameters by default."
     )
     seed: Annotated[int, Option("answers")] = Field(
-        default=0, ge=0, description="Of the random model, and of the intervals without --statistics-seed."
+        default=0, ge=0, description="Seed of the random model, and of the intervals without --statistics-seed."
     )
     statistics_seed: Annotated[int | None, Option("scoring")] = Field(
-        default=None, ge=0, description="Of intervals and permutations; that of --seed by default."
+        default=None, ge=0, description="Seed of intervals and permutations; --seed by default."
     )
     tokenizer: Annotated[str | None, Option("answers", keyed=False)] = Field(
-        default=None, description="Mask tokenizer, when not beside the model."
+        default=None,
+        description="Mask tokenizer: demo, a folder, a file or a Hub id; by default the one beside the model.",
     )
     min_pixels: Annotated[int | None, Option("answers", keyed=False)] = Field(
-        default=None, gt=0, description="Least pixels of a picture for the language model."
+        default=None, gt=0, description="Minimum number of pixels of a picture for the language model."
     )
     max_pixels: Annotated[int | None, Option("answers", keyed=False)] = Field(
-        default=None, gt=0, description="Most pixels of a picture for the language model."
+        default=None, gt=0, description="Maximum number of pixels of a picture for the language model."
     )
     constrained: Annotated[bool, Option("answers", keyed=False)] = Field(
-        default=False, description="Let only well-formed mask spans out."
+        default=False, description="Allow only well-formed mask words in answers, by a grammar."
     )
     group_pictures: Annotated[bool, Option("answers", "--group/--no-group")] = Field(
         default=True, description="Read and encode each picture once for all its questions."
     )
     share_prefix: Annotated[bool | None, Option("answers", "--share-prefix/--no-share-prefix", keyed=False)] = Field(
-        default=None, description="Read what questions of a picture have in common once; only in fp32 by default."
+        default=None, description="Read the common beginning of a picture's questions once; by default only in fp32."
     )
     reuse_decoded: Annotated[Path | None, Option("answers", keyed=False)] = Field(
-        default=None, description="Run folder whose decoded masks stand for those of the same codes."
+        default=None, description="Run folder whose decoded masks are reused for equal samples and codes."
     )
     profile: Annotated[bool, Option("answers", keyed=False)] = Field(
-        default=False, description="Measure seconds and memory of each stage, beside the least that they could take."
+        default=False, description="Measure seconds and memory of each stage, with the least time that it could take."
     )
     max_errors: Annotated[int, Option("answers", keyed=False)] = Field(
-        default=0, ge=0, description="Failed samples allowed before the run ends with exit code 3."
+        default=0, ge=0, description="Number of failed questions allowed; with more the run ends with exit code 3."
     )
     history: Annotated[Literal["gt", "pred"], Option("answers")] = Field(
-        default="gt", description="Earlier rounds show right masks (gt) or the model's (pred)."
+        default="gt", description="Whether earlier rounds show the reference masks (gt) or the model's own (pred)."
     )
     judge: Annotated[str | None, Option("scoring")] = Field(
         default=None, description="openai:URL#NAME or replay:FILE, for tasks that have a judge."
     )
     reference_codes: Annotated[Path | None, Option("scoring")] = Field(
-        default=None, description="Run folder of --model oracle: gives the metric token_match."
+        default=None, description="Run folder of --model oracle, to compute the metric token_match."
     )
     prompt: Annotated[str | None, Option("answers", keyed=False)] = Field(
         default=None, description="Another published wording of the task's question."
     )
     tasks_dirs: Annotated[tuple[Path, ...], Option("where", "--tasks-dir")] = Field(
-        default=(), description="Further folder of task files."
+        default=(), description="Folder with task files of your own."
     )
 
     @field_validator("protocols", mode="before")
@@ -161,7 +162,7 @@ class RunOptions(RunSettings):
     split: Annotated[str | None, Option("where")] = Field(default=None, description="As in --task NAME:SPLIT.")
     model: Annotated[str, Option("answers", keyed=False)] = Field(default=DEMO, description=MODEL_HELP)
     fresh: Annotated[bool, Option("answers", "--fresh/--resume", keyed=False)] = Field(
-        default=False, description="Start anew, or go on where a run left off."
+        default=False, description="Start a new run, or resume where one stopped (default)."
     )
     shard: Annotated[str | None, Option("answers", keyed=False)] = Field(
         default=None, description="I/N: ask every Nth batch from the Ith (0 to N-1), without scoring."
@@ -171,7 +172,7 @@ class RunOptions(RunSettings):
 class ScoreOptions(RunOptions):
     """The same for predictions that exist already; `out` is the folder itself."""
 
-    out: Annotated[Path, Option("where")] = Field(default=Path("scored"), description="Where the scores go.")
+    out: Annotated[Path, Option("where")] = Field(default=Path("scored"), description="Folder for the scores.")
 
 
 class RunKeywords(TypedDict, total=False):

@@ -45,7 +45,7 @@ PRESETS = {
         prompts_per_step=16,
         learning_rate=1e-4,
         max_new_tokens=48,
-        # Words said little about masks here (docs/train_grpo.md).
+        # Words said little about masks here (docs/train_grpo_experiments.md).
         weights={"gres": {"decoded_iou": 1.0}},
         gcg_share=0.0,
         evaluate_every=26,
@@ -92,7 +92,7 @@ PRESETS = {
 PRESETS["demo-cyclegrpo"] = replace(PRESETS["demo-cycle"], weights=_cycle_weights("cyclegrpo"))
 """Recipes that draw their prompts."""
 SEQUENCES = {"demo": ("demo-gres", "demo-gcg")}
-"""Recipes in turn, each from the end of the one before; docs/train_grpo.md says why not at once."""
+"""Recipes in turn, each from the end of the one before; docs/train_grpo_experiments.md says why not at once."""
 FIRST_SCENE = 20_000
 """Seed of the first training scene: none that fine-tuning has shown, whose answers the start may know by heart."""
 PER_SCENE = 3

@@ -50,7 +50,7 @@ class SceneRecipe:
 class SceneJob:
     """What a user says of training on scenes beside the name of a recipe."""
 
-    init: Annotated[Path | None, Setting("Demo presets only: checkpoint to go on from.")] = None
+    init: Annotated[Path | None, Setting("Demo presets only: checkpoint to start from.")] = None
     scenes: Annotated[int | None, Setting("Demo presets only: training scenes.", within=COUNT)] = None
     threads: Annotated[int, Setting("Demo presets only: CPU threads.", within=COUNT)] = 1
 

@@ -54,11 +54,11 @@ class GrpoRecipe:
     sequences_per_device: Annotated[
         int, Setting("Answers in one forward and backward pass of a device.", within=COUNT)
     ] = 4
-    learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 1e-6
+    learning_rate: Annotated[float, Setting("Learning rate at its peak.", within=POSITIVE)] = 1e-6
     schedule: Annotated[str, Setting(f"Of the learning rate: {', '.join(SCHEDULES)}.")] = "constant"
     warmup_steps: Annotated[int, Setting("Updates in which the rate rises from 0.", within=FROM_ZERO)] = 0
-    weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.01
-    clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
+    weight_decay: Annotated[float, Setting("Weight decay of AdamW.", within=FROM_ZERO)] = 0.01
+    clip_norm: Annotated[float, Setting("Maximum norm of the gradient.", within=POSITIVE)] = 1.0
     kl_weight: Annotated[
         float,
         Setting(
@@ -85,10 +85,10 @@ class GrpoRecipe:
     max_new_tokens: Annotated[int, Setting("Where drawn answers are cut.", within=COUNT)] = 8192
     held_out_tokens: Annotated[int, Setting("Where greedy answers to held-out questions are cut.", within=COUNT)] = 512
     min_pixels: Annotated[
-        int | None, Setting("Least pixels of a picture; the processor's own by default.", within=COUNT)
+        int | None, Setting("Minimum number of pixels of a picture; the processor's own by default.", within=COUNT)
     ] = None
     max_pixels: Annotated[
-        int | None, Setting("Most pixels of a picture; the processor's own by default.", within=COUNT)
+        int | None, Setting("Maximum number of pixels of a picture; the processor's own by default.", within=COUNT)
     ] = None
     thinking: Annotated[bool, Setting("Ask for reasoning before the answer.")] = False
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: dict(SOURCES))
@@ -151,7 +151,7 @@ class GrpoJob(EvaluatedWhileTraining):
         Setting("Drawn training scenes; by default so many that every drawn prompt is met once.", within=COUNT),
     ] = None
     held_out_scenes: Annotated[int | None, Setting("Drawn scenes of a report; 80 by default.", within=COUNT)] = None
-    resume: Annotated[bool, Setting("Go on from the last checkpoint in --out.", "--resume")] = False
+    resume: Annotated[bool, Setting("Resume from the last checkpoint in --out.", "--resume")] = False
     fresh: Annotated[bool, Setting("Start anew over the run in --out.", "--fresh")] = False
     device: Annotated[str, Setting("auto, cpu or cuda.")] = "auto"
     threads: Annotated[int, Setting("CPU threads.", within=COUNT)] = 1

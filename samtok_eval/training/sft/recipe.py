@@ -45,13 +45,13 @@ class FinetuneRecipe:
         ),
     ] = 128
     lora_alpha: Annotated[int, Setting("Scale of the adapters.", within=COUNT)] = 256
-    lora_dropout: Annotated[float, Setting("Share of inputs that adapters miss.", within=SHARE_BELOW_ALL)] = 0.05
+    lora_dropout: Annotated[float, Setting("Dropout of the adapters.", within=SHARE_BELOW_ALL)] = 0.05
     embeddings: Annotated[
         Literal["trained", "frozen"],
         Setting("Word embedding and head as a whole, beside adapters. Full training always trains them."),
     ] = "trained"
     vision: Annotated[Literal["frozen", "trained"], Setting("Vision tower with its merger.")] = "frozen"
-    learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 2e-5
+    learning_rate: Annotated[float, Setting("Learning rate at its peak.", within=POSITIVE)] = 2e-5
     epochs: Annotated[float, Setting("Passes over the data.", within=POSITIVE, clears="steps")] = 1.0
     steps: Annotated[int | None, Setting("Steps instead of the recipe's epochs.", within=COUNT)] = None
     global_batch: Annotated[
@@ -62,19 +62,19 @@ class FinetuneRecipe:
         ),
     ] = 32
     batch_size: Annotated[int, Setting("Samples at once on one device.", within=COUNT)] = 4
-    weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.05
+    weight_decay: Annotated[float, Setting("Weight decay of AdamW.", within=FROM_ZERO)] = 0.05
     warmup: Annotated[
         float, Setting("Share of the steps in which the rate rises; then cosine to zero.", within=SHARE_BELOW_ALL)
     ] = 0.05
-    clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
+    clip_norm: Annotated[float, Setting("Maximum norm of the gradient.", within=POSITIVE)] = 1.0
     max_length: Annotated[
-        int, Setting("Most tokens of a sample, pictures included; longer ones are left out.", within=COUNT)
+        int, Setting("Maximum number of tokens of a sample, pictures included; longer ones are left out.", within=COUNT)
     ] = 8192
     min_pixels: Annotated[
-        int | None, Setting("Least pixels of a picture; the processor's own by default.", within=COUNT)
+        int | None, Setting("Minimum number of pixels of a picture; the processor's own by default.", within=COUNT)
     ] = None
     max_pixels: Annotated[
-        int | None, Setting("Most pixels of a picture; the processor's own by default.", within=COUNT)
+        int | None, Setting("Maximum number of pixels of a picture; the processor's own by default.", within=COUNT)
     ] = None
     order: Annotated[
         Literal["random", "by_length"],
@@ -83,7 +83,7 @@ class FinetuneRecipe:
     checkpointing: Annotated[
         bool, Setting("Compute activations twice instead of keeping them, to save memory.", free=True)
     ] = True
-    seed: Annotated[int, Setting("Of order, adapters and dropout.", within=FROM_ZERO)] = 0
+    seed: Annotated[int, Setting("Seed of order, adapters and dropout.", within=FROM_ZERO)] = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -131,8 +131,10 @@ class FinetuneJob(EvaluatedWhileTraining):
     check: Annotated[Literal["whole", "header"], Setting("How much of each picture is read before training.")] = "whole"
     device: Annotated[str, Setting("auto, cpu or cuda.")] = "auto"
     merge: Annotated[bool, Setting("Write LoRA models whole, or the adapter alone.")] = True
-    dtype: Annotated[str, Setting("Of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")] = "auto"
-    save_every: Annotated[int, Setting("Steps between states to go on from.", within=COUNT)] = 500
+    dtype: Annotated[
+        str, Setting("Precision of the written weights: auto (the checkpoint's own), bf16, fp16, fp32.")
+    ] = "auto"
+    save_every: Annotated[int, Setting("Steps between saved states.", within=COUNT)] = 500
     log_every: Annotated[int, Setting("Steps between lines of the log.", within=COUNT)] = 10
     evaluate_every: Annotated[int, Setting("Steps between held-out losses.", within=COUNT)] = 500
     keep: Annotated[int, Setting("Newest states that are kept.", within=COUNT)] = 2
@@ -141,7 +143,7 @@ class FinetuneJob(EvaluatedWhileTraining):
         int | None, Setting("Processes that open pictures; 4 per GPU and none on a CPU by default.", within=FROM_ZERO)
     ] = None
     report_to: Annotated[tuple[str, ...], Setting("Also log to e.g. tensorboard.")] = ()
-    fresh: Annotated[bool, Setting("Start anew, or go on where a run stopped.", "--fresh/--resume")] = False
+    fresh: Annotated[bool, Setting("Start anew, or resume where a run stopped (default).", "--fresh/--resume")] = False
 
     def __post_init__(self) -> None:
         """Check ranges and names, before hours of training that end in one of them.

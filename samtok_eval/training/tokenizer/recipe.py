@@ -34,8 +34,8 @@ class TokenizerRecipe:
         int, Setting("Pictures of a step, over all ranks and accumulated batches.", "--batch-size", within=COUNT)
     ] = 8
     masks_per_picture: Annotated[int, Setting("At most so many masks of a picture.", within=COUNT)] = 5
-    learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 6e-4
-    weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.01
+    learning_rate: Annotated[float, Setting("Learning rate at its peak.", within=POSITIVE)] = 6e-4
+    weight_decay: Annotated[float, Setting("Weight decay of AdamW.", within=FROM_ZERO)] = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: Annotated[
         int,
@@ -47,10 +47,8 @@ class TokenizerRecipe:
     ] = 200
     warmup_share: Annotated[float | None, Setting("The same as a share of the steps.", within=SHARE)] = None
     final_rate: Annotated[float, Setting("Share of the full rate at the end of the cosine.", within=SHARE)] = 0.02
-    clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
-    passes: Annotated[
-        int, Setting("Visits of every picture, in place of a number of steps.", within=COUNT, clears="steps")
-    ] = 1
+    clip_norm: Annotated[float, Setting("Maximum norm of the gradient.", within=POSITIVE)] = 1.0
+    passes: Annotated[int, Setting("Number of epochs, instead of a number of steps.", within=COUNT, clears="steps")] = 1
     trained: Annotated[
         TrainedParts,
         Setting("all: every part that takes part; heads: mask encoder, and mask decoder without its two score heads."),
@@ -61,12 +59,12 @@ class TokenizerRecipe:
         Setting("Encode masks on another picture of the batch, so that codes say place and shape only."),
     ] = True
     unquantized_share: Annotated[float, Setting("Share of the steps before the codebooks start.", within=SHARE)] = 0.35
-    frozen_share: Annotated[
-        float, Setting("Share of the steps at the end in which codebooks stand still.", within=SHARE)
-    ] = 0.15
+    frozen_share: Annotated[float, Setting("Share of the steps, at the end, with frozen codebooks.", within=SHARE)] = (
+        0.15
+    )
     book_start: Annotated[BookStart, Setting("normal leaves the codebooks as drawn from N(0, 1).")] = "kmeans"
     kmeans_vectors: Annotated[int, Setting("Masks from which k-means starts the codebooks.", within=COUNT)] = 4096
-    ema_decay: Annotated[float, Setting("Of the averages that move codebook entries.", within=SHARE)] = 0.99
+    ema_decay: Annotated[float, Setting("Decay of the running averages of codebook entries.", within=SHARE)] = 0.99
     restart_below: Annotated[
         float,
         Setting(
@@ -97,21 +95,23 @@ class TokenizerRecipe:
         Literal["all", "picked"],
         Setting("Candidate masks in the loss: all three, or the one with the highest predicted IoU."),
     ] = "all"
-    bce_weight: Annotated[float, Setting("Of the BCE.", within=FROM_ZERO)] = 5.0
+    bce_weight: Annotated[float, Setting("Weight of the BCE loss.", within=FROM_ZERO)] = 5.0
     balanced_bce_weight: Annotated[
-        float, Setting("Of the BCE balanced by area; needs every pixel.", within=FROM_ZERO)
+        float, Setting("Weight of the BCE loss balanced by area; needs every pixel.", within=FROM_ZERO)
     ] = 0.5
-    dice_weight: Annotated[float, Setting("Of the Dice loss.", within=FROM_ZERO)] = 1.0
-    commitment_weight: Annotated[float, Setting("Of the distance to the chosen entries.", within=FROM_ZERO)] = 0.25
-    iou_weight: Annotated[float, Setting("Of the error of predicted IoUs.", within=FROM_ZERO)] = 1.0
+    dice_weight: Annotated[float, Setting("Weight of the Dice loss.", within=FROM_ZERO)] = 1.0
+    commitment_weight: Annotated[float, Setting("Weight of the distance to the chosen entries.", within=FROM_ZERO)] = (
+        0.25
+    )
+    iou_weight: Annotated[float, Setting("Weight of the error of predicted IoUs.", within=FROM_ZERO)] = 1.0
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Setting("Of the heavy layers; auto is bfloat16 on CUDA and float32 elsewhere."),
+        Setting("Precision of the heavy layers; auto is bfloat16 on CUDA, else float32."),
     ] = "float32"
     evaluate_every: Annotated[int, Setting("Steps between reports on held-out pictures.", free=True, within=COUNT)] = (
         250
     )
-    seed: Annotated[int, Setting("Of weights and order.", within=FROM_ZERO)] = 0
+    seed: Annotated[int, Setting("Seed of weights and order.", within=FROM_ZERO)] = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -182,8 +182,8 @@ class TokenizerJob:
     held_out_pictures: Annotated[
         int, Setting("Pictures of a report; without --held-out they are kept out of training.", within=FROM_ZERO)
     ] = 64
-    init: Annotated[Path | None, Setting("SAM 2.1's weights, or a mask tokenizer to go on from.")] = None
-    resume: Annotated[bool, Setting("Go on from the checkpoint in --out.", "--resume")] = False
+    init: Annotated[Path | None, Setting("SAM 2.1's weights, or a mask tokenizer to start from.")] = None
+    resume: Annotated[bool, Setting("Resume from the checkpoint in --out.", "--resume")] = False
     fresh: Annotated[bool, Setting("Start anew over the run in --out.", "--fresh")] = False
     max_errors: Annotated[
         int, Setting("Broken pictures and masks that are skipped before the run ends.", within=FROM_ZERO)
