@@ -24,7 +24,7 @@ from samtok_eval.demo import formats, word_formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
 from samtok_eval.files import cache_folder
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6
