@@ -1,4 +1,4 @@
-"""Where torch computes: one choice of a device for every command, and one line when its memory is full."""
+"""Where and in what torch computes: devices and dtypes by name, and one line when memory is full."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samtok_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 SMALL_MODEL = 100_000_000
 """Parameters below which one thread computes: the layers are too short for several, which on shared cores wait for one
 another."""
 NAME = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""As users write them, and as torch does."""
 
 
 def choose_device(name: str) -> str:
@@ -68,6 +73,32 @@ def thread_count(parameters: int, asked: int | None = None) -> int:
     if asked is not None:
         return asked
     return 1 if parameters < SMALL_MODEL and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()
+
+
+def dtype_name(name: str) -> str:
+    """The name of a dtype in torch.
+
+    Args:
+        name: `auto`, which stays as it is, or a dtype in either spelling.
+
+    Raises:
+        UsageError: another name.
+    """
+    if name != "auto" and name not in (*DTYPES, *DTYPES.values()):
+        raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES.values(), *DTYPES])}, got {name!r}")
+    return DTYPES.get(name, name)
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype that a name other than `auto` stands for.
+
+    Raises:
+        UsageError: another name.
+    """
+    import torch
+
+    found: torch.dtype = getattr(torch, dtype_name(name))
+    return found
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from samtok_eval.task_checks import check_samples
 
 AUDITED = 32
 """Questions that are asked both ways."""
-LEAST_IOU = 0.5
-"""A round trip below this means that the weights were not loaded, or not for this code."""
+LEAST_ROUND_TRIP = 0.5
+"""Mean IoU of a round trip; one below this means that the weights were not loaded, or not for this code."""
 
 
 class Check(NamedTuple):
@@ -152,4 +152,4 @@ def _model(model: str, tokenizer: str | None, device: str) -> Iterator[Check]:
     truth = np.stack([o.mask for o in scene.objects])
     found = masks.decode(scene.image, masks.encode(scene.image, truth))
     iou = float(np.mean((found & truth).sum((1, 2)) / (found | truth).sum((1, 2))))
-    yield Check("round trip", iou > LEAST_IOU, f"{len(truth)} masks of a synthetic scene, mean IoU {iou:.2f}")
+    yield Check("round trip", iou > LEAST_ROUND_TRIP, f"{len(truth)} masks of a synthetic scene, mean IoU {iou:.2f}")

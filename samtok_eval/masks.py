@@ -241,15 +241,6 @@ def intersection_and_union(first: Rle, second: Rle) -> tuple[int, int]:
     return shared, mine + area(second) - shared
 
 
-def intersection(first: Rle, second: Rle) -> int:
-    """Pixels in both.
-
-    Raises:
-        ValueError: the sizes differ.
-    """
-    return intersection_and_area(first, second)[0]
-
-
 def intersection_and_area(first: Rle, second: Rle) -> tuple[int, int]:
     """Pixels in both and pixels in the first.
 

@@ -1,4 +1,4 @@
-"""Rows by name, in 24 bytes a name, where a dictionary would hold a text and several objects.
+"""Rows by name, in 20 bytes a name, where a dictionary would hold a text and several objects.
 
 In: names, such as the ids of samples. Out: where each stands, and which occur twice. Names are told apart by two of
 Python's hashes of 64 bits, whose key is drawn anew for every process, so that any two of a billion names are confused
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.int64]
+INT32 = 2**31
 TOGETHER = 1024
 """Names that are hashed at a time; more would be held meanwhile."""
 
@@ -23,7 +24,7 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         hashes, others = _hashes(names)
-        self._order = np.argsort(hashes, kind="stable")
+        self._order = np.argsort(hashes, kind="stable").astype(np.int32 if len(hashes) < INT32 else np.int64)
         self._sorted, self._others = hashes[self._order], others[self._order]
 
     def __len__(self) -> int:

@@ -65,10 +65,10 @@ class StoredPredictions(Mapping[str, Prediction]):
         self._paths = list(paths)
         self._files: dict[int, BinaryIO] = {}
         weakref.finalize(self, _close, self._files)
-        places, failed = array("q"), bytearray()
-        self._index = NameIndex(self._scanned(own, places, failed))
-        self._places = np.frombuffer(places, dtype=np.int64).reshape(-1, 4)
+        self._places = array("I"), array("I"), array("Q"), array("I")
         """Of each row: number of the file, of the line, the byte at which it begins, and its bytes."""
+        failed = bytearray()
+        self._index = NameIndex(self._scanned(own, failed))
         self._later: dict[int, int] = {}
         """Rows whose prediction a later one replaces."""
         self._dropped: set[int] = set()
@@ -104,8 +104,7 @@ class StoredPredictions(Mapping[str, Prediction]):
     def at(self, rows: Mapping[str, int]) -> Answers:
         """Predictions by sample id that stand at some of `rows_of`; samples without one are left out."""
         there = {name: row for name, row in rows.items() if row >= 0}
-        places = self._places[list(there.values())].tolist()
-        return Answers({name: self._read_as(read_answer, *place) for name, place in zip(there, places, strict=True)})
+        return Answers({name: self._read_as(read_answer, row) for name, row in there.items()})
 
     def __iter__(self) -> Iterator[str]:
         return (self._read(row).id for row in range(len(self._index)) if row not in self._dropped)
@@ -113,19 +112,21 @@ class StoredPredictions(Mapping[str, Prediction]):
     def __len__(self) -> int:
         return len(self._index) - len(self._dropped)
 
-    def _scanned(self, own: bool, places: array[int], failed: bytearray) -> Iterator[str]:
+    def _scanned(self, own: bool, failed: bytearray) -> Iterator[str]:
         """Names in the order of the files; keeps where each line stands, and whether it holds an error."""
         for number, path in enumerate(self._paths):
             for line_number, begins, line in placed_lines(path, GIVE_PREDICTIONS, torn_tail=own):
                 name, error = _name_and_error(line, path, line_number)
-                places.extend((number, line_number, begins, len(line)))
+                for column, value in zip(self._places, (number, line_number, begins, len(line)), strict=True):
+                    column.append(value)
                 failed.append(error is not None)
                 yield name
 
     def _read(self, row: int) -> Prediction:
-        return self._read_as(Prediction.model_validate_json, *self._places[row].tolist())
+        return self._read_as(Prediction.model_validate_json, row)
 
-    def _read_as(self, read: Callable[[bytes], Read], number: int, line_number: int, begins: int, length: int) -> Read:
+    def _read_as(self, read: Callable[[bytes], Read], row: int) -> Read:
+        number, line_number, begins, length = [column[row] for column in self._places]
         if number not in self._files:
             self._files[number] = self._paths[number].open("rb")
         # A file that is sought in reads a block each time.

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from samtok_eval.prediction import Record
 
 Rows = NDArray[np.intp]
-Texts = NDArray[np.object_]
+Texts = NDArray[Any]
+"""Texts or mappings, as objects or `packed`."""
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Taken = dict[int, NDArray[Any]]
@@ -116,15 +117,7 @@ class Records(Sequence[Record]):
             taken: columns of the same rows by the identity of those that they were taken of, added to here, so that
                 records which share columns go on sharing them.
         """
-        known: Taken = {} if taken is None else taken
-        plain: dict[str, Any] = {}
-        for name in PLAIN:
-            column = getattr(self, name)
-            if id(column) not in known:
-                known[id(column)] = constant(column[0], len(rows)) if _is_constant(column) else column[rows]
-            plain[name] = known[id(column)]
-        columns = {name: column.take(rows) for name, column in self.values.items()}
-        return Records(**plain, values={name: column for name, column in columns.items() if column.there.any()})
+        return _Rows(self, rows, {} if taken is None else taken)
 
     def column(self, name: str) -> Column:
         """One of the further statistics; a column of nothing where no record has it."""
@@ -158,6 +151,29 @@ class Records(Sequence[Record]):
         return [{name: values[row] for name, values, there in columns if there[row]} for row in range(len(self))]
 
 
+class _Rows(Records):
+    """Records of some rows, whose columns are taken when they are looked at; most metrics look at a few."""
+
+    def __init__(self, whole: Records, rows: Rows, taken: Taken) -> None:
+        columns = {name: column.take(rows) for name, column in whole.values.items()}
+        values = {name: column for name, column in columns.items() if column.there.any()}
+        for name, value in {"_whole": whole, "_rows": rows, "_taken": taken, "values": values}.items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in PLAIN:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        column = getattr(self._whole, name)
+        if id(column) not in self._taken:
+            one = _is_constant(column)
+            self._taken[id(column)] = constant(column[0], len(self)) if one else column[self._rows]
+        object.__setattr__(self, name, self._taken[id(column)])
+        return self._taken[id(column)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
@@ -173,16 +189,21 @@ class Collected:
     Protocols share every column in which they are equal, so that most of what they hold is held once.
     """
 
-    def __init__(self, protocols: Sequence[str], count: int) -> None:
+    def __init__(self, protocols: Sequence[str], count: int, expected: Mapping[str, Texts]) -> None:
         """Make room.
 
         Args:
             protocols: names.
             count: samples of each.
+            expected: columns of all samples by field, which are kept as they are while the records hold the same.
         """
         self._count, self._filled = count, 0
         self._first, *self._others = protocols
-        plain: dict[str, Any] = {name: np.empty(count, dtype=TYPES.get(name, np.object_)) for name in PLAIN}
+        plain: dict[str, Any] = {
+            name: expected[name] if name in expected else np.empty(count, dtype=TYPES.get(name, np.object_))
+            for name in PLAIN
+        }
+        self._expected = {*expected}
         self._plain: dict[str, dict[str, Any]] = {name: {} for name in protocols} | {self._first: plain}
         """By protocol and field; of all but the first protocol those that differ from the first's."""
         self._values: dict[str, dict[str, Column]] = {name: {} for name in protocols}
@@ -198,11 +219,15 @@ class Collected:
         self._filled = rows.stop
         for field in PLAIN:
             theirs, first = getattr(batch[self._first], field), self._plain[self._first][field]
-            first[rows] = theirs if field != "slices" else _shared(theirs, self._mappings)
+            if field in self._expected and not np.array_equal(first[rows], theirs):
+                first = self._plain[self._first][field] = texts(first.tolist())
+                self._expected.remove(field)
+            if field not in self._expected:
+                first[rows] = theirs if field != "slices" else _shared(theirs, self._mappings)
             for name in self._others if field != "protocol" else ():
                 mine, own = getattr(batch[name], field), self._plain[name]
                 if field not in own and not (mine is theirs or np.array_equal(mine, theirs)):
-                    own[field] = first.copy()
+                    own[field] = texts(first.tolist()) if field in self._expected else first.copy()
                 if field in own:
                     own[field][rows] = mine if field != "slices" else _shared(mine, self._mappings)
         for name, records in batch.items():
@@ -228,6 +253,17 @@ def texts(values: Sequence[Any]) -> Texts:
     # Assigned as a list, mappings and texts stay single objects.
     found[:] = values
     return found
+
+
+def packed(values: Sequence[str]) -> Texts:
+    """A column of texts in 16 bytes each, and their bytes in UTF-8 where these are more than 15.
+
+    A text that UTF-8 cannot hold, such as half of a surrogate pair, keeps the whole column as objects.
+    """
+    try:
+        return np.array(values, dtype=np.dtypes.StringDType())
+    except UnicodeEncodeError:
+        return texts(values)
 
 
 def constant(value: Any, count: int) -> Texts:

@@ -1,7 +1,7 @@
 """Samples of a benchmark that asks one sentence at a time, kept small: each is built when it is asked for.
 
-In: ids and phrases, and what phrases about the same objects have in common. A sample takes some 170 bytes, where one
-that is held takes ten times as many, so that a million of them fit beside their answers.
+In: ids and phrases, and what phrases about the same objects have in common. A sample takes some 100 bytes, where one
+that is held takes more than ten times as many, so that a million of them fit beside their answers.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import overload
 
+import numpy as np
+
 from samtok_eval.name_index import NameIndex
+from samtok_eval.records import Texts, packed, texts
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
+
+TOGETHER = 4096
+"""Rows that are packed at a time; more would be held twice meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,20 @@ class SampleTable(Sequence[Sample]):
             rows: id, phrase and what it shares with others, of each sample.
             ask: the question that asks for a phrase.
         """
-        self._ids: list[str] = []
-        self._phrases: list[str] = []
         self._common: list[Common] = []
         self._ask = ask
-        for name, phrase, common in rows:
-            self._ids.append(name)
-            self._phrases.append(phrase)
-            self._common.append(common)
+        ids, phrases = [packed([])], [packed([])]
+        rest = iter(rows)
+        while some := list(islice(rest, TOGETHER)):
+            names, said, common = zip(*some, strict=True)
+            ids.append(packed(names))
+            phrases.append(packed(said))
+            self._common.extend(common)
+        self._ids, self._phrases = np.concatenate(ids), np.concatenate(phrases)
 
     @property
-    def ids(self) -> Sequence[str]:
-        """Of all samples, without building them."""
+    def ids(self) -> Texts:
+        """Of all samples, without building them, (samples,)."""
         return self._ids
 
     @cached_property
@@ -59,8 +68,8 @@ class SampleTable(Sequence[Sample]):
         return map(self._ask, self._phrases)
 
     @property
-    def phrases(self) -> Sequence[str]:
-        """Of all samples."""
+    def phrases(self) -> Texts:
+        """Of all samples, (samples,)."""
         return self._phrases
 
     @property
@@ -92,11 +101,11 @@ class SampleTable(Sequence[Sample]):
         return Sample(name, common.image, turns, common.target, phrase, common.slices)
 
 
-def in_columns(samples: Sequence[Sample]) -> tuple[Sequence[str], Sequence[str], Sequence[Common | Sample]]:
+def in_columns(samples: Sequence[Sample]) -> tuple[Texts, Texts, Sequence[Common | Sample]]:
     """Ids, phrases, and what has picture, target and slices of each sample; those of a table without building them."""
     if isinstance(samples, SampleTable):
         return samples.ids, samples.phrases, samples.common
-    return [sample.id for sample in samples], [sample.phrase for sample in samples], samples
+    return texts([sample.id for sample in samples]), texts([sample.phrase for sample in samples]), samples
 
 
 def index_of(samples: Sequence[Sample]) -> NameIndex:

@@ -10,7 +10,7 @@ seeded, and nothing but numpy and scipy is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -27,8 +27,8 @@ FEW = 40
 """Pictures below which the percentile bootstrap is too narrow, see docs/statistics.md."""
 ALPHA = 0.05
 """Level of a one-sided test."""
-CHUNK_NUMBERS = 4_000_000
-"""Weights in memory at once, 32 MB."""
+CHUNK_NUMBERS = 1_000_000
+"""Weights in memory at once, 8 MB."""
 TIE = 1e-12
 """Values closer than this are equal: rounding must not decide a permutation."""
 
@@ -97,11 +97,11 @@ def intervals(
     Returns:
         (low, high) by name; None for descriptions and with fewer than two pictures that count.
     """
-    return intervals_of_families({"": metrics}, seed, draws, confidence, few)[""]
+    return intervals_of_families([("", metrics)], seed, draws, confidence, few)[""]
 
 
 def intervals_of_families(
-    families: Mapping[str, Mapping[str, Metric]],
+    families: Iterable[tuple[str, Mapping[str, Metric]]],
     seed: int,
     draws: int = DRAWS,
     confidence: float = CONFIDENCE,
@@ -110,34 +110,35 @@ def intervals_of_families(
     """`intervals` of families of metrics, such as those of protocols; those about the same pictures share draws.
 
     Args:
-        families: metrics by name, by the name of their family.
+        families: name, and metrics by name; of a family that was added up per picture nothing else is held.
         seed: of the draws, which begin anew for every family.
         draws: number of bootstrap draws.
         confidence: share of draws within the interval.
         few: pictures below which the interval is Student's.
     """
-    found: dict[str, dict[str, Interval | None]] = {name: dict.fromkeys(own) for name, own in families.items()}
-    groups: list[tuple[Pictures, list[tuple[str, str, Estimate]]]] = []
-    for family, metrics in families.items():
-        estimates = [(family, name, each) for name, each in metrics.items() if not isinstance(each, Description)]
-        pictures = Pictures(metric.clusters for _, _, metric in estimates)
-        same = next((own for known, own in groups if list(known) == list(pictures)), None)
+    found: dict[str, dict[str, Interval | None]] = {}
+    groups: list[tuple[Pictures, list[tuple[dict[str, Interval | None], str, Callable[[Array], Array]]]]] = []
+    for family, metrics in families:
+        mine = found[family] = dict.fromkeys(metrics)
+        estimates = [(name, each) for name, each in metrics.items() if not isinstance(each, Description)]
+        pictures = Pictures(metric.clusters for _, metric in estimates)
+        same = next((group for group in groups if list(group[0]) == list(pictures)), None)
         if same is None:
-            groups.append((pictures, same := []))
-        same.extend(estimates)
-    for pictures, members in groups:
-        if len(pictures) < 2:
-            continue
-        drawn = [(_drawer(metric, pictures), list[Array]()) for _, _, metric in members]
-        for weights in _weights(len(pictures), seed, draws) if members else ():
-            for draw, values in drawn:
-                values.append(draw(weights))
-        for (family, name, metric), (draw, values) in zip(members, drawn, strict=True):
-            count = _count(metric, pictures)
+            groups.append(same := (pictures, []))
+        pictures, members = same
+        for name, metric in estimates:
+            count, draw = _count(metric, pictures), _drawer(metric, pictures)
             if 1 < count < few:
-                found[family][name] = _of_few(metric, draw, pictures, confidence)
+                mine[name] = _of_few(metric, draw, pictures, confidence)
             elif count > 1:
-                found[family][name] = _interval(np.concatenate(values), confidence)
+                members.append((mine, name, draw))
+    for pictures, members in groups:
+        values: list[list[Array]] = [[] for _ in members]
+        for weights in _weights(len(pictures), seed, draws) if members else ():
+            for drawn, (_, _, draw) in zip(values, members, strict=True):
+                drawn.append(draw(weights))
+        for drawn, (mine, name, _) in zip(values, members, strict=True):
+            mine[name] = _interval(np.concatenate(drawn), confidence)
     return found
 
 

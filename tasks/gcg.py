@@ -16,7 +16,7 @@ import numpy as np
 
 from samtok_eval.datasets.gcg import Grounded, read_gcg
 from samtok_eval.errors import DataError
-from samtok_eval.mask_tokens import GLAMM_MARKS, QWEN_MARKS, Codes, render
+from samtok_eval.mask_tokens import GLAMM_MARKS, QWEN_MARKS, Codes, marked_phrase, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.gcg import (
@@ -163,7 +163,7 @@ class Gcg(Task):
         found, rest = "", next(iter(sample.target.texts), "")
         spans = [render([entries], self.layout) for entries in codes]
         for phrase, words in zip(sample.target.labels, spans, strict=False):
-            marked = f"<|object_ref_start|> {phrase} <|object_ref_end|> {words}"
+            marked = marked_phrase(phrase, words)
             before, here, after = rest.partition(phrase)
             # A phrase that the caption does not contain word for word comes before what is left of it.
             found, rest = (f"{found}{before}{marked}", after) if here else (f"{found}{marked} ", rest)

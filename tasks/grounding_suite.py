@@ -19,7 +19,7 @@ from samtok_eval import masks
 from samtok_eval.datasets.grounding_suite import CLASSES, read_grounding_suite
 from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
-from samtok_eval.metrics.boxes import Box, box_iou
+from samtok_eval.metrics.boxes import SAME_BOX, Box, box_iou
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import ciou, clusters
@@ -32,7 +32,6 @@ from samtok_eval.task import Task, TaskMetadata
 
 logger = logging.getLogger(__name__)
 
-BOX_THRESHOLD = 0.5
 SEVERAL = "multi"
 MOST_PIECES = 10
 """Pieces of a region that the oracle writes; smaller ones hardly count."""
@@ -150,7 +149,7 @@ class GroundingSuite(Task):
         if masked:
             found |= {"giou": mean_of([record.iou for record in masked], clusters(masked)), "ciou": ciou(masked)}
         if boxed:
-            right = [float(record.values["box_iou"] >= BOX_THRESHOLD) for record in boxed]
+            right = [float(record.values["box_iou"] >= SAME_BOX) for record in boxed]
             found["box_acc@0.5"] = mean_of(right, clusters(boxed))
         for name, metric in CLASS_METRICS.items():
             mine = [record for record in masked if record.slices["class"] == name]

@@ -17,6 +17,7 @@ from typing import ClassVar
 from samtok_eval.datasets.refer import Expression, each_expression, each_hub_expression, sentence_samples
 from samtok_eval.datasets.refer_hub import hub_parts
 from samtok_eval.masks import Rle, covered_once
+from samtok_eval.metrics.boxes import SAME_BOX
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.ratio import Metric, Ratio, mean_of
 from samtok_eval.metrics.referring import THRESHOLDS, by_phrase, ciou, giou, giou_with_epsilon, precisions
@@ -31,7 +32,6 @@ from samtok_eval.task import Task, TaskMetadata
 
 OFFICIAL_EPSILON = 1e-5
 """LISA adds it to every union, and counts an empty one as 1; the cumulative scripts do, too."""
-BOX_THRESHOLD = 0.5
 
 
 def _lisa_masks(expression: Expression) -> tuple[Rle, ...] | None:
@@ -181,7 +181,7 @@ def released_view(kept: Sequence[Record], rows: Sequence[tuple[str, str]] | None
     by_key = {(record.image_id, record.phrase): record for record in kept}
     found = [by_key.get(key) for key in (by_key if rows is None else rows)]
     pictures = [image for image, _ in (by_key if rows is None else rows)]
-    boxes = [float(record is not None and record.values["box_iou"] >= BOX_THRESHOLD) for record in found]
+    boxes = [float(record is not None and record.values["box_iou"] >= SAME_BOX) for record in found]
     return {
         "giou_by_phrase": mean_of([record.iou if record else 0.0 for record in found], pictures),
         "box_acc@0.5": mean_of(boxes, pictures),

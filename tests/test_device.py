@@ -9,10 +9,12 @@ from samtok_eval.device import (
     SMALL_MODEL,
     choose_device,
     computing_threads,
+    dtype_name,
     float32_products,
     memory_named,
     own_device,
     thread_count,
+    torch_dtype,
 )
 from samtok_eval.errors import UsageError
 
@@ -110,3 +112,16 @@ def test_products_of_float32_are_rounded_only_where_it_is_asked_and_only_there()
         with float32_products(asked):
             assert [kind.allow_tf32 for kind in kinds] == [asked, asked]
     assert [kind.allow_tf32 for kind in kinds] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp16", torch.float16), ("bfloat16", torch.bfloat16), ("float32", torch.float32)]
+)
+def test_a_dtype_has_two_names(name, dtype):
+    assert torch_dtype(name) == dtype
+
+
+def test_another_dtype_is_refused_with_those_there_are():
+    assert dtype_name("auto") == "auto"
+    with pytest.raises(UsageError, match="--dtype must be auto, float32, bfloat16, float16, fp32, bf16, fp16, got"):
+        dtype_name("fp8")

@@ -209,10 +209,16 @@ def test_plain_text_names_no_mask_under_any_policy(text):
         assert all(masks_of(text, policy) == [] for policy in POLICIES)
 
 
+def test_digits_of_another_script_are_no_mask_words_but_where_a_script_reads_them():
+    answer = f"{S}<|mt_٠٠٤٤|><|mt_٠٤٤٢|>{E}"
+    assert masks_of(answer) == []
+    assert masks_of(answer, "ref_gres") == masks_of(answer, "ref_last") == [(44, 186)]
+
+
 def test_code_keys_round_trip_and_refuse_nonsense():
     for codes in (Codes(0, -1), Codes(255, 255)):
         assert Codes.from_key(codes.key) == codes
-    for key in ("", "1", "256,1", "1,256", "-,1", "a,b", "1,2,3", "-,-"):
+    for key in ("", "1", "256,1", "1,256", "-,1", "a,b", "1,2,3", "-,-", "٤,1"):
         with pytest.raises(ValueError, match="code key"):
             Codes.from_key(key)
 

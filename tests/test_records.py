@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from samtok_eval.prediction import Record
-from samtok_eval.records import Records
+from samtok_eval.records import Collected, Records, packed
 from samtok_eval.run.folder import record_lines
 
 PLAIN = Record("1-2", "7", "strict", "ok", 3, 9, 5, 7, phrase="the dog", slices={"targets": "one"})
@@ -40,3 +41,30 @@ def test_a_line_is_the_json_of_its_record(records):
 def test_whole_numbers_among_the_values_stay_whole():
     (line,) = record_lines([Record("1", "1", "strict", "ok", values={"truths": 2})])
     assert '"truths": 2}' in line
+
+
+def test_some_rows_hold_their_records_and_share_columns_with_those_of_another_protocol():
+    columns, rows, taken = Records.of(RECORDS), np.array([3, 0]), {}
+    part, other = columns.take(rows, taken), columns.take(rows, taken)
+    assert (list(part), len(part)) == ([RECORDS[3], RECORDS[0]], 2)
+    assert part.inter is other.inter
+    assert list(part.take(np.array([1]))) == [RECORDS[0]]
+    with pytest.raises(AttributeError, match="has no outer"):
+        _ = part.outer
+
+
+@pytest.mark.parametrize("values", [["", "a\0", "the dog on the left, é \U0001f600"], ["half a pair \ud800", "b"]])
+def test_packed_texts_come_back(values):
+    column = packed(values)
+    assert (column.tolist(), column[1:].tolist(), column[[0]].tolist()) == (values, values[1:], values[:1])
+
+
+@pytest.mark.parametrize("names", [["1-2", '"\\\n é \U0001f600', "3", "4"], ["1-2", "another", "3", "4"]])
+def test_columns_that_were_expected_are_kept_while_the_records_agree(names):
+    expected = packed(names)
+    collected = Collected(["strict"], len(RECORDS), {"id": expected})
+    for first in (0, 2):
+        collected.add({"strict": Records.of(RECORDS[first : first + 2])})
+    found = collected.records()["strict"]
+    assert found.id.tolist() == [record.id for record in RECORDS]
+    assert (found.id is expected) == (names == found.id.tolist())

@@ -35,6 +35,11 @@ def test_a_table_reads_like_a_list(table):
     assert list(reversed(table)) == whole[::-1]
 
 
+def test_a_phrase_that_utf8_cannot_hold_stays_as_it_is():
+    table = SampleTable([("1", "half a pair \ud800", DOG), ("2", "a dog", DOG)], asked)
+    assert [sample.phrase for sample in table] == ["half a pair \ud800", "a dog"]
+
+
 def test_ids_are_known_without_building_samples(table):
     assert list(sample_ids(table)) == list(sample_ids(list(table))) == ["1", "2", "3"]
     assert (

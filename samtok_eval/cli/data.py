@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from samtok_eval.cli.fetch import fetch_command
-from samtok_eval.cli.options import console
+from samtok_eval.cli.options import TasksDirOption, console
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.run.settings import RunOptions, RunSettings
 
@@ -28,7 +28,6 @@ AttnOption = Annotated[
     typer.Option("--attn", help="With --precision: as for `run`."),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Only the first N samples.")]
-TasksDirOption = Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")]
 
 
 def list_tasks(tasks_dir: Sequence[Path] | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from samtok_eval.cli.options import console
+from samtok_eval.cli.options import TasksDirOption, console
 from samtok_eval.errors import DataError, SamtokError, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def fetch_command(
     tries: Annotated[int, typer.Option(min=1, help="Tries in a row that bring not one byte more.")] = 5,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte.")] = 60.0,
     sources: Annotated[Path | None, typer.Option(help="Table of sources instead of the program's own.")] = None,
-    tasks_dir: Annotated[list[Path] | None, typer.Option("--tasks-dir", help="Further folder of task files.")] = None,
+    tasks_dir: TasksDirOption = None,
 ) -> None:
     """Download what a benchmark publishes: resumed where it stopped, checked, and nothing written over."""
     from samtok_eval.fetch.download import Patience

@@ -16,7 +16,7 @@ LEADERBOARDS = Path("leaderboards")
 
 
 @leaderboard_app.command("build")
-def build_command(folder: FolderOption = Path("leaderboards"), tasks_dir: TasksDirOption = None) -> None:
+def build_command(folder: FolderOption = LEADERBOARDS, tasks_dir: TasksDirOption = None) -> None:
     """Rebuild the tables (Markdown, HTML, LaTeX, CSV, JSON) from published numbers and kept results."""
     from samtok_eval.registry import load_tasks
     from samtok_eval.reports.leaderboard.build import build
@@ -52,7 +52,7 @@ def submit_command(
     model: Annotated[str, typer.Option(help="Name under which readers find the model, ORG/NAME.")],
     revision: Annotated[str, typer.Option(help="Commit, tag, or the first digits of the weights' hash.")],
     parameters: Annotated[str | None, typer.Option(help="Size of the model, e.g. 3B.")] = None,
-    folder: FolderOption = Path("leaderboards"),
+    folder: FolderOption = LEADERBOARDS,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace an earlier result of this model, revision and split.")
     ] = False,
@@ -82,7 +82,7 @@ def verify_command(
     records: Annotated[
         Path | None, typer.Option(help="Records of the one result given, where they do not lie beside it.")
     ] = None,
-    folder: FolderOption = Path("leaderboards"),
+    folder: FolderOption = LEADERBOARDS,
     tasks_dir: TasksDirOption = None,
 ) -> None:
     """Score the kept records of results again: exit code 2 when a number differs, 5 when some could not be checked."""
@@ -114,7 +114,7 @@ def publish_command(
     dataset: Annotated[
         list[str] | None, typer.Option(help="TASK[:SPLIT]=ORG/NAME: a benchmark's data set on the hub.")
     ] = None,
-    folder: FolderOption = Path("leaderboards"),
+    folder: FolderOption = LEADERBOARDS,
     framework: Annotated[
         str, typer.Option(help="Evaluation framework in the benchmarks' eval.yaml, as the hub's list names it.")
     ] = "samtok-eval",

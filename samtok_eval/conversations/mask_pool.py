@@ -19,9 +19,6 @@ from samtok_eval.mask_tokens import Codes
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-MASKS_AT_ONCE = 32
-"""Masks that go through the mask encoder together; bounds memory on crowded pictures."""
-
 
 class Place(NamedTuple):
     """Where the codes of one mask will be found."""
@@ -104,7 +101,7 @@ def encode_pictures(
     Returns:
         int64 (N, depth) on the CPU, for each picture.
     """
-    from samtok_eval.tokenizer.model import normalised_boxes
+    from samtok_eval.tokenizer.model import MASKS_AT_ONCE, normalised_boxes
 
     state = tokenizer.encode_pixels(tokenizer.pixels(list(pictures)))
     boxes = torch.from_numpy(np.concatenate([normalised_boxes(several) for several in masks])).to(tokenizer.device)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from samtok_eval.append_log import AppendLog
 from samtok_eval.datasets.sft import MANIFEST, VIEWS, WRITTEN, SftConversation, in_words_of
 from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import numbered_lines, read_object, reading, write_json, write_text, writing
+from samtok_eval.files import numbered_lines, read_object, reading, write_bytes, write_json, write_text
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.resume import refuse_changes
 
@@ -145,10 +145,5 @@ class PartLog(AppendLog):
             UsageError: the system refuses, e.g. because the disk is full.
         """
         for name, content in views.items():
-            place = self.folder.path / name
-            part = place.with_name(f".{place.name}.part")
-            with writing(place):
-                place.parent.mkdir(exist_ok=True)
-                part.write_bytes(content)
-                part.replace(place)
+            write_bytes(self.folder.path / name, content)
         self.write_line(entry.model_dump_json(by_alias=True, exclude_defaults=True))

@@ -22,7 +22,7 @@ import samtok_eval
 from samtok_eval.conversations.recipe import ConversationJob, ConversationRecipe
 from samtok_eval.conversations.samples import build
 from samtok_eval.conversations.store import ConversationFolder, Entry, PartLog
-from samtok_eval.datasets.sft import VIEWS, SftCounts, layout_note, validate
+from samtok_eval.datasets.sft import VIEWS, SftCounts, layout_note
 from samtok_eval.device import memory_named
 from samtok_eval.errors import TooManyErrorsError, UsageError
 from samtok_eval.models.select import tokenizer_sha256
@@ -35,8 +35,6 @@ from samtok_eval.task import Task
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
-
-__all__ = ["Tokenized", "tokenize", "validate"]
 
 logger = logging.getLogger(__name__)
 

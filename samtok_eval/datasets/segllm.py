@@ -17,6 +17,7 @@ from typing import Any
 
 from samtok_eval import masks
 from samtok_eval.datasets.segllm_own import IMAGE_MARK, Dialogue, read_dialogues
+from samtok_eval.datasets.sft import ROLES
 from samtok_eval.errors import DataError
 from samtok_eval.files import inside, read_json, reading, text
 from samtok_eval.images import UNREADABLE, open_image
@@ -30,7 +31,6 @@ CONVERSATION_FOLDERS = ("conversation_folder/all_data_mix_val", "conversations_f
 """As the re-packing and as SegLLM's own instructions call it."""
 MOST_ROUNDS = 10
 """Rounds of a conversation that the re-packing keeps."""
-ROLES = {"human": "user", "gpt": "assistant"}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from samtok_eval.mask_tokens import DEFAULT_LAYOUT, START, Layout, parse
 
 IMAGE_MARK = "<image>"
 SPEAKERS: dict[str, Literal["human", "gpt"]] = {"user": "human", "assistant": "gpt"}
+ROLES = {speaker: role for role, speaker in SPEAKERS.items()}
 VIEWS = "region_views"
 """Folder beside a conversations file for pictures that the data root does not hold: enlarged views of regions."""
 WRITTEN, MANIFEST = "conversations.json", "manifest.json"

@@ -73,12 +73,12 @@ BENCHMARKS = (
 def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     """Write the whole data root; it appears complete or not at all.
 
+    The multi-round files need the codes of their scenes and are only written for the benchmark itself.
+
     Args:
         out: folder that must not exist yet or be empty.
         first_scene: seed of the first held-out scene. With another one, scenes on which nothing has been chosen yet.
         times: so many times the scenes of each held-out split.
-
-    The multi-round files need the codes of their scenes and are only written for the benchmark itself.
 
     Raises:
         FileExistsError: the folder holds something.
@@ -93,6 +93,17 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         raise FileExistsError(out)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write_all(part, first_scene, times)
+        if out.exists():
+            out.rmdir()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_all(part: Path, first_scene: int, times: int) -> None:
     splits = _splits(first_scene, times)
     scenes = {split.name: [draw_scene(split.first_seed + i) for i in range(split.scenes)] for split in splits}
     _write_images(part / "coco" / "train2014", (scene for several in scenes.values() for scene in several))
@@ -125,10 +136,6 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
     formats.write_mmr(part, scenes["val"])
     formats.write_refcoco_m(part, {picture_name(scene.seed): scene for scene in scenes["val"]})
     formats.write_entityseg(part, scenes["test"])
-    if out.exists():
-        out.rmdir()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(out)
 
 
 def cached_demo() -> Path:

@@ -35,6 +35,7 @@ from urllib.request import (
 import samtok_eval
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import reason, writing
+from samtok_eval.retry_after import asked_wait
 
 CHUNK = 2**18
 MAX_BYTES = 2**36
@@ -77,17 +78,17 @@ class Patience:
     stop: Event = field(default_factory=Event)
     """Set when the user wants no more."""
 
-    def wait(self, failures: int, asked: float | None) -> None:
+    def wait(self, failures: int, asked: float) -> None:
         """Wait before the next try.
 
         Args:
             failures: tries in a row that brought nothing.
-            asked: seconds that the server asks for.
+            asked: seconds that the server asks for; more than `MAX_WAIT` are not waited.
 
         Raises:
             StoppedError: the user wants no more.
         """
-        seconds = min(max(asked or 0.0, self.first_wait * 2 ** (failures - 1)), MAX_WAIT)
+        seconds = min(max(asked, self.first_wait * 2 ** (failures - 1)), MAX_WAIT)
         if self.stop.wait(seconds):
             raise StoppedError
 
@@ -386,7 +387,6 @@ def _reason(error: Exception) -> str:
     return reason(error)
 
 
-def _asked_wait(error: Exception) -> float | None:
+def _asked_wait(error: Exception) -> float:
     """Seconds that a busy server asks for."""
-    value = error.headers.get("Retry-After", "") if isinstance(error, HTTPError) else ""
-    return float(value) if value.isdecimal() else None
+    return asked_wait(error.headers.get("Retry-After", "")) if isinstance(error, HTTPError) else 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 Box = tuple[float, float, float, float]
 """x1 y1 x2 y2 in pixels."""
+SAME_BOX = 0.5
+"""IoU from which on two boxes count as the same, the rule of accuracy on referring expressions."""
 
 
 def box_iou(first: Box, second: Box) -> float:

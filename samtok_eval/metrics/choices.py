@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from samtok_eval.mask_tokens import split_thinking
+from samtok_eval.mask_tokens import final_part
 
 END_WORD = "<|eot_id|>"
 _BRACKETED = re.compile(r"\(?([A-Za-z])\)?\.?")
@@ -69,8 +69,7 @@ def lenient_letter(text: str, options: Sequence[str]) -> str | None:
         text: the whole answer.
         options: `A. red`, `B. blue`, ...
     """
-    final = split_thinking(text)[1]
-    said = _CONTROL.sub("", text if final is None else final).strip()
+    said = _CONTROL.sub("", final_part(text)).strip()
     letters = {option[:1].upper(): option[1:].lstrip(".): ").strip().lower() for option in options}
     leading = _LEADING.match(said)
     # A lone "A" is a letter; "A red one" begins with an article.

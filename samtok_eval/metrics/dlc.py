@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from samtok_eval.errors import UsageError
-from samtok_eval.metrics.judging import Judging, Worth, mean_of_means
+from samtok_eval.metrics.judging import Judgement, Judging, mean_of_means
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.prompts import JUDGE_DESCRIPTION
 from samtok_eval.sample import Graded, Sample
@@ -33,7 +33,7 @@ Reader = Callable[[str, Sequence[str]], int | None]
 
 
 class Points(NamedTuple):
-    """What one description is worth."""
+    """Points of one description."""
 
     positive: float | None
     """Mean points of the questions about what is there, -1..1; None without such a question."""
@@ -166,8 +166,8 @@ def points(replies: Sequence[str], questions: Sequence[Graded], read: Reader = m
     for reply, question in zip(replies[1:], questions, strict=True):
         chosen = read(reply, [text for text, _ in question.choices])
         unread += chosen is None
-        worth = 0.0 if chosen is None else question.choices[chosen][1]
-        by_kind[question.kind].append(worth if recognised else min(worth, 0.0))
+        earned = 0.0 if chosen is None else question.choices[chosen][1]
+        by_kind[question.kind].append(earned if recognised else min(earned, 0.0))
     positive, negative = (sum(kind) / len(kind) if kind else None for kind in by_kind.values())
     return Points(positive, negative, recognised, unread)
 
@@ -205,14 +205,14 @@ class GradedQuestions(Judging):
         """Everything that is asked about a caption."""
         return asked(caption, sample.target.labels[0], sample.target.questions)
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth | None:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement | None:
         """Points for what is there and for what is not."""
         found = (official_points if original else points)(replies, sample.target.questions)
-        return None if found is None else _worth(found)
+        return None if found is None else _judgement(found)
 
-    def nothing(self, sample: Sample) -> Worth:
+    def of_empty(self, sample: Sample) -> Judgement:
         """0 for every kind of question."""
-        return _worth(no_points(sample.target.questions))
+        return _judgement(no_points(sample.target.questions))
 
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
         """Both scores, and their mean."""
@@ -221,9 +221,9 @@ class GradedQuestions(Judging):
         return {**means, **both}
 
 
-def _worth(found: Points) -> Worth:
+def _judgement(found: Points) -> Judgement:
     values = {"dlc_pos": found.positive, "dlc_neg": found.negative}
-    return Worth({name: value for name, value in values.items() if value is not None}, found.unread)
+    return Judgement({name: value for name, value in values.items() if value is not None}, found.unread)
 
 
 def _options(question: Graded) -> list[str]:

@@ -16,7 +16,7 @@ from samtok_eval import masks
 from samtok_eval.images import read_image
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.judge import JudgePrompt, Picture
-from samtok_eval.metrics.judging import Judging, Worth
+from samtok_eval.metrics.judging import Judgement, Judging
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.prompts import Prompt
 from samtok_eval.regions import as_png
@@ -52,14 +52,14 @@ class Verdicts(Judging):
         text = self.text(**target.words, model_output=caption)
         return [JudgePrompt((*parts, text), max_tokens=MAX_TOKENS, about=(sample.id, caption))]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """Right or wrong. The original counts the reply `True` alone, letter for letter; a strange reply is wrong."""
         verdict = replies[0] == "True" if original else meant_verdict(replies[0])
-        return Worth({ACCURACY: float(bool(verdict))}, unread=int(verdict is None))
+        return Judgement({ACCURACY: float(bool(verdict))}, unread=int(verdict is None))
 
-    def nothing(self, sample: Sample) -> Worth:
+    def of_empty(self, sample: Sample) -> Judgement:
         """Wrong."""
-        return Worth({ACCURACY: 0.0})
+        return Judgement({ACCURACY: 0.0})
 
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
         """The share of captions that are right."""

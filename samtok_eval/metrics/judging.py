@@ -1,4 +1,4 @@
-"""How descriptions of regions are judged: what a benchmark asks its judge, and what the replies are worth.
+"""How descriptions of regions are judged: what a benchmark asks its judge, and what points its replies give.
 
 In: samples, their captions and a judge. Out: records with the benchmark's points under the judge's name. What differs
 between benchmarks is a `Judging` of each; this module asks everything at once, and keeps what is still open apart.
@@ -20,8 +20,8 @@ from samtok_eval.sample import Sample
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What a judge's replies about one description are worth."""
+class Judgement:
+    """What a judge's replies say about one description."""
 
     values: Mapping[str, float]
     """Statistics by name; `Judging.metrics` makes metrics of them."""
@@ -40,8 +40,8 @@ class Judging(ABC):
         """What the judge is asked about a caption."""
 
     @abstractmethod
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth | None:
-        """What the replies are worth.
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement | None:
+        """What the replies say of the caption.
 
         Args:
             sample: the question.
@@ -53,8 +53,8 @@ class Judging(ABC):
         """
 
     @abstractmethod
-    def nothing(self, sample: Sample) -> Worth | None:
-        """What an empty caption is worth without asking; None where the judge must be asked even so."""
+    def of_empty(self, sample: Sample) -> Judgement | None:
+        """What is said of an empty caption without asking; None where the judge must be asked even so."""
 
     def together(self, samples: Sequence[Sample], captions: Sequence[str], *, original: bool) -> Sequence[Judging]:
         """How each of a benchmark's captions is judged, where the others have a part in it; each alone by default.
@@ -96,18 +96,18 @@ def judged(
     prompts = {
         i: judging.prompts(sample, caption)
         for i, (judging, sample, caption) in asked.items()
-        if caption or judges_empty or judging.nothing(sample) is None
+        if caption or judges_empty or judging.of_empty(sample) is None
     }
     replies = judge.replies([prompt for several in prompts.values() for prompt in several])
     found = list(records)
     for i, (judging, sample, _) in asked.items():
         if i not in prompts:
-            found[i] = _with_worth(records[i], judging.nothing(sample), judge)
+            found[i] = _with_judgement(records[i], judging.of_empty(sample), judge)
         elif missing := sum(key_of(prompt) not in replies for prompt in prompts[i]):
             found[i] = replace(records[i], values={**records[i].values, OPEN_PROMPTS: float(missing)})
         else:
             said = [replies[key_of(prompt)] for prompt in prompts[i]]
-            found[i] = _with_worth(records[i], judging.worth(sample, said, original=original), judge)
+            found[i] = _with_judgement(records[i], judging.judgement(sample, said, original=original), judge)
     return found
 
 
@@ -143,8 +143,8 @@ def _mean_of_ratios(sums: Array) -> Array:
         return means
 
 
-def _with_worth(record: Record, worth: Worth | None, judge: Judge) -> Record:
-    if worth is None:
+def _with_judgement(record: Record, judgement: Judgement | None, judge: Judge) -> Record:
+    if judgement is None:
         return replace(record, crashed=True)
-    values = {str(MetricKey(name, judge.name)): value for name, value in worth.values.items()}
-    return replace(record, values={**record.values, **values, "judge_unread": float(worth.unread)})
+    values = {str(MetricKey(name, judge.name)): value for name, value in judgement.values.items()}
+    return replace(record, values={**record.values, **values, "judge_unread": float(judgement.unread)})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from samtok_eval.images import read_image
 from samtok_eval.metrics.judge import JudgePrompt, Picture
-from samtok_eval.metrics.judging import Judging, Worth, mean_of_means
+from samtok_eval.metrics.judging import Judgement, Judging, mean_of_means
 from samtok_eval.metrics.marked_picture import marked
 from samtok_eval.metrics.ratings import meant_pair, original_pair
 from samtok_eval.metrics.ratio import Metric, Ratio
@@ -81,11 +81,11 @@ class MarkedPictures(Judging):
         """The picture with the one region."""
         return _OnePicture([sample], _said(sample, caption)).prompts(sample, caption)
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """Both ratings of the one region."""
-        return _OnePicture([sample], "").worth(sample, replies, original=original)
+        return _OnePicture([sample], "").judgement(sample, replies, original=original)
 
-    def nothing(self, sample: Sample) -> None:
+    def of_empty(self, sample: Sample) -> None:
         """The judge is asked about an empty caption, too: its rating of the reference enters the score."""
 
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
@@ -114,14 +114,14 @@ class _OnePicture(MarkedPictures):
         right = "\n".join(_said(one, CaptionTarget.of(one).words["caption"]) for one in self.regions)
         return [_prompt(self.regions, right, self.said)]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """A reply that cannot be read is left out and counted."""
         pair = meant_pair(replies[0])
         if pair is None:
-            return Worth({}, unread=1)
+            return Judgement({}, unread=1)
         reference, own = (rating / len(self.regions) for rating in pair)
         domain = domain_of(sample)
-        return Worth({_reference(domain): reference, _own(domain): own})
+        return Judgement({_reference(domain): reference, _own(domain): own})
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,13 @@ class _OneLine(MarkedPictures):
         right = CaptionTarget.of(sample).words["caption"]
         return [_prompt(mine, right, caption, (f"{_category(mine[0])} {place}", caption)) for place, mine in self.asked]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """What cannot be read is -1 and -1."""
         found = {}
         for (_, mine), reply in zip(self.asked, replies, strict=True):
             domain = domain_of(mine[0])
             found[_reference(domain)], found[_own(domain)] = original_pair(reply)
-        return Worth(found)
+        return Judgement(found)
 
 
 class MarkedQuestion(MarkedPictures):
@@ -158,13 +158,13 @@ class MarkedQuestion(MarkedPictures):
         about = f"{_category(sample)} {target.words['number']}", caption
         return [_shown(sample, list(enumerate(target.boxes, start=1)), target.words["answer"], caption, about)]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """Both ratings. What cannot be read is -1 and -1 for the original, and otherwise left out and counted."""
         pair = original_pair(replies[0], alone=True) if original else meant_pair(replies[0])
         if pair is None:
-            return Worth({}, unread=1)
+            return Judgement({}, unread=1)
         domain = domain_of(sample)
-        return Worth({_reference(domain): pair[0], _own(domain): pair[1]})
+        return Judgement({_reference(domain): pair[0], _own(domain): pair[1]})
 
 
 def domain_of(sample: Sample) -> str:

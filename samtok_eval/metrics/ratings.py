@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from samtok_eval.metrics.judge import JudgePrompt
-from samtok_eval.metrics.judging import Judging, Worth, mean_of_means
+from samtok_eval.metrics.judging import Judgement, Judging, mean_of_means
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.prompts import JUDGE_ASPECTS, JUDGE_ASPECTS_ROLE, JUDGE_PAIR, JUDGE_PAIR_ROLE
 from samtok_eval.sample import CaptionTarget, Sample
@@ -50,14 +50,14 @@ class Pairs(Judging):
         text = JUDGE_PAIR(**CaptionTarget.of(sample).words, model_output=said)
         return [JudgePrompt((text,), JUDGE_PAIR_ROLE, max_tokens=1024, about=(sample.id, said))]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """Both ratings. What cannot be read is -1 and -1 for the original, and otherwise left out and counted."""
         pair = original_pair(replies[0], self.alone) if original else meant_pair(replies[0])
         if pair is None:
-            return Worth({}, unread=1)
-        return Worth({_REFERENCE: pair[0], _OWN: pair[1]})
+            return Judgement({}, unread=1)
+        return Judgement({_REFERENCE: pair[0], _OWN: pair[1]})
 
-    def nothing(self, sample: Sample) -> None:
+    def of_empty(self, sample: Sample) -> None:
         """The judge is asked about an empty caption, too: its rating of the reference enters the score."""
 
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
@@ -79,16 +79,16 @@ class Aspects(Judging):
         text = JUDGE_ASPECTS(caption=right, model_output=caption)
         return [JudgePrompt((text,), JUDGE_ASPECTS_ROLE, max_tokens=800, about=(right, caption))]
 
-    def worth(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Worth:
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """Points by aspect. One that cannot be read is left out by the original, and otherwise 0 and counted."""
         if original:
-            return Worth(original_aspects(replies[0]))
+            return Judgement(original_aspects(replies[0]))
         found = meant_aspects(replies[0])
-        return Worth({name: found.get(name, 0.0) for name in ASPECTS.values()}, len(ASPECTS) - len(found))
+        return Judgement({name: found.get(name, 0.0) for name in ASPECTS.values()}, len(ASPECTS) - len(found))
 
-    def nothing(self, sample: Sample) -> Worth:
+    def of_empty(self, sample: Sample) -> Judgement:
         """0 points in every respect."""
-        return Worth(dict.fromkeys(ASPECTS.values(), 0.0))
+        return Judgement(dict.fromkeys(ASPECTS.values(), 0.0))
 
     def metrics(self, statistics: Mapping[str, Ratio]) -> Mapping[str, Metric]:
         """The mean of each aspect, and the mean of these four."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ Numbers = Sequence[float] | NDArray[Any]
 Names = Sequence[str] | NDArray[np.object_]
 Formula = Callable[[Array], Array]
 """Sums (draws, k) -> values (draws,), NaN where nothing counts."""
+TOGETHER = 4096
+"""Numbers that are Python's own at a time, which take four times the memory."""
 
 
 class Pictures(dict[str, int]):
@@ -176,8 +179,8 @@ def mean_of(values: Numbers, clusters: Names, counts: Numbers | None = None) -> 
     """Mean of one value per sample, over the samples where `counts` is true (all by default)."""
     if counts is None:
         return Ratio(values, np.ones(len(values), dtype=np.bool_), clusters)
-    kept = np.asarray(counts, dtype=np.bool_)
-    return Ratio(np.where(kept, values, 0), kept, clusters)
+    kept, column = np.asarray(counts, dtype=np.bool_), np.asarray(values)
+    return Ratio(np.where(kept, column, column.dtype.type(0)), kept, clusters)
 
 
 def exact_sum(values: Numbers) -> float:
@@ -186,7 +189,8 @@ def exact_sum(values: Numbers) -> float:
     # Sums of integers are exact below 2**53, which pictures do not reach.
     if column.dtype.kind in "bi" and len(column):
         return float(int(column.sum(dtype=np.int64)))
-    return math.fsum(column.tolist())
+    parts = (column[first : first + TOGETHER].tolist() for first in range(0, len(column), TOGETHER))
+    return math.fsum(chain.from_iterable(parts))
 
 
 def _per_picture(statistics: Sequence[NDArray[Any]], clusters: Names, pictures: Pictures) -> Array:

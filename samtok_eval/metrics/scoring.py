@@ -101,11 +101,11 @@ def score_regions(
     rows = [_seen(*row, protocols, combined, fewest) for row in zip(names, asked, given, strict=True)]
     statuses = [_status(prediction) for prediction in given]
     common: dict[str, Any] = {
-        "id": texts(names),
+        "id": names,
         "image_id": texts([each.image.id for each in asked]),
         "status": texts(statuses),
         "no_target": np.array([each.target.no_target for each in asked], dtype=np.bool_),
-        "phrase": texts(phrases),
+        "phrase": phrases,
         "series": nothing(count),
         "slices": texts([each.slices for each in asked]),
     }

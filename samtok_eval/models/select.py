@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
-from samtok_eval.device import choose_device
+from samtok_eval.device import choose_device, torch_dtype
 from samtok_eval.errors import UsageError
 from samtok_eval.models.backend import Backend
 from samtok_eval.models.fixed import Oracle, Random, Replay
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 VLLM = "vllm:"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OF_THE_CHECKPOINT = ("attn", "device_map")
 """Settings that only a language model which is loaded here can follow."""
-SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -80,18 +78,14 @@ class ModelOptions:
         Raises:
             UsageError: unknown name.
         """
-        dtype = self.settings.dtype
-        if dtype == "auto":
-            return torch.bfloat16 if self.device_name().startswith("cuda") else torch.float32
-        name = SHORT_DTYPES.get(dtype, dtype)
-        if name not in DTYPES:
-            raise UsageError(f"--dtype must be auto, {', '.join([*DTYPES, *SHORT_DTYPES])}, got {dtype!r}")
-        return DTYPES[name]
+        if self.settings.dtype != "auto":
+            return torch_dtype(self.settings.dtype)
+        return torch.bfloat16 if self.device_name().startswith("cuda") else torch.float32
 
     def mask_dtype(self) -> torch.dtype:
         """What the mask tokenizer computes in: float32 unless the user named something else."""
         if self.settings.mask_dtype:
-            return DTYPES[SHORT_DTYPES[self.settings.mask_dtype]]
+            return torch_dtype(self.settings.mask_dtype)
         return torch.float32 if self.settings.dtype == "auto" else self.torch_dtype()
 
 

@@ -133,7 +133,7 @@ def check_numbers(
     """
     told = run.metrics
     method, notes = _method(run)
-    found = entries_by_protocol({name: measured[name] for name in told.protocols}, method)
+    found = entries_by_protocol([(name, measured[name]) for name in told.protocols], method)
     if method is None:
         found = {
             name: {metric: _with_bounds(entry, told.protocols[name].get(metric)) for metric, entry in values.items()}

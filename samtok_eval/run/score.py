@@ -23,11 +23,11 @@ from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.token_match import check_references, with_token_match
 from samtok_eval.prediction import OPEN_PROMPTS, Prediction, Record, as_read, check_codes, check_together
 from samtok_eval.prediction_log import StoredPredictions, unknown_prediction
-from samtok_eval.records import Collected, Records, Taken
+from samtok_eval.records import Collected, Records, Taken, nothing
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import index_of, sample_ids
+from samtok_eval.sample_table import in_columns, index_of, sample_ids
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 from samtok_eval.task_checks import check_records
@@ -97,7 +97,9 @@ def score(
     if references is not None:
         check_references([sample.id for sample in samples], references, task.layout)
     first = chosen[0].name
-    collected = Collected([protocol.name for protocol in chosen], len(samples))
+    ids, phrases, _ = in_columns(samples)
+    expected = {"id": ids, "phrase": phrases, "series": nothing(len(samples))}
+    collected = Collected([protocol.name for protocol in chosen], len(samples), expected)
     with Judges(judge, record) as judges:
         for batch, given in _batches(task, samples, answers):
             found = task.score_under(batch, given, chosen, judges)
@@ -113,7 +115,7 @@ def score(
     counted = counters(by_protocol)
     absent = _unjudged(task, samples, judge, counted.open_prompts) | judges.absent
     metrics = Metrics(
-        protocols=entries_by_protocol({name: task.measured(mine, name) for name, mine in by_protocol.items()}, method),
+        protocols=entries_by_protocol(measured_by_protocol(task, by_protocol), method),
         slices=slice_entries(task, by_protocol),
         counters=counted,
         intervals=method,
@@ -179,6 +181,11 @@ def _batches(
         yield batch, given
 
 
+def measured_by_protocol(task: Task, records: Mapping[str, Records]) -> Iterator[tuple[str, Mapping[str, Metric]]]:
+    """Protocols with their metrics, one after the other, since metrics hold numbers of every sample."""
+    return ((protocol, task.measured(mine, protocol)) for protocol, mine in records.items())
+
+
 def interval_method(seed: int, method: str = STUDENT_OF_FEW) -> IntervalMethod:
     """How intervals are made, by this version or, where named, an older one."""
     return IntervalMethod(seed=seed, draws=DRAWS, confidence=CONFIDENCE, method=method)
@@ -213,25 +220,42 @@ def entries(metrics: Mapping[str, Metric], method: IntervalMethod | None) -> dic
         metrics: by name; those without a value are left out unless they are ratios, where 0 samples say why.
         method: of the intervals; None leaves them out.
     """
-    return entries_by_protocol({"": metrics}, method)[""]
+    return entries_by_protocol([("", metrics)], method)[""]
 
 
 def entries_by_protocol(
-    measured: Mapping[str, Mapping[str, Metric]], method: IntervalMethod | None
+    measured: Iterable[tuple[str, Mapping[str, Metric]]], method: IntervalMethod | None
 ) -> dict[str, dict[str, Entry]]:
-    """`entries` of several protocols, whose intervals rest on the same draws where they look at the same pictures."""
+    """`entries` of several protocols, whose intervals rest on the same draws where they look at the same pictures.
+
+    Args:
+        measured: name of a protocol, and its metrics; they are held until the next protocol is asked for.
+        method: of the intervals; None leaves them out.
+    """
+    plain: dict[str, dict[str, tuple[float | None, int]]] = {}
+
+    def seen() -> Iterator[tuple[str, Mapping[str, Metric]]]:
+        for protocol, metrics in measured:
+            plain[protocol] = {
+                name: (value, metric.n)
+                for name, metric in metrics.items()
+                if (value := metric.value) is not None or isinstance(metric, Ratio)
+            }
+            yield protocol, metrics
+
     found: Mapping[str, Mapping[str, Interval | None]] = {}
     if method:
         few = FEW_OF_METHOD[method.method]
-        found = intervals_of_families(measured, method.seed, method.draws, method.confidence, few)
+        found = intervals_of_families(seen(), method.seed, method.draws, method.confidence, few)
+    else:
+        found = {protocol: {} for protocol, _ in seen()}
     return {
         protocol: {
-            name: Entry(value=value, low=low, high=high, n=metric.n)
-            for name, metric in metrics.items()
-            for value, (low, high) in [(metric.value, _within(name, found.get(protocol, {}).get(name)) or (None, None))]
-            if value is not None or isinstance(metric, Ratio)
+            name: Entry(value=value, low=low, high=high, n=n)
+            for name, (value, n) in metrics.items()
+            for low, high in [_within(name, found[protocol].get(name)) or (None, None)]
         }
-        for protocol, metrics in measured.items()
+        for protocol, metrics in plain.items()
     }
 
 
@@ -289,10 +313,12 @@ def slice_entries(task: Task, records: Mapping[str, Records]) -> dict[str, dict[
         groups.setdefault(tuple(id(getattr(mine, name)) for name in DECIDING), []).append(protocol)
     found: dict[str, dict[str, dict[str, dict[str, Entry]]]] = {protocol: {} for protocol in records}
     for protocols in groups.values():
-        for name, values in sorted(rows_of_slices(records[protocols[0]]).items()):
-            for value, rows in sorted(values.items()):
-                taken: Taken = {}
-                for protocol in protocols:
-                    measured = task.measured(records[protocol].take(rows, taken), protocol)
-                    found[protocol].setdefault(name, {})[value] = entries(measured, None)
-    return found
+        for name, value, rows in rows_of_slices(records[protocols[0]]):
+            taken: Taken = {}
+            for protocol in protocols:
+                measured = task.measured(records[protocol].take(rows, taken), protocol)
+                found[protocol].setdefault(name, {})[value] = entries(measured, None)
+    return {
+        protocol: {name: dict(sorted(values.items())) for name, values in sorted(slices.items())}
+        for protocol, slices in found.items()
+    }

@@ -106,7 +106,7 @@ def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dty
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        return read_object(path, "copy the checkpoint again")
+        return read_object(path, COPY_AGAIN)
     except DataError as error:
         raise CheckpointError(str(error)) from error
 

@@ -137,7 +137,7 @@ class MaskTokenizer(nn.Module):
         cls,
         path_or_hub_id: str | Path,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | None = torch.float32,
     ) -> MaskTokenizer:
         """Load a tokenizer.
 
@@ -145,7 +145,7 @@ class MaskTokenizer(nn.Module):
             path_or_hub_id: a folder (or hub repository) with `config.json` + `model.safetensors`, with such a
                 `mask_tokenizer` folder inside, or with the published `mask_tokenizer_256x2.pth`; or that file itself.
             device: where to put it.
-            dtype: compute type of the heavy layers, see `__init__`.
+            dtype: of the heavy layers; None chooses by device, see `__init__`.
 
         Raises:
             CheckpointError: nothing loadable there, or keys or shapes do not fit (named in the message).
@@ -192,7 +192,7 @@ class MaskTokenizer(nn.Module):
 
         Args:
             image: uint8 (H, W, 3), RGB.
-            masks: bool (N, H, W).
+            masks: bool (N, H, W); of another type, what is not 0 is foreground.
             boxes: float (N, 4), x1 y1 x2 y2 as shares 0..1 of width and height; None takes each mask's own box with
                 inclusive corners (first and last foreground column and row).
 
@@ -228,6 +228,9 @@ class MaskTokenizer(nn.Module):
 
         Returns:
             bool (N, H, W).
+
+        Raises:
+            ValueError: the picture is no uint8 (H, W, 3), or codes are of another depth or in none of the books.
         """
         (found,) = self.decode_pictures([image], [codes], missing_second)
         return found
@@ -260,9 +263,11 @@ class MaskTokenizer(nn.Module):
 
     @torch.inference_mode()
     def decode_logits(
-        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond = "skip"
+        self, image: NDArray[np.uint8], codes: Tensor | NDArray[np.int64], missing_second: MissingSecond = "zero"
     ) -> Tensor:
-        """Low-resolution logits of the best of three candidates; arguments as `decode`.
+        """Low-resolution logits of the best of three candidates.
+
+        Arguments and errors as those of `decode`, but an absent code is read as the released code reads it.
 
         Returns:
             float32 (N, image_size/4, image_size/4) on the CPU.
@@ -408,15 +413,16 @@ class MaskTokenizer(nn.Module):
         return list(torch.cat(found).split(counts.tolist()))
 
     def _embed(self, image: NDArray[np.uint8], masks: NDArray[np.bool_], boxes: NDArray[np.float32] | None) -> Tensor:
-        masks = np.asarray(masks)
+        masks = np.asarray(masks).astype(bool, copy=False)
         if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
             raise ValueError(f"masks must have shape (N, {image.shape[0]}, {image.shape[1]}), got {masks.shape}")
         if not len(masks):
             return torch.zeros(0, self.config.latent_dim, device=self.device)
-        if boxes is None:
-            boxes = normalised_boxes(masks)
+        boxes = normalised_boxes(masks) if boxes is None else np.asarray(boxes)
+        if boxes.shape != (len(masks), 4):
+            raise ValueError(f"boxes must have shape ({len(masks)}, 4), one per mask, got {boxes.shape}")
         state = self._state(image)
-        corners = torch.as_tensor(np.asarray(boxes), dtype=torch.float32, device=self.device)
+        corners = torch.as_tensor(boxes, dtype=torch.float32, device=self.device)
         found = []
         for first in range(0, len(masks), MASKS_AT_ONCE):
             some = slice(first, first + MASKS_AT_ONCE)

@@ -24,7 +24,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from samtok_eval.errors import UsageError
-from samtok_eval.mask_tokens import DEFAULT_LAYOUT, SHORTEST_NUMBER, Layout, split_thinking
+from samtok_eval.mask_tokens import DEFAULT_LAYOUT, QWEN_MARKS, SHORTEST_NUMBER, Layout, split_thinking
 from samtok_eval.metrics.token_match import token_match
 from samtok_eval.prompts import NO_TARGET_ANSWER
 
@@ -37,7 +37,6 @@ LABELS_SHARE, NODE_SHARE = 0.5, 0.25
 """What a triplet with the right three names earns, and what each of its two masks adds at most."""
 
 _WORD = re.compile(r"<\|[^|]*\|>")
-_PHRASE_START = "<|object_ref_start|>"
 _NODE = r'\{\s*"mask_2d"\s*:\s*"[^"]*"\s*,\s*"label"\s*:\s*"[^"]*"\s*\}'
 _TRIPLET = re.compile(
     rf'\{{\s*"subject"\s*:\s*{_NODE}\s*,\s*"predicate"\s*:\s*"[^"]*"\s*,\s*"object"\s*:\s*{_NODE}\s*\}}'
@@ -355,20 +354,20 @@ def _grounded(text: str, layout: Layout) -> list[tuple[str, str]]:
     not over a line break; blanks and line breaks right before the end mark do no harm. Words are what blanks part.
     """
     found = []
-    start, last_break, floor = text.find(_PHRASE_START), -1, 0
+    start, last_break, floor = text.find(QWEN_MARKS[0]), -1, 0
     for end in _patterns(layout).phrase_end.finditer(text):
         stop = floor + len(text[floor : end.start()].rstrip())
         last_break = max(last_break, text.rfind("\n", floor, stop))
         floor = end.end()
         if 0 <= start < last_break:
-            start = text.find(_PHRASE_START, last_break)
+            start = text.find(QWEN_MARKS[0], last_break)
         if start < 0:
             break
-        begin = start + len(_PHRASE_START)
+        begin = start + len(QWEN_MARKS[0])
         if begin <= end.start():
             words = (word.strip().lower() for word in text[begin:stop].split(" "))
             found.append((" ".join(filter(None, words)), end[1]))
-            start = text.find(_PHRASE_START, floor)
+            start = text.find(QWEN_MARKS[0], floor)
     return found
 
 

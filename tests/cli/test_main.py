@@ -34,6 +34,7 @@ HEAVY = ("torch", "transformers", "sam2", "evaluate", "matplotlib")
         (["run", "--task", "gres", "--model", "vllm:demo"], 1, "needs the package vllm; install samtok-eval[vllm]"),
         (["run", "--task", "gres", "--tensor-parallel", "2"], 1, "--model demo is not computed by vLLM"),
         (["run", "--task", "gres", "--dtype", "fp8", "--model", "random"], 1, "--dtype must be"),
+        (["train", "sft", "--preset", "paper-4b", "--dtype", "fp8", "--out", "x"], 1, "--dtype must be"),
         (["run", "--task", "gres", "--bogus"], 1, "bogus"),
         (["run", "--task", "gres", "--tasks-dir", "/nowhere"], 1, "is not a folder"),
         (["score", "--task", "gres", "--predictions", "/nowhere"], 2, "does not exist"),

@@ -41,6 +41,12 @@ def test_settings_out_of_range_are_named(wrong):
         FinetuneRecipe(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"scenes": 0}, {"threads": 0}, {"threads": -1}])
+def test_settings_of_scenes_out_of_range_are_named(wrong):
+    with pytest.raises(UsageError, match="--" + next(iter(wrong))):
+        SceneJob(**wrong)
+
+
 @pytest.mark.parametrize(
     "name, kind, stage", [("ddp", "MULTI_GPU", 0), ("zero2", "DEEPSPEED", 2), ("zero3", "DEEPSPEED", 3),
                           ("fsdp", "FSDP", 0)]

@@ -13,6 +13,7 @@ import pytest
 from samtok_eval import masks
 from samtok_eval.datasets.pickles import read_plain_pickle
 from samtok_eval.datasets.refer import each_expression
+from samtok_eval.demo import benchmark
 from samtok_eval.demo.baselines import blind_scores
 from samtok_eval.demo.benchmark import HELD_OUT, build_demo
 from samtok_eval.demo.world.scenes import COLORS, KINDS, SHAPES, draw_scene, expressions
@@ -121,6 +122,17 @@ def test_training_scenes_are_never_held_out(first_scene, times, tmp_path):
 def test_build_demo_never_overwrites(demo_root):
     with pytest.raises(FileExistsError):
         build_demo(demo_root)
+
+
+def test_a_build_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(benchmark, "SPLIT_SCENES", dict.fromkeys(benchmark.SPLIT_SCENES, 1))
+    monkeypatch.setattr(benchmark.formats, "write_gcg", full)
+    with pytest.raises(OSError, match="no space left"):
+        build_demo(tmp_path / "data")
+    assert not any(tmp_path.iterdir())
 
 
 def test_held_out_scenes_have_other_seeds_than_training_scenes(demo_root):

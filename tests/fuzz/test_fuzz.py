@@ -49,7 +49,6 @@ def test_damaged_files_are_read_or_refused_in_one_line(workers, name):
     ("name", "target", "files"), corpus(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_what_broke_something_once_is_read_or_refused(workers, name, target, files):
-
     what = workers.read({"target": target, "files": encoded(files)})
     assert what is None, f"corpus/{name}.json\n{what}"
 

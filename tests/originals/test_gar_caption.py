@@ -87,4 +87,4 @@ def test_the_text_is_that_of_the_released_script():
 @pytest.mark.parametrize(("reply", "counts"), CYCLEGRPO["counted_true"].items())
 def test_only_the_exact_word_counts(reply, counts):
     judging = load_tasks()["region_caption"].judgings["gar-detail"]
-    assert judging.worth(None, [reply], original=True).values == {"judge_accuracy": float(counts)}
+    assert judging.judgement(None, [reply], original=True).values == {"judge_accuracy": float(counts)}

@@ -155,6 +155,18 @@ def test_a_missing_second_code_is_skipped_or_decoded_as_entry_zero(small):
     as_zero = small.tokenizer.decode_logits(picture, missing, "zero")
     assert (as_zero == small.tokenizer.decode_logits(picture, zero, "skip")).all()
     assert (as_zero - small.tokenizer.decode_logits(picture, missing, "skip")).abs().max() > 0.01
+    assert (small.tokenizer.decode_logits(picture, missing) == as_zero).all()
+
+
+def test_masks_of_0_and_255_are_read_as_those_of_bool(small):
+    picture, regions = small.picture("a"), small.masks("a")
+    assert (small.tokenizer.embed(picture, regions * np.uint8(255)) == small.tokenizer.embed(picture, regions)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (2, 2, 2)])
+def test_boxes_of_another_shape_than_one_per_mask_are_refused(small, shape):
+    with pytest.raises(ValueError, match=r"boxes must have shape \(2, 4\)"):
+        small.tokenizer.encode(small.picture("a"), small.masks("a")[:2], np.zeros(shape, dtype=np.float32))
 
 
 def test_no_masks_and_no_codes_are_fine(small):

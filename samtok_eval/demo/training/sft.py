@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from samtok_eval.demo.checkpoint import DEMO_CHECKPOINT
 from samtok_eval.errors import UsageError
-from samtok_eval.setting import Setting, named
+from samtok_eval.setting import COUNT, Setting, check_ranges, named
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,16 @@ class SceneJob:
     """What a user says of training on scenes beside the name of a recipe."""
 
     init: Annotated[Path | None, Setting("Demo presets only: checkpoint to go on from.")] = None
-    scenes: Annotated[int | None, Setting("Demo presets only: training scenes.")] = None
-    threads: Annotated[int, Setting("Demo presets only: CPU threads.")] = 1
+    scenes: Annotated[int | None, Setting("Demo presets only: training scenes.", within=COUNT)] = None
+    threads: Annotated[int, Setting("Demo presets only: CPU threads.", within=COUNT)] = 1
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            UsageError: names the setting, its value and its range.
+        """
+        check_ranges(self)
 
 
 CHOICES = SceneRecipe(

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from samtok_eval.demo.world.language import vocabulary_lines
 from samtok_eval.demo.world.scenes import SIDE
-from samtok_eval.mask_tokens import WORDS
+from samtok_eval.mask_tokens import QWEN_MARKS, WORDS
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -29,8 +29,7 @@ CONTROL_WORDS = (
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
+    *QWEN_MARKS,
     "<|box_start|>",
     "<|box_end|>",
     "<|quad_start|>",

@@ -16,7 +16,7 @@ import numpy as np
 from samtok_eval.demo.world import questions
 from samtok_eval.demo.world.questions import LETTERS, Choice, Round
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIZES, Expression, Scene, expressions
-from samtok_eval.mask_tokens import Codes, render
+from samtok_eval.mask_tokens import Codes, marked_phrase, render
 from samtok_eval.prompts import (
     CAPTION_REGION,
     CAPTION_REGION_ZOOM,
@@ -98,7 +98,7 @@ def grounded_caption(scene: Scene, codes: Sequence[Codes]) -> str:
     found, rest = "", text
     for phrase, i in phrases:
         before, _, rest = rest.partition(phrase)
-        found += f"{before}<|object_ref_start|> {phrase} <|object_ref_end|> {render([codes[i]])}"
+        found += before + marked_phrase(phrase, render([codes[i]]))
     return found + rest
 
 

@@ -7,17 +7,16 @@ import logging
 import os
 import threading
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from samtok_eval.models.openai.address import Address
-from samtok_eval.models.openai.retry import Patience, ReplyError, patiently, reason
+from samtok_eval.models.openai.retry import Patience, ReplyError, Result, patiently, reason
 from samtok_eval.offline import raise_refusal
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 NO_KEY = "none"
 """Servers of one's own ask for no key, but the client does."""
 STEADY = ("id", "root", "owned_by", "max_model_len")

@@ -11,8 +11,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TypeVar
 
@@ -20,6 +18,7 @@ import openai
 
 from samtok_eval.files import shortened
 from samtok_eval.offline import raise_refusal
+from samtok_eval.retry_after import asked_wait
 
 Result = TypeVar("Result")
 BUSY_STATUS = (429, 502, 503, 504)
@@ -112,15 +111,3 @@ async def patiently(
         # Not past the end, so that a last attempt is made there.
         await asyncio.sleep(min(pause, max(give_up_at - time.monotonic(), 0)))
         wait = min(2 * wait, patience.longest_wait)
-
-
-def asked_wait(retry_after: str) -> float:
-    """Seconds that a server's header `Retry-After` asks for, as a number or as a date; 0 where it holds neither."""
-    try:
-        return max(float(retry_after), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return 0.0

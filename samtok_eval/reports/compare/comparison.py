@@ -229,15 +229,14 @@ def _slices(
     records, answered = baseline.records[protocol], candidate.records[protocol]
     lower = baseline.task.metadata.lower_is_better
     cells = []
-    for name, values in rows_of_slices(records).items():
-        for value, rows in values.items():
-            if len(rows) < SLICE_MIN:
-                continue
-            before, after = (baseline.task.measured(mine.take(rows), protocol)[metric] for mine in (records, answered))
-            difference = compare_metrics({metric: before}, {metric: after}, seed, lower_is_better=lower).get(metric)
-            if difference is not None and before.value is not None and after.value is not None:
-                place = (index, name, value, len(rows))
-                cells.append(SliceCell(*place, before.value, after.value, difference, difference.p))
+    for name, value, rows in rows_of_slices(records):
+        if len(rows) < SLICE_MIN:
+            continue
+        before, after = (baseline.task.measured(mine.take(rows), protocol)[metric] for mine in (records, answered))
+        difference = compare_metrics({metric: before}, {metric: after}, seed, lower_is_better=lower).get(metric)
+        if difference is not None and before.value is not None and after.value is not None:
+            place = (index, name, value, len(rows))
+            cells.append(SliceCell(*place, before.value, after.value, difference, difference.p))
     corrected = holm({f"{cell.name} {cell.value}": cell.difference.p for cell in cells})
     cells = [replace(cell, p_corrected=corrected[f"{cell.name} {cell.value}"]) for cell in cells]
     sign = -1 if metric in lower else 1

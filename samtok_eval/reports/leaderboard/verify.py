@@ -18,7 +18,7 @@ from samtok_eval.reports.result_file import ResultFile, read_result
 from samtok_eval.reports.run_checks import MOST_DRAWS, first_difference
 from samtok_eval.reports.table import Row, Table, left
 from samtok_eval.run.metrics_file import IntervalMethod
-from samtok_eval.run.score import FEW_OF_METHOD, counters, entries_by_protocol
+from samtok_eval.run.score import FEW_OF_METHOD, counters, entries_by_protocol, measured_by_protocol
 from samtok_eval.task import Task
 
 EQUAL, UNEQUAL, NOT_CHECKED = "equal", "unequal", "not checked"
@@ -81,7 +81,7 @@ def _compared(result: ResultFile, task: Task, records: Mapping[str, Records]) ->
         return f"records per protocol = {sizes}, the result says {expected}", ""
     method, note = _method(result)
     try:
-        scored = entries_by_protocol({name: task.measured(mine, name) for name, mine in records.items()}, method)
+        scored = entries_by_protocol(measured_by_protocol(task, records), method)
     except (KeyError, IndexError, ValueError) as error:
         raise DataError(f"a record lacks what {task.metadata.name} counts ({error!r})") from error
     computed = {

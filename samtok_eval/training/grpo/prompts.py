@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from samtok_eval.datasets.sft import IMAGE_MARK
 from samtok_eval.errors import DataError
 from samtok_eval.files import MEND_THE_LINE, MISFITS, read_json_lines, reading, shortened
 from samtok_eval.files import text as as_text
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 GRES, GCG = "gres", "glamm_gcg"
 """Sources of the demo's prompts."""
-IMAGE_MARK = "<image>"
 REGION = re.compile(r"<\|mt_start\|>(?:<\|mt_\d+\|>)+<\|mt_end\|>")
 """Mask words of a region, of any layout."""
 COLUMNS = ("problem", "answer", "images", "source")

@@ -17,10 +17,22 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from samtok_eval.errors import UsageError
+from samtok_eval.files import finite_number
 from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE, Range, Setting, check_ranges
 from samtok_eval.training.cycle import cycle_sources
 from samtok_eval.training.eval_options import EvaluatedWhileTraining
 from samtok_eval.training.rewards import SOURCES
+
+SCHEDULES = (
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+)
+"""Those of transformers that need no further settings."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class GrpoRecipe:
         int, Setting("Answers in one forward and backward pass of a device.", within=COUNT)
     ] = 4
     learning_rate: Annotated[float, Setting("At its highest.", within=POSITIVE)] = 1e-6
-    schedule: Annotated[str, Setting("A schedule of transformers, such as constant, linear or cosine.")] = "constant"
+    schedule: Annotated[str, Setting(f"Of the learning rate: {', '.join(SCHEDULES)}.")] = "constant"
     warmup_steps: Annotated[int, Setting("Updates in which the rate rises from 0.", within=FROM_ZERO)] = 0
     weight_decay: Annotated[float, Setting("Of AdamW.", within=FROM_ZERO)] = 0.01
     clip_norm: Annotated[float, Setting("Longest gradient; a longer one is shortened to it.", within=POSITIVE)] = 1.0
@@ -112,12 +124,14 @@ class GrpoRecipe:
     seed: Annotated[int, Setting("Of prompts and sampling.", within=FROM_ZERO)] = 1
 
     def __post_init__(self) -> None:
-        """Check ranges.
+        """Check ranges and names.
 
         Raises:
-            UsageError: names the setting, its value and its range.
+            UsageError: names the setting, its value and what it may be.
         """
         check_ranges(self)
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"--schedule {self.schedule}: expected one of {', '.join(SCHEDULES)}")
 
 
 @dataclass(frozen=True)
@@ -216,7 +230,7 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, weight = text.partition("=")
         try:
-            weights[name] = float(weight)
+            weights[name] = finite_number(float(weight))
         except ValueError as error:
             raise UsageError(f"--reward must be NAME=WEIGHT, such as matched_answer=1, got {text!r}") from error
     return weights

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from samtok_eval.datasets.sft import IMAGE_MARK, SPEAKERS, WRITTEN, SftConversation, image_path, in_words_of
+from samtok_eval.datasets.sft import IMAGE_MARK, ROLES, WRITTEN, SftConversation, image_path, in_words_of
 from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
 from samtok_eval.files import first_problem, numbered_lines, read_json, read_json_lines
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 
-ROLES = {speaker: role for role, speaker in SPEAKERS.items()}
 CONTROL_WORDS = (
     "<|im_start|>",
     "<|im_end|>",

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from samtok_eval.datasets.sft import noted_layout
+from samtok_eval.device import torch_dtype
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.training.folder import BINDING, CARD
 from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SPARE_DTYPE = torch.bfloat16
 """For checkpoints whose config names none; published ones are in it."""
 
@@ -36,6 +36,7 @@ def export_full(trained: Path, base: Path, out: Path, dtype: str) -> None:
 
     Raises:
         CheckpointError: a folder cannot be loaded.
+        UsageError: unknown dtype.
     """
     model, processor = load_checkpoint(trained, _export_dtype(base, dtype))
     _write(model, processor, base, out)
@@ -117,9 +118,7 @@ def _export_dtype(base: Path, dtype: str) -> torch.dtype:
     from samtok_eval.models.checkpoint import NO_CODE
 
     if dtype != "auto":
-        if dtype not in DTYPES:
-            raise UsageError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)}")
-        return DTYPES[dtype]
+        return torch_dtype(dtype)
     config = AutoConfig.from_pretrained(base, **NO_CODE)
     found = config.dtype or config.get_text_config().dtype
     return found if isinstance(found, torch.dtype) else SPARE_DTYPE

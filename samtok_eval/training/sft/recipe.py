@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+from samtok_eval.device import dtype_name
 from samtok_eval.errors import UsageError
 from samtok_eval.setting import COUNT, FROM_ZERO, POSITIVE, SHARE_BELOW_ALL, Setting, check_ranges
 from samtok_eval.training.eval_options import EvaluatedWhileTraining
@@ -143,12 +144,13 @@ class FinetuneJob(EvaluatedWhileTraining):
     fresh: Annotated[bool, Setting("Start anew, or go on where a run stopped.", "--fresh/--resume")] = False
 
     def __post_init__(self) -> None:
-        """Check ranges.
+        """Check ranges and names, before hours of training that end in one of them.
 
         Raises:
-            UsageError: names the setting, its value and its range.
+            UsageError: names the setting, its value and what it may be.
         """
         check_ranges(self)
+        dtype_name(self.dtype)
 
     def inputs(self) -> tuple[str, tuple[str, ...]]:
         """Checkpoint and data.

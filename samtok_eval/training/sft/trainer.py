@@ -27,6 +27,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import set_seed
 from transformers.integrations import is_fsdp_enabled
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
@@ -146,6 +147,10 @@ def _arguments(recipe: FinetuneRecipe, job: FinetuneJob, on_cuda: bool) -> Any:
             f"{torch.cuda.device_count()} GPUs are visible to one process; start with `accelerate launch`, see "
             "docs/train_sft.md, or choose one with CUDA_VISIBLE_DEVICES"
         )
+    known = ("all", "none", *INTEGRATION_TO_CALLBACK)
+    unknown = [name for name in job.report_to if name not in known]
+    if unknown:
+        raise UsageError(f"--report-to {unknown[0]}: expected one of {', '.join(known)}")
     workers = job.workers if job.workers is not None else CUDA_WORKERS if on_cuda else 0
     return SFTConfig(
         output_dir=str(job.out / STEPS),

@@ -22,11 +22,12 @@ from samtok_eval.messages import Message
 from samtok_eval.models.backend import request_of
 from samtok_eval.models.openai.address import Address
 from samtok_eval.models.openai.backend import WITHOUT_MASKS, OpenAIBackend
-from samtok_eval.models.openai.retry import Patience, asked_wait
+from samtok_eval.models.openai.retry import Patience
 from samtok_eval.models.sampling import span_grammar
 from samtok_eval.prediction_log import read_predictions
 from samtok_eval.progress import Progress
 from samtok_eval.registry import load_tasks
+from samtok_eval.retry_after import asked_wait
 from samtok_eval.run.folder import RunFolder, slug
 from samtok_eval.run.predict import predict
 from samtok_eval.run.samples import read_samples
@@ -184,7 +185,7 @@ def test_a_question_that_fails_for_good_is_an_error_of_its_own(server, reply, tr
 def test_the_server_says_how_long_to_wait():
     assert asked_wait("7.5") == 7.5
     assert 50 < asked_wait(format_datetime(datetime.now(UTC) + timedelta(seconds=60))) <= 60
-    assert asked_wait("soon") == asked_wait("") == asked_wait("-3") == 0
+    assert asked_wait("soon") == asked_wait("") == asked_wait("-3") == asked_wait("nan") == asked_wait("inf") == 0
 
 
 def test_and_it_is_waited_for_so_long(server):

@@ -341,6 +341,11 @@ def test_two_processes_train_alike_whether_the_first_one_is_asked_or_not(data, t
     assert evaluated(tmp_path / "asked")[2] == giou_of(tmp_path / "asked", tmp_path / "runs")
 
 
+def test_an_unknown_log_is_refused_before_anything_is_loaded(data, tmp_path):
+    with pytest.raises(UsageError, match="--report-to tensorbord: expected one of all, none, "):
+        finetune(FULL, job(data, tmp_path / "out", report_to=("tensorbord",)))
+
+
 def test_tasks_that_cannot_be_evaluated_are_refused_before_the_training(data, tmp_path):
     asked = EVALUATED
     with pytest.raises(UsageError, match="did you mean gres"):
