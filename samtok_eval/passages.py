@@ -6,8 +6,8 @@ In: a sample and what came back. Out: `Passage`s of plain values. A task decides
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, GLAMM_MARKS, QWEN_MARKS, Layout, Span, final_part, parse
@@ -43,6 +43,14 @@ class Passage(NamedTuple):
     lines: tuple[Line, ...]
 
 
+class Exchange(NamedTuple):
+    """One question to a judge."""
+
+    asked: str
+    reply: str | None
+    """None where none is kept."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back about a sample."""
@@ -54,8 +62,8 @@ class Answer:
     """Those that the protocol reads from it."""
     codes: tuple[str, ...] = ()
     """`Codes.key` of each of the masks; empty for masks that came without codes."""
-    replies: Mapping[str, str] = field(default_factory=dict)
-    """What a judge replied, by what it was asked."""
+    judged: Sequence[Exchange] = ()
+    """What a judge is asked about it, and replied."""
 
     @property
     def text(self) -> str:

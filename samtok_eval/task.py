@@ -30,6 +30,7 @@ from samtok_eval.sample import Sample
 from samtok_eval.task_checks import check_metrics
 
 if TYPE_CHECKING:
+    from samtok_eval.metrics.judge import Prompted
     from samtok_eval.metrics.judges import Judges
 
 
@@ -193,6 +194,19 @@ class Task(ABC):
         """Metrics that only a judge can give these samples."""
         judged = [metric for metric in self.metadata.metrics if card(metric).judged]
         return judged if judged and any(sample.target.for_judge for sample in samples) else ()
+
+    def judge_prompts(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[Any]
+    ) -> Mapping[str, Sequence[Prompted]]:
+        """What `score_all` asks a judge about each answer, by sample id; nothing by default.
+
+        Args:
+            samples: everything that was to be answered.
+            answers: predictions by sample id.
+            protocol: the rules.
+        """
+        del samples, answers, protocol
+        return {}
 
     def passages(
         self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[Any]

@@ -39,9 +39,9 @@ from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.dlc import ERROR_MARK, GradedQuestions
 from samtok_eval.metrics.gar_caption import Verdicts
 from samtok_eval.metrics.gcg import read_paired
-from samtok_eval.metrics.judge import key_of
+from samtok_eval.metrics.judge import Prompted
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.metrics.judging import Judging, judged, judged_metrics
+from samtok_eval.metrics.judging import Asked, Judging, judged, judged_metrics, prompts_about
 from samtok_eval.metrics.mdvp import COLUMNS, MarkedPictures, MarkedQuestion
 from samtok_eval.metrics.ratings import ASPECTS, AVERAGE, RELATIVE, Aspects, Pairs
 from samtok_eval.metrics.ratio import Metric, mean_of
@@ -205,7 +205,7 @@ class RegionCaption(Task):
             protocol=protocol.name,
             status=status,
             failed=protocol.errors_fail and status in ("missing", "error"),
-            crashed=protocol.rules.original and _stops(sample, prediction),
+            crashed=_stops(sample, prediction, protocol.rules),
             phrase=sample.phrase,
             values={"empty": float(not _said(prediction, protocol.rules).strip())},
             slices=sample.slices,
@@ -222,24 +222,24 @@ class RegionCaption(Task):
         records = super().score_all(samples, answers, protocol, judges)
         original = protocol.rules.original
         captions = [_said(answers.get(sample.id), protocol.rules) for sample in samples]
-        scored = [not original or _answered(answers.get(sample.id)) is not None for sample in samples]
+        scored = [_counts(answers.get(sample.id), protocol.rules) for sample in samples]
         references = [sample.target.texts if counts else () for sample, counts in zip(samples, scored, strict=True)]
         # Judged benchmarks have none, and need not wait for METEOR.
         if any(references) and judges.captions is not None:
             records = with_scores(judges.captions, records, captions, references)
         if judges.judge is not None:
-            asked: dict[int, tuple[Judging, Sample, str]] = {}
-            for name, judging in JUDGINGS.items():
-                own = [
-                    i
-                    for i, sample in enumerate(samples)
-                    if _benchmark(sample) == name and scored[i] and not records[i].crashed
-                ]
-                mine = [samples[i] for i in own]
-                judgings = judging.together(mine, [captions[i] for i in own], original=original)
-                asked |= {i: (how, samples[i], captions[i]) for i, how in zip(own, judgings, strict=True)}
+            asked = _asked(samples, answers, protocol.rules)
             records = judged(judges.judge, asked, records, original=original, judges_empty=original)
         return records
+
+    def judge_prompts(
+        self, samples: Sequence[Sample], answers: Mapping[str, Prediction], protocol: Protocol[CaptionRules]
+    ) -> Mapping[str, Sequence[Prompted]]:
+        """Those of the benchmark's judge, in the order in which it is asked."""
+        asked = _asked(samples, answers, protocol.rules)
+        return {
+            samples[i].id: prompts for i, prompts in prompts_about(asked, judges_empty=protocol.rules.original).items()
+        }
 
     def passages(
         self, sample: Sample, answers: Sequence[Answer], record: Record, protocol: Protocol[CaptionRules]
@@ -252,7 +252,7 @@ class RegionCaption(Task):
         for answer in answers:
             found += passage(answer.title, [in_words(answer, self.layout)])
         for answer in answers:
-            found += _judgement(sample, answer, protocol.rules)
+            found += _judgement(sample, answer)
         return found
 
     def judged_metrics(self, samples: Sequence[Sample]) -> Sequence[str]:
@@ -292,8 +292,10 @@ def _benchmark(sample: Sample) -> str:
     return CaptionTarget.of(sample).benchmark
 
 
-def _stops(sample: Sample, prediction: Prediction | None) -> bool:
-    """Whether the official scorer stops: DLC-Bench's wants a caption of every region, MDVP-Bench's a line of each."""
+def _stops(sample: Sample, prediction: Prediction | None, rules: CaptionRules) -> bool:
+    """Whether the original scorer stops: DLC-Bench's wants a caption of every region, MDVP-Bench's a line of each."""
+    if not rules.original:
+        return False
     text = _answered(prediction)
     if _benchmark(sample) in (MDVP, *MDVP_QUESTIONS):
         return text is None
@@ -311,17 +313,36 @@ def _said(prediction: Prediction | None, rules: CaptionRules) -> str:
     return read_paired(text).caption if rules.cleaned else text
 
 
-def _judgement(sample: Sample, answer: Answer, rules: CaptionRules) -> list[Passage]:
-    """What a judge was asked about an answer and replied; the questions alone where it has not."""
-    judging, caption = JUDGINGS.get(_benchmark(sample)), _said(answer.prediction, rules)
-    if judging is None or not caption:
-        return []
+def _counts(prediction: Prediction | None, rules: CaptionRules) -> bool:
+    """Whether a scorer looks at a region: the originals take theirs from the answers that there are."""
+    return not rules.original or _answered(prediction) is not None
+
+
+def _asked(samples: Sequence[Sample], answers: Mapping[str, Prediction], rules: CaptionRules) -> Asked:
+    """How each caption is judged, by the place of its sample; those that a scorer does not come to are left out."""
+    captions = [_said(answers.get(sample.id), rules) for sample in samples]
+    asked: dict[int, tuple[Judging, Sample, str]] = {}
+    for name, judging in JUDGINGS.items():
+        own = [
+            i
+            for i, sample in enumerate(samples)
+            if _benchmark(sample) == name
+            and _counts(answers.get(sample.id), rules)
+            and not _stops(sample, answers.get(sample.id), rules)
+        ]
+        mine = [samples[i] for i in own]
+        judgings = judging.together(mine, [captions[i] for i in own], original=rules.original)
+        asked |= {i: (how, samples[i], captions[i]) for i, how in zip(own, judgings, strict=True)}
+    return asked
+
+
+def _judgement(sample: Sample, answer: Answer) -> list[Passage]:
+    """What a judge was asked about an answer and replied; DLC-Bench's questions even where it has not."""
     whose = "" if answer.side == "prediction" else " about the baseline"
     graded = sample.target.questions
     choices = [" / ".join(f"{text} ({points:g})" for text, points in question.choices) for question in graded]
     found = []
-    for number, prompt in enumerate(map(key_of, judging.prompts(sample, caption))):
-        asked, reply = prompt, answer.replies.get(prompt)
+    for number, (asked, reply) in enumerate(answer.judged):
         if graded:
             # Before its graded questions, DLC-Bench asks whether the object was recognized at all.
             about = graded[number - 1]

@@ -185,24 +185,25 @@ def watch_command(
     from samtok_eval.reports.gate.text import gate_table
     from samtok_eval.reports.gate.tolerances import read_tolerances
     from samtok_eval.reports.gate.verdict import GateResult, RegressionError, UndecidedError
+    from samtok_eval.reports.scalars import scalars_to
     from samtok_eval.reports.watch.checkpoints import Checkpoint
-    from samtok_eval.reports.watch.scalars import scalars_to
-    from samtok_eval.reports.watch.watch import Watch, gate_what_is_there, watch_forever
+    from samtok_eval.reports.watch.watch import Watch, curves_of, gate_what_is_there, watch_forever
 
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha}: expected a number between 0 and 1")
     _check_plots()
+    place = to or folder / "watch"
     watch = Watch(
         folder=folder,
         baseline=baseline,
-        to=to or folder / "watch",
+        to=place,
         given=given,
         tolerances=read_tolerances(tolerances, alpha, load_tasks(given.get("tasks_dirs") or ()), on_undecided),
         tasks=[name.strip() for name in task.split(",")] if task else (),
         protocol=protocol,
         rules=_early_rules(looks, budget, "verdict"),
         console=console(),
-        scalars=scalars_to(log_to, to or folder / "watch") if log_to else (),
+        scalars=scalars_to(log_to, curves_of(place)) if log_to else (),
     )
 
     def shown(checkpoint: Checkpoint, result: GateResult) -> None:

@@ -1,4 +1,7 @@
-"""Commands about finished runs: runs, view, report, compare, export, curves. None imports torch or transformers."""
+"""Commands about finished runs: runs, view, report, compare, export, curves.
+
+None imports torch or transformers, but for TensorBoard's writer, which is a part of torch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from samtok_eval.cli.options import JsonOption, SeedOption, TasksDirOption, results
+from samtok_eval.errors import UsageError
 
 Format = Literal["parquet", "csv", "coco"]
 RunsArgument = Annotated[
@@ -138,24 +142,56 @@ def view_command(
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, the beginning of its name will do.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the beginning of a name will do.")],
     kind: Annotated[
-        Format, typer.Option("--format", help="Table of all samples, or masks as COCO's results and annotations.")
-    ],
+        Format | None,
+        typer.Option("--format", help="Table of all samples, or masks as COCO's results and annotations"),
+    ] = None,
+    log_to: Annotated[
+        str | None,
+        typer.Option(help="Write the metrics as scalars: tensorboard, wandb, mlflow, or several with commas."),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="With --log-to: step of the model; that of a model checkpoint-STEP by default, else 0."
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File; RUN/export/samples.FORMAT or RUN/export/coco.json by default.")
+        Path | None,
+        typer.Option(
+            help="File, by default RUN/export/samples.FORMAT or RUN/export/coco.json; with --log-to a folder, by "
+            "default RUN/export."
+        ),
     ] = None,
     data_root: Annotated[
         str | None, typer.Option(help="Data root, if the benchmark is no longer where the run read it; for coco.")
     ] = None,
     tasks_dir: TasksDirOption = None,
 ) -> None:
-    """Write a run's samples for other programs: CSV, parquet, COCO results."""
+    """Write runs for other programs: samples as CSV or parquet, masks as COCO results, metrics as scalars."""
+    if log_to is not None and kind is None:
+        from samtok_eval.reports.export_scalars import export_scalars
+
+        if data_root is not None:
+            raise UsageError("--data-root: only with --format coco; metrics are written without the data")
+        for logged in export_scalars(runs, log_to, out, step, tasks_dir or ()):
+            about = logged.run.manifest
+            place = f"{about.task}:{about.split}, {logged.model}, step {logged.step}"
+            typer.echo(f"logged {logged.numbers} numbers of {place}")
+        return
     from samtok_eval.reports.export import export_coco, export_samples
 
-    tables = () if kind == "coco" else (export_samples(run, kind, out),)
-    for path in tables or export_coco(run, out, data_root, tasks_dir or ()):
-        typer.echo(f"wrote {path}")
+    if kind is None or log_to is not None:
+        raise UsageError("give either --format csv|parquet|coco, or --log-to tensorboard|wandb|mlflow")
+    if step is not None:
+        raise UsageError("--step: only with --log-to; a table of samples has no steps")
+    if out is not None and len(runs) > 1:
+        raise UsageError(f"--out {out}: one file, and {len(runs)} runs; leave it out, or export them one by one")
+    for run in runs:
+        tables = () if kind == "coco" else (export_samples(run, kind, out),)
+        for path in tables or export_coco(run, out, data_root, tasks_dir or ()):
+            typer.echo(f"wrote {path}")
 
 
 def curves_command(

@@ -1,9 +1,9 @@
 """A judge model: text and pictures in, text out. Any endpoint that speaks OpenAI's protocol, or recorded replies.
 
 Replies cost money. Each is on disk as soon as it comes, so that whatever happens later, scoring again asks only what is
-still open, and a run's judgement can be replayed by anyone without the judge. What is no reply (an error, a page of a
-proxy, an answer without text) is never kept as one. A picture is opened when a question that shows it is asked, and not
-where its reply is known already.
+still open, and a run's judgement can be replayed by anyone without the judge. A recording that is replayed leaves the
+same file in the run. What is no reply (an error, a page of a proxy, an answer without text) is never kept as one. A
+picture is opened when a question that shows it is asked, and not where its reply is known already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,20 +151,58 @@ class Rated(BaseModel):
     gpt: str
 
 
+class KeptReplies:
+    """What one judge replied, in a file that grows with every reply."""
+
+    def __init__(self, path: Path | None, judge: str) -> None:
+        """Open the file, and read the replies of this judge.
+
+        Args:
+            path: the file; without one, replies are kept in memory alone.
+            judge: its name.
+
+        Raises:
+            UsageError: another process is writing the file.
+            DataError: a line is broken.
+        """
+        self._judge = judge
+        self._log = AppendLog(path) if path is not None else None
+        self.by_prompt = recorded_replies(path, [judge]) if path is not None else {}
+        """Replies by the keys of their prompts."""
+
+    def keep(self, prompt: str, reply: str) -> None:
+        """Write a reply down before anything else is done with it; nothing where the same stands there already."""
+        if self.by_prompt.get(prompt) == reply:
+            return
+        self.by_prompt[prompt] = reply
+        if self._log is not None:
+            row = Reply(judge=self._judge, prompt=prompt, reply=reply)
+            self._log.write_line(json.dumps(row.model_dump()))
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._log is not None:
+            self._log.close()
+
+
 class Replayed(Judge):
     """Recorded replies."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, record: Path | None = None) -> None:
         """Read a recording.
 
         Args:
             path: `judge_replies.jsonl` of a run, or what a benchmark's own scorer keeps: `*_eval.json` of DLC-Bench and
                 GAR-Bench, `review_*.jsonl` of Ferret-Bench, the `.json` of VideoRefer-Bench-D.
+            record: file to which the replies that are used are appended, as those of an endpoint; none without it.
 
         Raises:
             DataError: missing, broken, or of several judges.
+            UsageError: another process is writing the record.
         """
         self.name, self._known, self._about = _recording(path)
+        # Opened after the recording was read, which may be the same file.
+        self._kept = KeptReplies(record, self.name)
 
     def replies(self, prompts: Sequence[Prompted]) -> dict[str, str]:
         """What was recorded for these prompts, word for word the same, or for the same description of a sample."""
@@ -176,10 +214,14 @@ class Replayed(Judge):
                 found[key] = self._known[key]
             elif about in self._about:
                 found[key] = self._about[about]
+            else:
+                continue
+            self._kept.keep(key, found[key])
         return found
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Close the record."""
+        self._kept.close()
 
 
 class OpenAIJudge(Judge):
@@ -206,8 +248,7 @@ class OpenAIJudge(Judge):
         except ModuleNotFoundError as error:
             raise UsageError("--judge openai:... needs the package openai; install samtok-eval[judge]") from error
         self.name, self._url = name, url
-        self._log = AppendLog(record) if record is not None else None
-        self._known = {row.prompt: row.reply for row in _replies(record) if row.judge == name} if record else {}
+        self._kept = KeptReplies(record, name)
         self._lock = threading.Lock()
         self._unreachable = 0
         self._looking = threading.Lock()
@@ -223,7 +264,8 @@ class OpenAIJudge(Judge):
             DataError: a picture cannot be read.
         """
         keyed = {key_of(prompt): prompt for prompt in prompts}
-        fresh = [prompt for key, prompt in keyed.items() if key not in self._known]
+        known = self._kept.by_prompt
+        fresh = [prompt for key, prompt in keyed.items() if key not in known]
         # Where the work is interrupted, `map` takes back what no thread has begun.
         with ThreadPoolExecutor(PARALLEL) as pool:
             reasons = [reason for reason in pool.map(self._ask, fresh) if reason is not None]
@@ -236,13 +278,12 @@ class OpenAIJudge(Judge):
                 len(fresh),
                 reasons[0],
             )
-        return {key: self._known[key] for key in keyed if key in self._known}
+        return {key: known[key] for key in keyed if key in known}
 
     def close(self) -> None:
         """Close the connections and the record."""
         self._client.close()
-        if self._log is not None:
-            self._log.close()
+        self._kept.close()
 
     def _ask(self, prompt: Prompted) -> str | None:
         """Keep the reply to a prompt; why there is none, otherwise."""
@@ -262,7 +303,7 @@ class OpenAIJudge(Judge):
             return f"{type(error).__name__}: {shortened(error)}"
         with self._lock:
             self._unreachable = 0
-            self._keep(whole.key, reply)
+            self._kept.keep(whole.key, reply)
         return None
 
     def _asked(self, prompt: JudgePrompt) -> str:
@@ -304,12 +345,6 @@ class OpenAIJudge(Judge):
             return False
         return True
 
-    def _keep(self, prompt: str, reply: str) -> None:
-        self._known[prompt] = reply
-        if self._log is not None:
-            row = Reply(judge=self.name, prompt=prompt, reply=reply)
-            self._log.write_line(json.dumps(row.model_dump()))
-
 
 TRIAL = "Answer with the word yes."
 GREY = Picture("grey", lambda: as_png(np.full((64, 64, 3), 128, dtype=np.uint8)))
@@ -348,13 +383,18 @@ def _reply(body: bytes) -> str:
     raise ValueError(f"an answer without a text in choices[0].message.content: {body[:80]!r}")
 
 
-def recorded_replies(path: Path) -> dict[str, str]:
-    """Replies by the keys of their prompts, as an endpoint's were kept; none where there is no such file.
+def recorded_replies(path: Path, judges: Collection[str]) -> dict[str, str]:
+    """Replies of some judges by the keys of their prompts, the last where there are several.
+
+    Args:
+        path: `judge_replies.jsonl` of a run; a file that is not there holds none.
+        judges: their names; none for any.
 
     Raises:
         DataError: a line is broken.
     """
-    return {reply.prompt: reply.reply for reply in _replies(path)} if path.is_file() else {}
+    rows = _replies(path) if path.is_file() else []
+    return {row.prompt: row.reply for row in rows if not judges or row.judge in judges}
 
 
 def open_judge(name: str, record: Path | None) -> Judge:
@@ -362,15 +402,15 @@ def open_judge(name: str, record: Path | None) -> Judge:
 
     Args:
         name: `openai:URL#NAME` or `replay:FILE`.
-        record: file for the replies of an endpoint.
+        record: file for its replies.
 
     Raises:
-        UsageError: the package `openai` is missing.
+        UsageError: the package `openai` is missing, or another process is writing the record.
         DataError: a recording that cannot be read.
     """
     kind, _, rest = name.partition(":")
     if kind == "replay":
-        return Replayed(Path(rest))
+        return Replayed(Path(rest), record)
     url, _, model = rest.rpartition("#")
     return OpenAIJudge(url, model, record)
 
@@ -390,7 +430,10 @@ def _recording(path: Path) -> tuple[str, dict[str, str], dict[tuple[str, str] | 
         replies = _replies(path)
         names = {reply.judge for reply in replies}
         if len(names) != 1:
-            raise DataError(f"{path} holds replies of {len(names)} judges, expected one: {', '.join(sorted(names))}")
+            raise DataError(
+                f"{path} holds replies of {len(names)} judges, expected one: {', '.join(sorted(names))}; "
+                "copy the lines of one of them into a file"
+            )
         return names.pop(), {reply.prompt: reply.reply for reply in replies}, {}
     name, content = f"replay:{path.stem}", read_json(path, RECORD_AGAIN)
     with reading(f"{path} is neither a judge_replies.jsonl nor a benchmark's *_eval.json", RECORD_AGAIN):

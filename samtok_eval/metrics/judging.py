@@ -76,9 +76,27 @@ class Judging(ABC):
         """
 
 
+Asked = Mapping[int, tuple[Judging, Sample, str]]
+"""How samples are judged, themselves and their captions, by their places in the benchmark."""
+
+
+def prompts_about(asked: Asked, *, judges_empty: bool) -> dict[int, Sequence[Prompted]]:
+    """What a judge is asked about each caption; nothing about an empty one that is worth something without asking.
+
+    Args:
+        asked: how each is judged.
+        judges_empty: also ask about empty captions.
+    """
+    return {
+        i: judging.prompts(sample, caption)
+        for i, (judging, sample, caption) in asked.items()
+        if caption or judges_empty or judging.of_empty(sample) is None
+    }
+
+
 def judged(
     judge: Judge,
-    asked: Mapping[int, tuple[Judging, Sample, str]],
+    asked: Asked,
     records: Sequence[Record],
     *,
     original: bool,
@@ -88,16 +106,12 @@ def judged(
 
     Args:
         judge: replies.
-        asked: by the index of a record, how it is judged, its sample and its caption.
+        asked: how each is judged, by the index of its record.
         records: of all samples.
         original: read replies as the benchmarks' own scorers do.
         judges_empty: also ask about empty captions.
     """
-    prompts = {
-        i: judging.prompts(sample, caption)
-        for i, (judging, sample, caption) in asked.items()
-        if caption or judges_empty or judging.of_empty(sample) is None
-    }
+    prompts = prompts_about(asked, judges_empty=judges_empty)
     replies = judge.replies([prompt for several in prompts.values() for prompt in several])
     found = list(records)
     for i, (judging, sample, _) in asked.items():

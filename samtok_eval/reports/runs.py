@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
+from samtok_eval.metrics.cards import MetricKey
 from samtok_eval.metrics.judge import JUDGE_REPLIES, recorded_replies
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction
@@ -70,8 +71,9 @@ class ScoredRun:
         return read_own_predictions(RunFolder(self.run.path).parts())
 
     def replies(self) -> Mapping[str, str]:
-        """What a judge replied when the run was scored, by what it was asked; empty where none was asked."""
-        return recorded_replies(self.run.path / JUDGE_REPLIES)
+        """What the judges of the run's numbers replied, by what they were asked; empty where none was."""
+        names = {MetricKey.of(name).judge for records in self.records.values() for name in records.values}
+        return recorded_replies(self.run.path / JUDGE_REPLIES, names - {""})
 
 
 def read_scored(path: Path, tasks_dirs: Sequence[Path] = ()) -> ScoredRun:

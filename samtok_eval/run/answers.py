@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import numbered_json_lines, read_json, read_json_lines, reading
@@ -12,6 +13,7 @@ from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import StoredPredictions
 from samtok_eval.run.fingerprints import samples_sha256
+from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.manifest import Manifest, read_manifest
 from samtok_eval.run.score import answers_of
 from samtok_eval.run.shards import check_shards
@@ -102,20 +104,56 @@ def read_answers(task: Task, samples: Sequence[Sample], paths: Sequence[Path], o
     return stored
 
 
+def kept_in_words(task: Task, samples: Sequence[Sample], folder: RunFolder) -> Mapping[str, Prediction]:
+    """Answers in words that were scored from a file, as scoring left them in the benchmark's own format.
+
+    Args:
+        task: of the run; where answers are masks there are none, since its own format does not hold what was written.
+        samples: everything that was to be answered.
+        folder: of the run.
+
+    Raises:
+        DataError: a file is broken or in another format, or answers other questions.
+    """
+    if not task.answered_in_words:
+        return {}
+    found: list[Prediction] = []
+    # A copied folder may hold a Mac's `._x.json` beside every file.
+    for path in sorted(folder.official_format.glob("[!.]*.json")):
+        # An empty list or object where nobody answered, which is in no format.
+        if content := read_json(path, "score again"):
+            found += _read_as(task, path, content)
+    return answers_of(task, samples, found)
+
+
+def _read_as(task: Task, path: Path, content: Any) -> list[Prediction]:
+    """Predictions of a content in the benchmark's own result format.
+
+    Raises:
+        DataError: it is in another one.
+    """
+    found = _foreign(task, path, content)
+    if found is None:
+        raise DataError(f"{path} is not in the result format of {task.metadata.name}; {SEE_FORMAT}")
+    return found
+
+
 def _foreign_predictions(task: Task, path: Path) -> list[Prediction] | None:
     """Predictions of a file in the benchmark's own result format; None for lines that are to be read as ours."""
     whole = path.suffix == ".json"
     if not whole and _has_our_lines(path):
         return None
-    content = read_json(path, SEE_FORMAT) if whole else read_json_lines(path, SEE_FORMAT)
+    if whole:
+        return _read_as(task, path, read_json(path, SEE_FORMAT))
+    return _foreign(task, path, read_json_lines(path, SEE_FORMAT))
+
+
+def _foreign(task: Task, path: Path, content: Any) -> list[Prediction] | None:
     with reading(str(path), SEE_FORMAT):
         try:
-            found = task.foreign(content)
+            return task.foreign(content)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-    if found is None and whole:
-        raise DataError(f"{path} is not in the result format of {task.metadata.name}; {SEE_FORMAT}")
-    return found
 
 
 def _has_our_lines(path: Path) -> bool:

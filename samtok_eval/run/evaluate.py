@@ -374,7 +374,7 @@ def score_into(
             writer.add,
         )
         for name, content in scored.exports.items():
-            write_json(folder.path / "official_format" / name, content)
+            write_json(folder.official_format / name, content)
         writer.finish()
     write_json(folder.metrics, scored.metrics.to_json())
     manifest = manifest.replace(

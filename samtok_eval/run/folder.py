@@ -67,6 +67,11 @@ class RunFolder:
         """One line per sample and protocol."""
         return self.path / "records.jsonl"
 
+    @property
+    def official_format(self) -> Path:
+        """Folder of the answers as the benchmark's own scorer reads them."""
+        return self.path / "official_format"
+
     def part(self, rank: int = 0) -> Path:
         """Predictions of one process."""
         return self.path / "predictions" / f"part-{rank}.jsonl"

@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samtok_eval
 from samtok_eval import masks
+from samtok_eval.errors import UsageError
 from samtok_eval.mask_tokens import render
-from tests.conftest import right, shifted
+from samtok_eval.reports.export_scalars import export_scalars
+from tests.conftest import edit_manifest, right, shifted
 from tests.support.command import command
 
 ODD = '"quoted", with a comma\nand = a line'
@@ -118,3 +121,71 @@ def test_a_missing_package_is_named_and_nothing_is_written(run, monkeypatch):
 def test_mistakes_end_with_one_line(run, words, code, message):
     done = command("export", *(word.format(run=run) for word in words))
     assert (done.returncode, done.stderr.count("\n")) == (code, 1) and message in done.stderr
+
+
+# ---- scalars ----
+
+
+def told(folder):
+    """(step, value) of every scalar that TensorBoard reads in a folder."""
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def test_tensorboard_reads_every_number_and_interval_of_a_run(run):
+    done = command("export", run, "--log-to", "tensorboard")
+    assert done.returncode == 0, done.stderr
+    frame = samtok_eval.load_run(run).metrics_frame()
+    expected = {
+        f"gres:val/{row.metric}/{row.protocol}{end}": value
+        for row in frame.itertuples()
+        for value, end in ((row.value, ""), (row.low, "_low"), (row.high, "_high"))
+        if not np.isnan(value)
+    }
+    assert f"logged {len(expected)} numbers of gres:val, " in done.stdout
+    (folder,) = (run / "export" / "tensorboard").iterdir()
+    found = told(folder)
+    assert found.keys() == expected.keys() and 0.1 < expected["gres:val/giou/strict"] < 0.99
+    assert {name: points[0] for name, points in found.items()} == {
+        # Event files hold 32 bits.
+        name: (0, float(np.float32(value)))
+        for name, value in expected.items()
+    }
+
+
+def test_checkpoints_of_a_training_are_one_curve_and_other_models_their_own(make_run, tmp_path):
+    names = ("RL/checkpoint-40", "RL/checkpoint-20", "org/other")
+    runs = [make_run(f"run-{pixels}", shifted(pixels), limit=6) for pixels in (1, 3, 5)]
+    for path, name in zip(runs, names, strict=True):
+        edit_manifest(path, lambda manifest, name=name: manifest["model"].update(name=name))
+    logged = export_scalars(runs, "tensorboard", tmp_path / "all")
+    assert [(each.model, each.step) for each in logged] == [("RL", 20), ("RL", 40), ("org/other", 0)]
+    late, early, other = (samtok_eval.load_run(path).metrics.protocols["strict"]["giou"].value for path in runs)
+    places = {path.name: told(path)["gres:val/giou/strict"] for path in (tmp_path / "all" / "tensorboard").iterdir()}
+    assert places == {
+        "RL": [(20, pytest.approx(early)), (40, pytest.approx(late))],
+        "org__other": [(0, pytest.approx(other))],
+    }
+    (again,) = export_scalars(runs[2:], "tensorboard", tmp_path / "step", step=7)
+    assert told(tmp_path / "step" / "tensorboard" / "org__other")["gres:val/giou/strict"][0][0] == again.step == 7
+    with pytest.raises(UsageError, match=r"are both gres:val of RL at step 0; write them into different folders"):
+        export_scalars(runs[:2], "tensorboard", tmp_path / "same", step=0)
+    assert not (tmp_path / "same").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give either --format csv|parquet|coco, or --log-to tensorboard|wandb|mlflow"),
+        (["--format", "csv", "--log-to", "wandb"], "give either --format"),
+        (["--format", "csv", "--step", "3"], "--step: only with --log-to"),
+        (["--log-to", "tensorboard", "--data-root", "."], "--data-root: only with --format coco"),
+        (["--log-to", "comet"], "--log-to comet: expected one or several of tensorboard, wandb, mlflow"),
+        (["--log-to", "tensorboard", "OTHER"], "several runs are written into one folder; name it with --out DIR"),
+        (["--format", "csv", "OTHER", "--out", "x.csv"], "--out x.csv: one file, and 2 runs"),
+    ],
+)
+def test_options_of_an_export_that_do_not_fit_are_refused(tmp_path, words, message):
+    done = command("export", tmp_path, *words)
+    assert (done.returncode, message in done.stderr) == (1, True), done.stderr

@@ -16,7 +16,7 @@ from samtok_eval.masks import decode
 from samtok_eval.metrics.dlc import asked, meant_choice, official_points, points, read_choice, recognition, stops_at
 from samtok_eval.metrics.judge import Replayed, open_judge
 from samtok_eval.metrics.judges import Judges
-from samtok_eval.passages import Answer
+from samtok_eval.passages import Answer, Exchange
 from samtok_eval.prediction import Prediction
 from samtok_eval.prompts import CAPTION_REGION, CAPTION_REGION_ZOOM
 from samtok_eval.registry import load_tasks
@@ -76,7 +76,8 @@ def test_every_published_question_is_asked_word_for_word():
 def test_a_card_shows_what_the_judge_was_asked_and_replied(task, demo_root):
     sample = task.asked_with(None, "dlc").read(demo_root, "dlc")[0]
     prompts = asked("a red thing", sample.target.labels[0], sample.target.questions)
-    answer = Answer("prediction", Prediction(id=sample.id, text="a red thing"), replies={p: honest(p) for p in prompts})
+    exchanges = [Exchange(prompt, honest(prompt)) for prompt in prompts]
+    answer = Answer("prediction", Prediction(id=sample.id, text="a red thing"), judged=exchanges)
     found = task.passages(sample, [answer], task.score(sample, answer.prediction, task.protocols[0]), task.protocols[0])
     told = {passage.title: ["".join(words.text for words in line) for line in passage.lines] for passage in found}
     assert told["answer"] == ["a red thing"]
@@ -84,7 +85,7 @@ def test_a_card_shows_what_the_judge_was_asked_and_replied(task, demo_root):
     first = sample.target.questions[0]
     assert first.question in told["judge, question 2"][0] and told["judge, question 2"][1].startswith("reply: ")
     assert len([title for title in told if title.startswith("judge")]) == 1 + len(sample.target.questions)
-    silent = [Answer("prediction", answer.prediction)]
+    silent = [Answer("prediction", answer.prediction, judged=[Exchange(prompt, None) for prompt in prompts])]
     record = task.score(sample, answer.prediction, task.protocols[0])
     told = {passage.title: passage.lines for passage in task.passages(sample, silent, record, task.protocols[0])}
     assert told["judge, question 1"][1][0].text == "no reply is kept"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.reports.counted import n_differences
 from samtok_eval.reports.leaderboard.build import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
 from samtok_eval.reports.summary import metric_order
@@ -99,6 +100,8 @@ class Comparison:
     sample_metric: str | None
     """The metric that slices and changes are about, under the first protocol."""
     published: list[PublishedCell] = field(default_factory=list)
+    n_differences: list[tuple[str, str]] = field(default_factory=list)
+    """Protocol and sentence, where a metric counts other samples of a candidate than of the baseline."""
 
     def to_json(self) -> dict[str, object]:
         """Everything but the records."""
@@ -114,6 +117,7 @@ class Comparison:
             "slices": [_in_file(cell) for cell in self.slices],
             "changes": [_in_file(change) for change in self.changes],
             "published": [asdict(cell) for cell in self.published],
+            "n_differences": [{"protocol": protocol, "why": line} for protocol, line in self.n_differences],
         }
 
 
@@ -146,7 +150,8 @@ def compare(
             slices += _slices(baseline, candidate, index, chosen[0], metric, seed)
             changes += _changes(baseline, candidate, index, chosen[0], metric)
     papers = [] if published is None else _published(baseline, order, published)
-    return Comparison(runs, seed, _warnings(runs, chosen), cells, slices, changes, metric, papers)
+    counted = [(p, line) for p in chosen for candidate in candidates for line in n_differences(baseline, candidate, p)]
+    return Comparison(runs, seed, _warnings(runs, chosen), cells, slices, changes, metric, papers, counted)
 
 
 def sample_metric(run: ScoredRun, protocol: str) -> str | None:

@@ -86,6 +86,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.published:
         notes.append(f"Published under the papers' own protocols. {MARKS_EXPLAINED} Sources:")
         notes += [f"  {source}" for source in dict.fromkeys(cell.source for cell in comparison.published)]
+    one = len({cell.protocol for cell in comparison.cells}) == 1
+    notes += [line if one else f"Protocol {protocol}: {line}" for protocol, line in comparison.n_differences]
     if len(comparison.runs) > 1:
         notes.append("p: two-sided, Holm-corrected over the metrics of a model and protocol.")
     return notes

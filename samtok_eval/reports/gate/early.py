@@ -28,6 +28,7 @@ from samtok_eval.metrics.token_match import NAME as TOKEN_MATCH
 from samtok_eval.prediction import Prediction
 from samtok_eval.records import Records
 from samtok_eval.reports.compare.comparison import sample_metric
+from samtok_eval.reports.counted import n_differences
 from samtok_eval.reports.gate.earlier import GateRules, earlier_warning, read_gates, remember_gate
 from samtok_eval.reports.gate.paired import changed_answers, falls
 from samtok_eval.reports.gate.tolerances import Tolerances
@@ -488,4 +489,5 @@ def _result(
         warnings=[*warnings, *before.notes],
         early=early,
         unseen=unseen,
+        n_differences=n_differences(before, after, protocol),
     )

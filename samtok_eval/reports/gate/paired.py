@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from samtok_eval.prediction import Prediction
 from samtok_eval.protocol import Protocol
 from samtok_eval.reports.compare.comparison import sample_metric, sample_values
+from samtok_eval.reports.counted import n_differences
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import (
     Changed,
@@ -72,6 +73,7 @@ def gate_runs(
         falls=falls(baseline, candidate, name, metric_of_samples) if metric_of_samples else [],
         sample_metric=metric_of_samples,
         warnings=[*disagreements(*signatures), *baseline.notes, *candidate.notes],
+        n_differences=n_differences(baseline, candidate, name),
     )
 
 

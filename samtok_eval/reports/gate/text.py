@@ -122,6 +122,7 @@ def _metrics_table(result: GateResult) -> Table:
             *_unseen(result),
             *_left_out(result),
             *_repeated(result),
+            *result.n_differences,
             changed,
             *_complete(result),
         ],

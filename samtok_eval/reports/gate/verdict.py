@@ -185,6 +185,8 @@ class GateResult:
     """Metrics for which no picture counted when the gate stopped, so that they are undecided."""
     left_out: list[str] = field(default_factory=list)
     """Metrics of a judge, which a gate that asks does not gate."""
+    n_differences: list[str] = field(default_factory=list)
+    """Why metrics count other samples of the candidate than of the baseline; stored results do not say."""
 
     @property
     def regressed(self) -> list[Verdict]:

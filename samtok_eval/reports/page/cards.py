@@ -154,7 +154,11 @@ def told(item: Item, length: int) -> list[Told]:
 
 def without(item: Item) -> list[str]:
     """What cannot be seen in the pictures, in words."""
-    found = _without("The answer", item.prediction, item.answered, item)
+    if item.prediction is None and item.record.status != "missing":
+        # Masks of foreign predictions stay in their file.
+        found = ["The answer was scored from a file, and is not in the run folder."]
+    else:
+        found = _without("The answer", item.prediction, item.answered, item)
     if item.compared:
         found += _without("The baseline's answer", item.before, item.answered_before, item)
     return found

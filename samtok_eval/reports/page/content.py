@@ -18,14 +18,18 @@ from samtok_eval.mask_tokens import MISSING
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.metrics.confusion import Confusion
+from samtok_eval.metrics.judge import key_of
 from samtok_eval.metrics.separation import Separation
+from samtok_eval.passages import Exchange
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
 from samtok_eval.reports.page.galleries import Answered, Gallery, galleries
 from samtok_eval.reports.page.leaks import Leaks, leaks
 from samtok_eval.reports.runs import ScoredRun, reproduce
 from samtok_eval.reports.summary import metric_order
+from samtok_eval.run.answers import kept_in_words
 from samtok_eval.run.fingerprints import samples_sha256
+from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.signature import HASH_SHOWN
 from samtok_eval.run.slices import sliced
@@ -177,9 +181,11 @@ def gather(
     scores = sample_values(run, protocol, metric) if metric else {}
     baseline = sample_values(runs[0], protocol, metric) if metric and len(runs) > 1 else {}
     top = sample_values(ceiling, protocol, metric) if metric and ceiling and protocol in ceiling.records else {}
-    predictions = run.predictions()
+    samples = _samples(run, data_root)
+    predictions = _answers(run, samples)
+    before = _answers(runs[0], samples) if len(runs) > 1 else {}
     answered = Answered(
-        samples=_samples(run, data_root),
+        samples=samples,
         records=records,
         predictions=predictions,
         rules=run.task.protocol(protocol),
@@ -187,10 +193,11 @@ def gather(
         baseline=baseline,
         ceiling=top,
         right_codes=ceiling.predictions() if ceiling else {},
-        before=runs[0].predictions() if len(runs) > 1 else {},
+        before=before,
         task=run.task.asked_with(run.run.manifest.settings.prompt, run.split),
         compared=len(runs) > 1,
-        replies={**runs[0].replies(), **run.replies()},
+        judged=_judged(run, samples, predictions, protocol),
+        judged_before=_judged(runs[0], samples, before, protocol) if len(runs) > 1 else {},
     )
     return Report(
         run=run,
@@ -233,6 +240,21 @@ def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
             "give --data-root"
         )
     return {sample.id: sample for sample in samples}
+
+
+def _answers(run: ScoredRun, samples: Mapping[str, Sample]) -> Mapping[str, Prediction]:
+    """The answers that a run folder holds: the log of a model, or words that were scored from a file."""
+    own = run.predictions()
+    return own or kept_in_words(run.task, list(samples.values()), RunFolder(run.run.path))
+
+
+def _judged(
+    run: ScoredRun, samples: Mapping[str, Sample], predictions: Mapping[str, Prediction], protocol: str
+) -> dict[str, list[Exchange]]:
+    """What the judge of a run was asked about its answers, and replied, by sample id."""
+    prompts = run.task.judge_prompts(list(samples.values()), predictions, run.task.protocol(protocol))
+    replies = run.replies() if prompts else {}
+    return {name: [Exchange(key, replies.get(key)) for key in map(key_of, about)] for name, about in prompts.items()}
 
 
 def _scores(run: ScoredRun, ceiling: ScoredRun | None, floor: ScoredRun | None) -> list[BoundedScore]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from samtok_eval.masks import Rle
-from samtok_eval.passages import Answer, Passage
+from samtok_eval.passages import Answer, Exchange, Passage
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.protocol import Protocol
 from samtok_eval.reports.page.objects import Objects, objects_of
@@ -85,8 +85,10 @@ class Answered:
     task: Task
     compared: bool = False
     """Whether there is a baseline."""
-    replies: Mapping[str, str] = field(default_factory=dict)
-    """What a judge replied, by what it was asked."""
+    judged: Mapping[str, Sequence[Exchange]] = field(default_factory=dict)
+    """What a judge was asked about the answers, and replied."""
+    judged_before: Mapping[str, Sequence[Exchange]] = field(default_factory=dict)
+    """The same of the baseline's answers."""
 
 
 def galleries(answered: Answered) -> list[Gallery]:
@@ -127,9 +129,10 @@ def item_of(answered: Answered, name: str) -> Item:
     masks, codes = _masks_and_codes(prediction, answered.rules)
     masks_before, codes_before = _masks_and_codes(before, answered.rules)
     asked = tuple(part.mask for turn in sample.turns for part in turn.parts if isinstance(part, Region))
-    answers = [Answer("prediction", prediction, masks, codes, answered.replies)]
+    answers = [Answer("prediction", prediction, masks, codes, answered.judged.get(name, ()))]
     if answered.compared:
-        answers.append(Answer("baseline", before, masks_before, codes_before, answered.replies))
+        judged_before = answered.judged_before.get(name, ())
+        answers.append(Answer("baseline", before, masks_before, codes_before, judged_before))
     passages = answered.task.passages(sample, answers, record, answered.rules)
     return Item(
         id=name,

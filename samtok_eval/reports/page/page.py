@@ -11,13 +11,13 @@ from pathlib import Path
 
 from samtok_eval.files import write_text
 from samtok_eval.metrics.cards import card
+from samtok_eval.reports.counted import counted_notes
 from samtok_eval.reports.format import ABSENT
 from samtok_eval.reports.html import TEXT_SHOWN, render, shown
 from samtok_eval.reports.page import figures, tables
 from samtok_eval.reports.page.bounds import CEILING, FLOOR, bounds_of
 from samtok_eval.reports.page.cards import Pictures, sample_card
 from samtok_eval.reports.page.content import ROWS, Report, gather, highest_of
-from samtok_eval.reports.page.counted import counted_notes, n_differences
 from samtok_eval.reports.page.downloads import downloads
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.reports.summary import limits, speed, subject
@@ -99,7 +99,7 @@ def page(report: Report, samples: str | None = None) -> str:
         candidates=[each.name for each in comparison.runs[1:]],
         comparison=tables.comparison_table(report, main=True),
         other_comparison=tables.comparison_table(report, main=False),
-        n_differences=_n_differences(report),
+        n_differences=[(protocol, shown(line, TEXT_SHOWN)) for protocol, line in comparison.n_differences],
         comparison_by_slice=tables.comparison_by_slice_table(report),
         dots=dots,
         changed=figures.counts_of(dots),
@@ -128,18 +128,6 @@ def page(report: Report, samples: str | None = None) -> str:
         facts=_facts(report),
         downloads=downloads(report),
     )
-
-
-def _n_differences(report: Report) -> list[tuple[str, str]]:
-    """Protocol and sentence, where the runs count different samples."""
-    baseline, *candidates = report.comparison.runs
-    return [
-        (protocol, shown(line, TEXT_SHOWN))
-        for protocol in report.run.protocols
-        for candidate in candidates
-        if protocol in baseline.records
-        for line in n_differences(baseline, candidate, protocol)
-    ]
 
 
 def _title(report: Report) -> str:

@@ -118,3 +118,13 @@ def read_verdicts(path: Path) -> list[VerdictLine]:
             raise DataError(f"{path}, line {number}: {first_problem(error)}; {REMEDY}") from error
         found[line.step, line.task, line.split] = line
     return sorted(found.values(), key=lambda line: (line.task, line.split, line.step))
+
+
+def scalars_of(line: VerdictLine) -> dict[str, float]:
+    """A line's numbers by name, such as `gres:val/giou/difference`; an interval that is missing is left out."""
+    found: dict[str, float] = {}
+    for metric, row in line.metrics.items():
+        values = {"candidate": row.candidate, "difference": row.difference, "low": row.low, "high": row.high}
+        where = f"{line.task}:{line.split}/{metric}"
+        found |= {f"{where}/{name}": value for name, value in values.items() if value is not None}
+    return found

@@ -25,13 +25,22 @@ from samtok_eval.reports.gate.early import EarlyRules
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import GateResult
 from samtok_eval.reports.runs import ScoredRun
+from samtok_eval.reports.scalars import Curves, Scalars
 from samtok_eval.reports.watch.checkpoints import Checkpoint, whole_checkpoints
 from samtok_eval.reports.watch.curve import write_curve
-from samtok_eval.reports.watch.scalars import Scalars
-from samtok_eval.reports.watch.verdicts import Key, VerdictLine, line_of, read_verdicts
+from samtok_eval.reports.watch.verdicts import Key, VerdictLine, line_of, read_verdicts, scalars_of
 
 LOG_FILE = "verdicts.jsonl"
 logger = logging.getLogger(__name__)
+
+
+def curves_of(to: Path) -> Curves:
+    """What `--log-to` keeps of a watch.
+
+    Args:
+        to: folder of the watch.
+    """
+    return Curves(to, f"watch {to.resolve().parent.name}/{to.name}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ def gate_what_is_there(watch: Watch, shown: Shown) -> list[VerdictLine]:
                     )
                     log.write_line(line.model_dump_json())
                     for scalars in watch.scalars:
-                        scalars.write(line)
+                        scalars.write(line.step, scalars_of(line))
                     shown(checkpoint, result)
             except CheckpointGoneError as error:
                 # A trainer that keeps few of them writes others meanwhile.

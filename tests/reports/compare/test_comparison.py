@@ -55,6 +55,22 @@ def test_a_run_compared_with_itself_differs_nowhere(make_run):
     assert not found.changes and not found.warnings
 
 
+def test_the_table_says_why_n_differs(make_run, demo_samples):
+    something = next(sample.target.masks for sample in demo_samples("gres", 80) if sample.target.masks)
+    whole = read_scored(make_run("whole", right))
+    part = read_scored(make_run("part", lambda sample: sample.target.masks or something))
+    found = compare([whole, part])
+    alarms = sum(sample.target.masks == () for sample in demo_samples("gres", 80))
+    (protocol, line) = found.n_differences[0]
+    counted = f"{alarms} without a target count for part alone; for whole their status is ok ({alarms})"
+    assert line == f"cIoU: n differs. {counted}."
+    assert f"Protocol {protocol}: {line}" in comparison_table(found)
+    assert {"protocol": protocol, "why": line} in json.loads(json.dumps(found.to_json()))["n_differences"]
+    alone = comparison_table(compare([whole, part], protocols=[protocol]))
+    assert line in alone and f"Protocol {protocol}:" not in alone
+    assert "n differs" not in comparison_table(compare([whole, whole]))
+
+
 def test_any_number_of_runs_stand_in_one_table(make_run):
     runs = [read_scored(make_run(f"by-{pixels}", shifted(pixels))) for pixels in (1, 2, 4)]
     values = [cell.value for cell in compare(runs).cells if (cell.protocol, cell.metric) == ("strict", "giou")]

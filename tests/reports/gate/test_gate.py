@@ -223,6 +223,16 @@ def test_a_loss_is_named_with_its_samples(make_run):
     assert "gIoU -" in failure_line([result]) and "N-acc" not in failure_line([result])
 
 
+def test_the_table_says_why_n_differs(make_run, demo_samples):
+    something = next(sample.target.masks for sample in demo_samples("gres", 80) if sample.target.masks)
+    before, after = make_run("before", right), make_run("after", lambda sample: sample.target.masks or something)
+    (result,) = gate(before, after, STRICT)
+    (line,) = result.n_differences
+    assert line.startswith("cIoU: n differs. ") and "without a target count for after alone" in line
+    assert line in gate_table([result]) and result.to_json()["n_differences"] == [line]
+    assert gate(before, before, STRICT)[0].n_differences == []
+
+
 def test_a_gain_is_no_regression(make_run):
     (result,) = gate(make_run("before", shifted(9)), make_run("after", right), STRICT)
     assert not result.regressed and not result.falls

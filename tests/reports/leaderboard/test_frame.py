@@ -11,8 +11,10 @@ from samtok_eval.registry import load_tasks
 from samtok_eval.reports.leaderboard.build import read_results
 from samtok_eval.reports.leaderboard.frame import COLUMNS, numbers_frame
 from samtok_eval.reports.leaderboard.published_file import read_published
+from samtok_eval.reports.leaderboard.table import PUBLISHED as PUBLISHED_LABEL
 from samtok_eval.reports.leaderboard.table import sections
 from samtok_eval.reports.leaderboard.text import csv_text
+from samtok_eval.reports.table import BEST, SECOND
 from tests.support.results import PUBLISHED, REPOSITORY, printed
 
 
@@ -49,3 +51,23 @@ def test_the_frame_pivots_into_the_tables(shipped):
         for column, cell in zip(table.columns, row.cells, strict=True):
             shown = line[column.split, column.metric]
             assert pd.isna(shown) if cell is None else shown == cell.text
+
+
+def test_order_and_marks_are_those_that_pandas_gives(shipped):
+    tables = [table for section in shipped for table in section.tables]
+    marks = {1: BEST, 2: SECOND}
+    counted = 0
+    for table in tables:
+        values = pd.DataFrame([[cell.value if cell else None for cell in row.cells] for row in table.rows], dtype=float)
+        order = [table.main, *(i for i in values if i != table.main)]
+        order = [i for i in order if table.columns[i].ranked]
+        if order:
+            assert values.sort_values(order, ascending=False, na_position="last").index.tolist() == list(values.index)
+        for i, column in values.items():
+            if table.protocol != PUBLISHED_LABEL or not table.columns[i].ranked:
+                continue
+            places = column.rank(method="dense", ascending=False) if column.count() > 1 else column * 0
+            expected = [marks.get(place, "") for place in places]
+            assert [row.cells[i].mark if row.cells[i] else "" for row in table.rows] == expected
+            counted += sum(map(bool, expected))
+    assert len(tables) > 30 and counted > 100

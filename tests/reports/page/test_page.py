@@ -15,10 +15,10 @@ from samtok_eval import masks
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import render
 from samtok_eval.registry import load_tasks
+from samtok_eval.reports.counted import counted_notes, n_differences
 from samtok_eval.reports.html import TEXT_SHOWN, shown
 from samtok_eval.reports.page.bounds import bounds_of
 from samtok_eval.reports.page.content import ROWS, BoundedScore, gather
-from samtok_eval.reports.page.counted import counted_notes, n_differences
 from samtok_eval.reports.page.figures import counts_of, difference_bar, reach_of, scatter
 from samtok_eval.reports.page.page import page, write_report, write_reports
 from samtok_eval.reports.page.pictures import (

@@ -20,10 +20,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import samtok_eval.demo
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.models import loaded
+from samtok_eval.reports.scalars import scalars_to
 from samtok_eval.reports.watch import checkpoints, watch
 from samtok_eval.reports.watch.checkpoints import QUIET_SECONDS, whole_checkpoints
-from samtok_eval.reports.watch.scalars import TensorBoardScalars, scalars_to
-from samtok_eval.reports.watch.verdicts import VerdictLine, read_verdicts
+from samtok_eval.reports.watch.verdicts import VerdictLine, read_verdicts, scalars_of
+from samtok_eval.reports.watch.watch import curves_of
 from samtok_eval.run.evaluate import run
 from samtok_eval.run.settings import RunOptions
 from tests.support.command import command
@@ -263,11 +264,11 @@ def numbers(giou: float, precision: str = "pr@0.5") -> dict[str, float]:
 
 
 def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
-    kept = TensorBoardScalars(tmp_path / "watch")
+    (kept,) = scalars_to("tensorboard", curves_of(tmp_path / "watch"))
     # Until there is a checkpoint, the folder is the training's to make.
     assert not (tmp_path / "watch").exists()
     kept.begin()
-    kept.write(line_at(20))
+    kept.write(20, scalars_of(line_at(20)))
     read = EventAccumulator(str(tmp_path / "watch" / "tensorboard"))
     read.Reload()
     found = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
@@ -279,10 +280,10 @@ def test_wandb_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch)
     monkeypatch.setenv("WANDB_MODE", "offline")
     # The later step comes first: a checkpoint may be gated anew.
     for step, giou in ((20, 0.75), (10, 0.625)):
-        (kept,) = scalars_to("wandb", tmp_path)
+        (kept,) = scalars_to("wandb", curves_of(tmp_path))
         kept.begin()
-        kept.write(line_at(step, giou))
-        kept._run.finish()
+        kept.write(step, scalars_of(line_at(step, giou)))
+        kept.close()
         # Its folder is named by the second of its start.
         time.sleep(1.1)
     files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
@@ -311,9 +312,9 @@ def test_mlflow_keeps_the_numbers_in_one_run_over_restarts(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     to = tmp_path / "watch"
     for step, giou in ((20, 0.75), (10, 0.625)):
-        (kept,) = scalars_to("mlflow", to)
+        (kept,) = scalars_to("mlflow", curves_of(to))
         kept.begin()
-        kept.write(line_at(step, giou))
+        kept.write(step, scalars_of(line_at(step, giou)))
     client = mlflow.MlflowClient(f"sqlite:///{to / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name == "samtok-eval"]
     (run,) = client.search_runs([experiment.experiment_id])
@@ -330,6 +331,6 @@ def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, name, m
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     with pytest.raises(UsageError, match=f"--log-to {name} needs the package .*{module}.*, which is not installed"):
-        scalars_to(name, tmp_path)
+        scalars_to(name, curves_of(tmp_path))
     with pytest.raises(UsageError, match="--log-to comet: expected one or several of tensorboard, wandb, mlflow"):
-        scalars_to("tensorboard,comet", tmp_path)
+        scalars_to("tensorboard,comet", curves_of(tmp_path))

@@ -16,8 +16,9 @@ from samtok_eval.prediction import Record
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.summary import metric_order
 
+WITHOUT_TARGET = "without a target"
 KINDS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
-    ("without a target", lambda record: record.no_target),
+    (WITHOUT_TARGET, lambda record: record.no_target),
     ("with a target", lambda record: not record.no_target),
     ("whose target has no pixel", lambda record: not record.gt_area),
     ("at which the copied scorer stops", lambda record: record.crashed),
@@ -47,6 +48,9 @@ def n_differences(baseline: ScoredRun, candidate: ScoredRun, protocol: str) -> l
     if protocol not in candidate.records:
         return []
     before, after = baseline.metrics(protocol), candidate.metrics(protocol)
+    names = (baseline.name, candidate.name)
+    if baseline.name == candidate.name:
+        names = ("the baseline", "the candidate")
     found: dict[str, list[str]] = {}
     for name in metric_order(baseline.task, before):
         if name not in after:
@@ -56,12 +60,17 @@ def n_differences(baseline: ScoredRun, candidate: ScoredRun, protocol: str) -> l
         if mine is None or theirs is None or (mine == theirs).all():
             continue
         parts = []
-        for which, run, other in ((theirs & ~mine, baseline, candidate), (mine & ~theirs, candidate, baseline)):
+        sides = ((theirs & ~mine, names, candidate), (mine & ~theirs, names[::-1], baseline))
+        for which, (counting, leaving_out), other in sides:
             rows = np.flatnonzero(which).tolist()
             if rows:
-                status = Counter(other.records[protocol][row].status for row in rows)
-                reasons = ", ".join(f"{kind} ({count})" for kind, count in status.most_common())
-                parts.append(f"{len(rows)} count for {run.name} alone; for {other.name} their status is {reasons}")
+                left_out = [other.records[protocol][row] for row in rows]
+                kind = f" {WITHOUT_TARGET}" if all(record.no_target for record in left_out) else ""
+                status = Counter(record.status for record in left_out)
+                reasons = ", ".join(f"{word} ({count})" for word, count in status.most_common())
+                parts.append(
+                    f"{len(rows)}{kind} count for {counting} alone; for {leaving_out} their status is {reasons}"
+                )
         found.setdefault("; ".join(parts), []).append(card(name).title)
     return [f"{', '.join(titles)}: n differs. {why[0].upper()}{why[1:]}." for why, titles in found.items()]
 
