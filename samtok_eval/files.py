@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.text import without_middle
+from samtok_eval.unfinished import unfinished
 
 MAX_BYTES = 2**32
 """Of a file that is read whole; COCO's largest annotations have an eighth of it."""
@@ -483,11 +484,5 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UsageError: the system refuses, e.g. because the disk is full.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with writing(path), unfinished(path) as part:
+        part.write_bytes(content)

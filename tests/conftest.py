@@ -18,7 +18,7 @@ import pytest
 
 from samtok_eval import masks
 from samtok_eval.demo import benchmark
-from samtok_eval.metrics import captions, judges
+from samtok_eval.metrics import caption_programs, captions, judges
 
 # A busy machine is no failure. Every run has the same examples, `make fuzz` draws others.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -60,7 +60,7 @@ def one_meteor():
     started = []
 
     def scorer():
-        captions.probe()
+        caption_programs.probe()
         if not started:
             started.append(captions.CaptionScorer())
             # Each run would end it.

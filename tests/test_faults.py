@@ -1,10 +1,12 @@
 """A machine that fails: what each fault costs, and that nothing whole is lost by it.
 
 A test per fault, named after it. Others stand where their parts are tested: a full disk and a torn line in
-`test_files.py` and `cli/test_main.py`, full memory and a missing chat template in `run/test_failures.py`, Ctrl-C in
-`run/test_interruption.py`, a killed run in `run/test_predict.py`, a lost rank in `e2e/test_ranks.py`, servers that lie,
-stall or die in `models/openai/`, archives in `fetch/test_unpack.py`, pictures that are larger than they look in
-`test_hostile_input.py`, checkpoints of absurd sizes in `models/test_hostile_checkpoints.py`.
+`test_files.py` and `cli/test_main.py`, what killed writers left in `test_unfinished.py`, killed trainings and exports
+in `training/test_checkpoint_files.py`, missing Java in `metrics/test_captions.py` and `run/test_absent_metrics.py`,
+full memory and a missing chat template in `run/test_failures.py`, Ctrl-C in `run/test_interruption.py`, a killed run
+in `run/test_predict.py`, a lost rank in `e2e/test_ranks.py`, servers that lie, stall or die in `models/openai/`,
+archives in `fetch/test_unpack.py`, pictures that are larger than they look in `test_hostile_input.py`, checkpoints of
+absurd sizes in `models/test_hostile_checkpoints.py`.
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from samtok_eval.append_log import AppendLog
 from samtok_eval.errors import DataError, SamtokError, UsageError
-from samtok_eval.metrics import captions
+from samtok_eval.metrics import captions, judges
+from samtok_eval.metrics.caption_programs import CaptionToolsError
+from samtok_eval.registry import load_tasks
 from samtok_eval.reports.leaderboard import kept_records
 from samtok_eval.reports.result_file import RecordsEntry
+from samtok_eval.reports.runs import read_scored
 from samtok_eval.run.evaluate import score_file
 from samtok_eval.run.folder import RunFolder, find_run, load_run, slug
+from samtok_eval.run.samples import read_samples
 from samtok_eval.run.settings import RunOptions
 from tests.conftest import right
 from tests.support.command import command
@@ -83,6 +90,29 @@ def test_a_folder_that_may_not_be_written(make_run, tmp_path, where):
     (tmp_path / "a-file").write_text("x")
     result = command("report", folder, "--out", tmp_path / where, "--no-samples")
     assert result.returncode == UsageError.exit_code
+    assert "cannot be written" in lines_of(result) and "choose a folder that may be written" in lines_of(result)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --task gres --model random --limit 2 --out {}",
+        "score --task gres --limit 20 --predictions RUN --out {}",
+        "view RUNS --export {}/site",
+        "export RUN --format coco --out {}/results.json",
+        "gate --baseline RUN --candidate RUN --json {}/gate.json",
+        "tokenize --task gres:val --limit 2 --out {}",
+        "tasks new mine --dir {}/mine",
+        "data build-demo --out {}/demo",
+    ],
+)
+def test_a_disk_that_is_read_only_is_one_line_for_every_command_that_writes(make_run, demo_root, tmp_path, words):
+    """`/proc` is one for whoever runs the tests, root too."""
+    folder = make_run("baseline", right, limit=FEW)
+    known = {"RUN": str(folder), "RUNS": str(folder.parent)}
+    given = [known.get(word, word.format("/proc/self")) for word in words.split()]
+    result = command(*given, *(["--data-root", demo_root] if "--task" in given else []))
+    assert result.returncode == UsageError.exit_code, result.stderr
     assert "cannot be written" in lines_of(result) and "choose a folder that may be written" in lines_of(result)
 
 
@@ -245,13 +275,72 @@ def java(folder: Path, script: str, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(path.parent), prepend=os.pathsep)
 
 
+def processes_of(sessions: set[str]) -> list[str]:
+    """What still runs in some sessions; an orphan that was killed may wait a while to be taken off the list."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = path.read_text().rpartition(")")
+            state, _, _, session, *_ = rest.split()
+            found += [name] if session in sessions and state != "Z" else []
+    return found
+
+
+ECHOES = 'case "$*" in *PTBTokenizer*) for last; do :; done; exec cat "$last";; esac'
+"""A tokenizer that changes nothing, so that METEOR's turn comes."""
+
+
 @pytest.mark.parametrize("script", ["exit 1", "kill -9 $$", "echo nonsense; exit 0", "exec cat"])
-def test_a_java_that_is_killed_or_talks_nonsense(tmp_path, monkeypatch, script):
-    java(tmp_path, script, monkeypatch)
-    scorer = captions.CaptionScorer()
-    with pytest.raises(captions.CaptionToolsError):
+@pytest.mark.parametrize("tokenizer", ["", ECHOES])
+def test_a_java_that_is_killed_or_talks_nonsense(tmp_path, monkeypatch, script, tokenizer):
+    java(tmp_path, f"{tokenizer}\n{script}", monkeypatch)
+    scorer = captions.CaptionScorer(patience=20)
+    with pytest.raises(CaptionToolsError, match="METEOR" if tokenizer else "tokenizer"):
         scorer.score(["a red square"], [["a red square"]])
     scorer.close()
+
+
+# The second is a wrapper whose child outlives it unless both are ended.
+@pytest.mark.parametrize("script", ["exec sleep 1000", "sleep 1000; exit 0", "kill -STOP $$"])
+@pytest.mark.parametrize("tokenizer", ["", ECHOES])
+def test_a_java_that_hangs_is_given_up_and_ended_with_what_it_started(tmp_path, monkeypatch, script, tokenizer):
+    java(tmp_path, f"echo $$ >>{tmp_path}/sessions\n{tokenizer}\n{script}", monkeypatch)
+    scorer = captions.CaptionScorer(patience=0.4)
+    begun = time.monotonic()
+    with pytest.raises(
+        CaptionToolsError, match=r"did not (end|answer) within 0\.4.* seconds; see whether this machine"
+    ):
+        # More than a pipe holds, which a program that hangs does not read.
+        scorer.score(["a red square " * 300], [["a red square " * 300] * 30])
+    scorer.close()
+    assert time.monotonic() - begun < 10
+    sessions = {*(tmp_path / "sessions").read_text().split()}
+    while processes_of(sessions) and time.monotonic() - begun < 30:
+        # On a busy machine a process that is killed takes a moment to end.
+        time.sleep(0.05)
+    assert not processes_of(sessions)
+    with pytest.raises(CaptionToolsError, match=r"did not|was ended"):
+        scorer.score(["a red square"], [["a red square"]])
+
+
+def test_a_java_that_hangs_costs_its_metrics_and_nothing_else(demo_root, tmp_path, monkeypatch):
+    """Of the captions before it hangs there is no METEOR either, since it would be of these alone."""
+    script = f"""{ECHOES}
+while read -r line; do
+  if [ -e {tmp_path}/asked ]; then exec sleep 1000; fi
+  touch {tmp_path}/asked
+  echo {"1 " * 23}
+done"""
+    java(tmp_path, script, monkeypatch)
+    monkeypatch.setattr(judges, "CaptionScorer", lambda: captions.CaptionScorer(patience=0.5))
+    names = [sample.id for sample in read_samples(load_tasks()["region_caption"], "refcocog-val", str(demo_root), 3)]
+    (tmp_path / "captions.json").write_text(json.dumps(dict.fromkeys(names, "a red circle")))
+    options = RunOptions(task="region_caption", data_root=str(demo_root), limit=3, out=tmp_path / "out")
+    found = score_file(options, tmp_path / "captions.json")
+    assert found.metrics.absent.keys() == {"meteor", "cider"}
+    assert "METEOR did not answer within 0.5 seconds" in found.metrics.absent["meteor"]
+    assert all(values.keys() == {"empty"} for values in found.metrics.protocols.values())
+    assert read_scored(found.path).metrics("strict").keys() == {"empty"}
 
 
 # ---- archives ----

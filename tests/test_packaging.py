@@ -21,7 +21,7 @@ FLOORS = (
         "errors", "sample", "sample_table", "prediction", "records", "masks", "mask_tokens", "messages", "prompts",
         "images", "regions", "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text",
         "device", "svg", "setting", "resume", "user_code", "ahead", "weight_headers", "offline", "passages",
-        "retry_after",
+        "unfinished", "retry_after",
     ),
     ("protocol",),
     ("datasets", "metrics", "tokenizer", "statistics", "sequential"),

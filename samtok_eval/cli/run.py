@@ -17,6 +17,7 @@ from samtok_eval.run.settings import ALL, MODEL_HELP, RunOptions, ScoreOptions
 
 if TYPE_CHECKING:
     from samtok_eval.run.folder import Run
+    from samtok_eval.run.questions import Questions
 
 ModelOption = Annotated[
     list[str] | None,
@@ -89,6 +90,7 @@ def _evaluate(
     from samtok_eval.registry import find_task, load_tasks
     from samtok_eval.reports.page.page import write_reports
     from samtok_eval.reports.summary import overview_table, runs_table
+    from samtok_eval.run.questions import Questions
 
     known = load_tasks(given.get("tasks_dirs", ()))
     everything = str(given.get("task", "")).strip() == ALL
@@ -101,7 +103,8 @@ def _evaluate(
     if several[0].shard:
         _predict(several)
         return
-    done = _carried_out(several)
+    questions = Questions()
+    done = _carried_out(several, questions)
     if done is None:
         return
     count = len(answering)
@@ -111,7 +114,8 @@ def _evaluate(
     results(json_file, [_told(run) for run in done], "\n\n".join(tables))
     for _, runs in pairs if report else ():
         settings = runs[0].manifest.settings
-        for page in write_reports([done.path for done in runs], settings.tasks_dirs, settings.seed_of_statistics):
+        paths = [done.path for done in runs]
+        for page in write_reports(paths, settings.tasks_dirs, settings.seed_of_statistics, questions):
             typer.echo(f"report {page}", err=json_file == STDOUT)
     _check_judged([done for _, runs in pairs for done in runs])
     if strict_metrics:
@@ -130,7 +134,9 @@ def _predict(several: Sequence[RunOptions]) -> None:
         typer.echo(f"predictions in {done.path / 'predictions'}")
 
 
-def _carried_out(several: Sequence[RunOptions], scoring: bool = True) -> list[Run] | None:
+def _carried_out(
+    several: Sequence[RunOptions], questions: Questions | None = None, scoring: bool = True
+) -> list[Run] | None:
     """The runs; None where this process is one of several and another one tells what came out."""
     from samtok_eval.run.evaluate import run_all
     from samtok_eval.run.ranks import INTERRUPTED, OtherRankFailedError, launched
@@ -138,7 +144,7 @@ def _carried_out(several: Sequence[RunOptions], scoring: bool = True) -> list[Ru
     launch = None if several[0].shard else launched(os.environ)
     first = launch is None or launch.rank == 0
     try:
-        runs = run_all(several, console(), scoring)
+        runs = run_all(several, console(), scoring, questions=questions)
     except OtherRankFailedError as error:
         # Who was interrupted may be anyone; the first process alone says so.
         if first and error.exit_code == INTERRUPTED:

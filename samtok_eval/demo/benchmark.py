@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-import shutil
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -22,7 +20,9 @@ import numpy as np
 from samtok_eval import masks
 from samtok_eval.demo import formats, word_formats
 from samtok_eval.demo.world.scenes import SHAPES, SIDE, Expression, Scene, draw_scene, expressions
-from samtok_eval.files import cache_folder
+from samtok_eval.errors import UsageError
+from samtok_eval.files import cache_folder, writing
+from samtok_eval.unfinished import CONTENT, workspace
 
 VERSION = 8
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
@@ -82,6 +82,7 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
 
     Raises:
         FileExistsError: the folder holds something.
+        UsageError: the system refuses, e.g. because the disk is full.
         ValueError: the seeds are those of training scenes, or there are no scenes.
     """
     if first_scene < HELD_OUT or times < 1:
@@ -91,16 +92,15 @@ def build_demo(out: Path, first_scene: int = HELD_OUT, times: int = 1) -> None:
         )
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(out)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        _write_all(part, first_scene, times)
-        if out.exists():
-            out.rmdir()
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with workspace(out.parent) as place:
+            part = place / CONTENT
+            _write_all(part, first_scene, times)
+            # Not over what another process finished in between.
+            if out.exists():
+                out.rmdir()
+            part.replace(out)
 
 
 def _write_all(part: Path, first_scene: int, times: int) -> None:
@@ -144,8 +144,8 @@ def cached_demo() -> Path:
     if not out.is_dir():
         try:
             build_demo(out)
-        except OSError:
-            # Another process may have finished the same folder in between; any other reason is the caller's to see.
+        except (FileExistsError, UsageError):
+            # Another process may have finished the same folder in between; any other reason is the user's to see.
             if not out.is_dir():
                 raise
     return out

@@ -6,7 +6,6 @@ over: a file of the same length and checksum counts as unpacked, another one is 
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import zlib
@@ -14,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, inside, reading, shortened, writing
+from samtok_eval.unfinished import unfinished, workspace
 
 CHUNK = 2**20
 ENCRYPTED = 1
@@ -67,9 +66,9 @@ def unpack(
                 _write(file, member, archive)
             count += len(found)
         for name, wanted in inner.items():
-            with TemporaryDirectory(dir=archive.parent, prefix=".unpack.") as folder:
-                nested = Path(folder) / "inner.zip"
-                found = _chosen(file, archive, Path(folder), {name: nested.name})
+            with writing(archive.parent), workspace(archive.parent) as folder:
+                nested = folder / "inner.zip"
+                found = _chosen(file, archive, folder, {name: nested.name})
                 _check_room(root, found)
                 _write(file, found[0], archive)
                 count += unpack(nested, root, wanted, {}, stopped)
@@ -115,16 +114,9 @@ def _write(file: ZipFile, member: _Member, archive: Path) -> None:
         if not _same(target, info):
             raise DataError(f"{target} is there, and is not {info.filename} of {archive.name}; move it away first")
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with file.open(info) as source, part.open("wb") as out:
-                # `ZipFile` compares the checksum when the last byte was read.
-                shutil.copyfileobj(source, out, CHUNK)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+    with writing(target), unfinished(target) as part, file.open(info) as source, part.open("wb") as out:
+        # `ZipFile` compares the checksum when the last byte was read.
+        shutil.copyfileobj(source, out, CHUNK)
 
 
 def _same(path: Path, info: ZipInfo) -> bool:

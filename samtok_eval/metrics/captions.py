@@ -6,17 +6,13 @@ captions follows, and CIDEr per caption. METEOR and the Penn Treebank tokenizer 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samtok_eval.errors import SamtokError, UsageError
+from samtok_eval.errors import UsageError
+from samtok_eval.metrics.caption_programs import MEMORY, PATIENCE, CaptionToolsError, Meteor, probe, tokenized
 from samtok_eval.metrics.ratio import Array, Sums
 from samtok_eval.prediction import Record
 
@@ -27,10 +23,6 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _STAGE_WEIGHTS = (1.0, 0.6, 0.8, 0.6)
 """Exact, stem, synonym and paraphrase matches."""
 _STATISTICS = 23
-
-
-class CaptionToolsError(SamtokError):
-    """Java or `pycocoevalcap` is missing or does not work."""
 
 
 @dataclass(frozen=True)
@@ -88,44 +80,27 @@ def _length(words: float, function: float) -> float:
     return _DELTA * (words - function) + (1 - _DELTA) * function
 
 
-def probe() -> None:
-    """Look for what METEOR and CIDEr need.
-
-    Raises:
-        CaptionToolsError: something is missing; the message says what to install.
-    """
-    if importlib.util.find_spec("pycocoevalcap") is None:
-        raise CaptionToolsError("METEOR and CIDEr need pycocoevalcap; install samtok-eval[caption]")
-    if shutil.which("java") is None:
-        raise CaptionToolsError(
-            "METEOR and CIDEr need Java, and there is no `java` on the path; install a Java runtime "
-            "(Debian: apt install default-jre-headless)"
-        )
-
-
 class CaptionScorer:
     """METEOR and CIDEr of captions. Texts and pairs that were seen before are not computed again."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         """Start METEOR, about ten seconds.
+
+        Args:
+            patience: seconds that a Java program may take for one answer before it is given up.
 
         Raises:
             CaptionToolsError: Java or `pycocoevalcap` is missing.
         """
         probe()
-        from pycocoevalcap.meteor.meteor import Meteor
-
-        self._meteor = Meteor()
+        self._patience = patience
+        self._meteor = Meteor(patience)
         self._tokens: dict[str, str] = {}
         self._statistics: dict[tuple[str, tuple[str, ...]], list[float]] = {}
 
     def close(self) -> None:
         """End the METEOR process."""
-        process = self._meteor.meteor_p
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            stream.close()
+        self._meteor.close()
 
     def score(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
         """Score captions.
@@ -155,32 +130,20 @@ class CaptionScorer:
         return CaptionScores([self._pair(a, b) for a, b in zip(said, true, strict=True)], [float(x) for x in cider])
 
     def _tokenize(self, texts: Sequence[str]) -> None:
-        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
         fresh = list(dict.fromkeys(text for text in texts if text not in self._tokens))
-        if not fresh:
-            return
-        # One more word per text: the tokenizer's wrapper loses empty lines at the end.
-        with _captured_stderr() as said:
-            found: dict[int, list[str]] = PTBTokenizer().tokenize(
-                {i: [{"caption": f"{text} {_GUARD}"}] for i, text in enumerate(fresh)}
-            )
-            message = said()
-        tokens = [found.get(i, [""])[0].removesuffix(_GUARD) for i in range(len(fresh))]
-        if not all(found.get(i, [""])[0].endswith(_GUARD) for i in range(len(fresh))):
-            raise CaptionToolsError(f"the Penn Treebank tokenizer returned other lines than it got: {message[-300:]}")
-        self._tokens.update(zip(fresh, (text.rstrip() for text in tokens), strict=True))
+        if fresh:
+            self._tokens.update(zip(fresh, tokenized(fresh, self._patience), strict=True))
 
     def _pair(self, caption: str, references: tuple[str, ...]) -> list[float]:
         key = (caption, references)
         if key not in self._statistics:
+            answer = self._meteor.ask(caption, references)
             try:
-                answer = self._meteor._stat(caption, list(references))
                 values = [float(value) for value in answer.split()]
-            except (OSError, ValueError) as error:
-                raise CaptionToolsError(f"METEOR stopped: {error}; check that Java has 2 GB of memory") from error
+            except ValueError as error:
+                raise CaptionToolsError(f"METEOR stopped: {error}; {MEMORY}") from error
             if len(values) != _STATISTICS:
-                raise CaptionToolsError(f"METEOR answered {answer[:80]!r}; check that Java has 2 GB of memory")
+                raise CaptionToolsError(f"METEOR answered {answer[:80]!r}; {MEMORY}")
             words, words_of_reference, chunks, matched, matched_of_reference = (values[i] for i in (0, 1, 20, 21, 22))
             if matched == words and matched_of_reference == words_of_reference and chunks == 1:
                 # METEOR counts no break in a caption that equals its reference, in sums neither.
@@ -202,27 +165,6 @@ def with_scores(
     return found
 
 
-_GUARD = "endofcaption"
-
-
 def _clean(text: str) -> str:
     # Every kind of line break would shift the tokenizer's lines; "|||" separates METEOR's fields.
     return " ".join(text.replace("|||", " ").split()[:MAX_WORDS])
-
-
-@contextmanager
-def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """Keep what child processes write to stderr; yields a function that reads it."""
-    with tempfile.TemporaryFile() as file:
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
-
-        def said() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        try:
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -2,7 +2,8 @@
 
 Each is started when it is first asked and closed at the end of a run, so that a run starts at most one METEOR process
 and loads at most one text model. A task asks for what it needs; nothing is started for tasks that need none. What
-cannot be started is kept in `absent` with its reason, under the names of the metrics that rest on it.
+cannot be started, or fails on the way, is kept in `absent` with its reason, under the names of the metrics that rest on
+it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError
+from samtok_eval.metrics.caption_programs import CaptionToolsError
+from samtok_eval.metrics.captions import CaptionScorer
 from samtok_eval.metrics.judge import Judge, open_judge
 from samtok_eval.metrics.text_similarity import SENTENCES, TextModelError, TextSimilarity
 
 Helper = TypeVar("Helper")
+CAPTIONS = ("meteor", "cider")
 
 
 class Judges:
@@ -38,8 +41,8 @@ class Judges:
 
     @cached_property
     def captions(self) -> CaptionScorer | None:
-        """METEOR and CIDEr; None where Java or `pycocoevalcap` is missing."""
-        scorer = self._started(CaptionScorer, ("meteor", "cider"))
+        """METEOR and CIDEr; None where Java or `pycocoevalcap` is missing or has failed."""
+        scorer = self._started(CaptionScorer, CAPTIONS)
         if scorer is not None:
             self._open.callback(scorer.close)
         return scorer
@@ -62,6 +65,16 @@ class Judges:
         judge = open_judge(self._judge_name, self._record)
         self._open.callback(judge.close)
         return judge
+
+    def scored(self, score: Callable[[], Helper]) -> Helper:
+        """What scoring gives; once more without caption scores where a Java program fails in the middle of it."""
+        try:
+            return score()
+        except CaptionToolsError as error:
+            # Not those of the captions before the failure alone, since they would be another metric.
+            self.absent |= dict.fromkeys(CAPTIONS, str(error))
+            self.captions = None
+            return score()
 
     def _started(self, make: Callable[[], Helper], metrics: Sequence[str]) -> Helper | None:
         try:

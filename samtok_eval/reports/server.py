@@ -18,7 +18,6 @@ from errno import EADDRINUSE
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from tempfile import mkdtemp
 from threading import Lock
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -39,6 +38,7 @@ from samtok_eval.reports.site import (
     SiteRun,
     refusal_page,
 )
+from samtok_eval.unfinished import unfinished
 
 logger = logging.getLogger(__name__)
 ADDRESS = "127.0.0.1"
@@ -105,19 +105,12 @@ class Pages:
 
     def _make(self, runs: list[SiteRun], folder: Path) -> None:
         begun = time.monotonic()
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = Path(mkdtemp(prefix=".part-", dir=self.folder))
-        try:
+        with writing(folder), unfinished(folder) as part:
             self.site.write_report([self.site.read(run) for run in runs], part)
-            with writing(folder):
-                part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         logger.info("page of %s made in %.1f s", ", ".join(run.place for run in runs), time.monotonic() - begun)
 
     def forget(self) -> None:
-        """Remove pages that nobody asked for in `KEPT_DAYS`, and what a killed process left."""
+        """Remove pages that nobody asked for in `KEPT_DAYS`."""
         oldest = time.time() - KEPT_DAYS * 86400
         for folder in self.folder.glob("*") if self.folder.is_dir() else ():
             used = folder / LIST

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from samtok_eval.errors import DataError, SamtokError, UsageError
 from samtok_eval.files import read_object, write_json, write_text, writing
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.site import BACK, COMPARE, LIST, RUNS, Site, SiteRun, compared, pairs, refusal_page
+from samtok_eval.unfinished import unfinished
 
 logger = logging.getLogger(__name__)
 CONTENTS = "site.json"
@@ -41,19 +41,8 @@ def export_site(site: Site, to: Path) -> Path:
     runs = site.runs()
     if not any(run.questions for run in runs):
         raise DataError(f"{site.folder} holds no finished run; give the --out of a run")
-    part, old = (to.with_name(f".{to.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
-    try:
+    with writing(to), unfinished(to) as part:
         _write(site, runs, part)
-        with writing(to):
-            # Two steps, since a folder that is not empty cannot be replaced in one.
-            if to.exists():
-                to.replace(old)
-            part.replace(to)
-    finally:
-        if old.exists() and not to.exists():
-            old.replace(to)
-        for folder in (part, old):
-            shutil.rmtree(folder, ignore_errors=True)
     return to / LIST
 
 

@@ -18,55 +18,36 @@ from typing import TYPE_CHECKING, Any, Unpack
 from rich.console import Console
 
 import samtok_eval
-from samtok_eval.device import computing_threads, float32_products, thread_count
+from samtok_eval.device import computing_threads, float32_products
 from samtok_eval.errors import UsageError
 from samtok_eval.files import write_json
 from samtok_eval.metrics.judge import JUDGE_REPLIES
 from samtok_eval.progress import Progress
 from samtok_eval.registry import find_task, load_tasks
-from samtok_eval.run.answers import check_replayed, check_same_data, layout_of, prediction_paths, read_answers
-from samtok_eval.run.fingerprints import (
-    files_sha256,
-    git_commit,
-    hardware,
-    images_sha256,
-    now,
-    samples_sha256,
-    versions,
-)
+from samtok_eval.run.answers import check_same_data, layout_of, prediction_paths, read_answers
+from samtok_eval.run.described import foreign_manifest, manifest_of_run, saved
+from samtok_eval.run.fingerprints import now
 from samtok_eval.run.folder import RecordsWriter, Run, RunFolder, slug
 from samtok_eval.run.known_masks import KnownMasks, check_reusable
-from samtok_eval.run.manifest import (
-    COMPLETE,
-    FOREIGN,
-    SCHEMA_VERSION,
-    Dataset,
-    Manifest,
-    Model,
-    Profile,
-    Scoring,
-    Settings,
-    Times,
-    read_manifest,
-)
+from samtok_eval.run.manifest import COMPLETE, Manifest, Profile, Scoring, Times, read_manifest
 from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
+from samtok_eval.run.prepared import Prepared, prepared
 from samtok_eval.run.profile import Work
+from samtok_eval.run.questions import Questions
 from samtok_eval.run.ranks import Ranks, Shard, Share, launched, ranks_here, shard_of, together
 from samtok_eval.run.references import reference_texts
-from samtok_eval.run.samples import check_pictures, read_samples
+from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score
-from samtok_eval.run.settings import DEMO, RunKeywords, RunOptions, keywords, recorded, settings_of_scoring
+from samtok_eval.run.settings import DEMO, RunKeywords, RunOptions, keywords, settings_of_scoring
 from samtok_eval.run.shards import forget_shards, mark_shard
-from samtok_eval.run.signature import run_key, sealed
+from samtok_eval.run.signature import sealed
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
 
 if TYPE_CHECKING:
     from samtok_eval.models.backend import Backend
     from samtok_eval.models.loaded import LoadedModels
-    from samtok_eval.models.select import ModelOptions
     from samtok_eval.run.predict import PredictCounts
-    from samtok_eval.tokenizer.model import MaskTokenizer
 
 RUN_ID_LENGTH = 12
 
@@ -105,6 +86,7 @@ def run_all(
     scoring: bool = True,
     given: Backend | None = None,
     alone: bool = False,
+    questions: Questions | None = None,
 ) -> list[Run]:
     """Carry out several runs; each model is loaded once.
 
@@ -117,6 +99,7 @@ def run_all(
         scoring: False stops after predicting; so does a shard.
         given: answers, where the options name no model that could be loaded.
         alone: whether this process asks everything, though others were started with it.
+        questions: may hold those of the first split, and holds those of the last one then.
 
     Returns:
         The runs in the order of `several`; without metrics where this process did not score.
@@ -129,13 +112,14 @@ def run_all(
 
     check_used(several)
     ranks = None if alone else _ranks(several)
+    questions = questions or Questions()
     answered: dict[int, _Answered] = {}
     scored: dict[int, Run] = {}
     with together(ranks):
         for members in _by_model(several):
             models = LoadedModels(given)
             for i in members:
-                answered[i] = _answer(several[i], models, ranks, console or Console(quiet=True))
+                answered[i] = _answer(several[i], models, questions, ranks, console or Console(quiet=True))
                 if scoring and ranks is None and several[i].shard is None:
                     scored[i] = answered.pop(i).scored()
     scores = scoring and ranks is not None and ranks.first
@@ -191,59 +175,12 @@ class _Answered:
         return replace(run, manifest=saved(folder, run.manifest.replace(profile=profile)))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that asking needs, loaded and checked."""
-
-    options: RunOptions
-    task: Task
-    """For the layout of the mask tokenizer."""
-    split: str
-    samples: Sequence[Sample]
-    chosen: ModelOptions
-    tokenizer: MaskTokenizer | None
-    tokenizer_sha256: str | None
-    backend: Backend
-    name: str
-    """Of the model, for tables and folders."""
-    threads: int
-
-
-def prepared(options: RunOptions, models: LoadedModels) -> Prepared:
-    """Read the questions and load who answers; what is wrong with either is said before the model is loaded."""
-    from samtok_eval.models.select import parameter_count
-
-    task = find_task(load_tasks(options.tasks_dirs), options.task)
-    split = task.check_split(options.split)
-    task = task.asked_with(options.prompt, split)
-    task.check_judge(options.judge)
-    _check_protocols(task, options)
-    samples = read_samples(task, split, options.data_root, options.limit)
-    check_pictures(samples, options.data_root)
-    chosen = _model_options(task, options)
-    tokenizer, tokenizer_sha256 = models.tokenizer(chosen)
-    if tokenizer:
-        task = task.with_layout(tokenizer.config.layout)
-        # A layout may leave a protocol out that the task has otherwise.
-        _check_protocols(task, options)
-    check_replayed(chosen.model, task.layout)
-    backend = models.backend(chosen, tokenizer, task, samples)
-    threads = thread_count(parameter_count(tokenizer, backend), options.threads)
-    name = options.model if task.needs_language_model else f"tokenizer-of-{options.model}"
-    return Prepared(
-        options, task, split, samples, chosen, tokenizer, tokenizer_sha256, backend, name, threads
-    )  # fmt: skip
-
-
-def _check_protocols(task: Task, options: RunOptions) -> None:
-    for name in options.protocols or ():
-        task.protocol(name)
-
-
-def _answer(options: RunOptions, models: LoadedModels, ranks: Ranks | None, console: Console) -> _Answered:
+def _answer(
+    options: RunOptions, models: LoadedModels, questions: Questions, ranks: Ranks | None, console: Console
+) -> _Answered:
     """Ask this process's share of a run's questions; the first process returns when all are answered."""
     share = shard_of(options.shard) if options.shard else ranks.run() if ranks else Shard()
-    ready = prepared(options, models)
+    ready = prepared(options, models, questions)
     with ExitStack() as held:
         begun = begin(ready, manifest_of_run(ready), held) if share.first else None
         folder = RunFolder(Path(share.same(str(begun.path) if begun else None)))
@@ -413,7 +350,7 @@ def score_file(options: RunOptions, predictions: Path) -> Run:
     samples = read_samples(task, split, options.data_root, limit)
     if origin:
         check_same_data(task, samples, options.data_root, origin, predictions)
-    manifest = origin or _foreign_manifest(task, split, samples, options, predictions, paths)
+    manifest = origin or foreign_manifest(task, split, samples, options, predictions, paths)
     changes = {"limit": limit, "data_root": options.data_root, **settings_of_scoring(options)}
     passed = {name for name in manifest.passed if name not in changes}
     passed |= {name for name in options.model_fields_set if name in changes}
@@ -427,19 +364,6 @@ def _references(manifest: Manifest) -> dict[str, str] | None:
     return reference_texts(given, *prediction_paths(given, "--reference-codes"), manifest) if given else None
 
 
-def _model_options(task: Task, options: RunOptions) -> ModelOptions:
-    """What the model side needs to know; tasks of the tokenizer alone are answered with the true codes."""
-    from samtok_eval.models.select import ModelOptions, is_python, mask_tokenizer_place
-
-    chosen = ModelOptions(options.model, options)
-    if task.needs_language_model:
-        return chosen
-    if is_python(options.model) and options.tokenizer is None:
-        raise UsageError(f"{task.metadata.name} asks a mask tokenizer alone; name one with --tokenizer")
-    update = {"tokenizer": str(mask_tokenizer_place(chosen)), "tensor_parallel": 1}
-    return ModelOptions("oracle", options.model_copy(update=update))
-
-
 def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> RunFolder:
     base = options.out / task.metadata.name / split / slug(manifest.model.name)
     run_id = str(manifest.run_key)[:RUN_ID_LENGTH]
@@ -447,72 +371,3 @@ def _folder(options: RunOptions, task: Task, split: str, manifest: Manifest) -> 
         taken = sum(1 for path in base.glob(f"{run_id}*") if path.is_dir())
         run_id = f"{run_id}-{taken + 1}" if taken else run_id
     return RunFolder(base / run_id)
-
-
-def manifest_of_run(ready: Prepared) -> Manifest:
-    """The description of a run before anything is asked, with its key."""
-    options, task, samples, chosen = ready.options, ready.task, ready.samples, ready.chosen
-    dataset = Dataset(
-        root=options.data_root,
-        samples=len(samples),
-        images=len({sample.image.id for sample in samples}),
-        sha256=samples_sha256(samples),
-        images_sha256=images_sha256(samples),
-    )
-    effective = {
-        "device": chosen.device_name(),
-        "dtype": str(chosen.torch_dtype()).removeprefix("torch."),
-        "max_new_tokens": options.max_new_tokens or task.max_new_tokens,
-    }
-    if chosen.mask_dtype() != chosen.torch_dtype() and options.mask_dtype is None:
-        effective["mask_dtype"] = "fp32"
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        state="predicting",
-        task=task.metadata.name,
-        task_version=task.metadata.version,
-        split=ready.split,
-        model=Model(name=ready.name, identity=ready.backend.identity()),
-        tokenizer_sha256=ready.tokenizer_sha256,
-        prompt=task.prompt.id if task.prompt else "none",
-        template=task.prompt.template if task.prompt else "",
-        dataset=dataset,
-        settings=Settings(**recorded(options) | effective),
-        passed=tuple(sorted(options.model_fields_set)),
-        packages=versions(),
-        samtok_eval=samtok_eval.__version__,
-        git_commit=git_commit(),
-        hardware=hardware(chosen.device_name(), ready.threads),
-        times=Times(started=now()),
-        counters={},
-    )
-    manifest = manifest.of_layout(task.layout)
-    return manifest.replace(run_key=run_key(manifest))
-
-
-def _foreign_manifest(
-    task: Task, split: str, samples: Sequence[Sample], options: RunOptions, given: Path, paths: Sequence[Path]
-) -> Manifest:
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        state="predicted",
-        task=task.metadata.name,
-        task_version=task.metadata.version,
-        split=split,
-        model=Model(name=given.stem, identity={"predictions_sha256": files_sha256(paths)}),
-        tokenizer_sha256=None,
-        prompt=FOREIGN,
-        predictions=str(given),
-        dataset=Dataset(root=options.data_root, samples=len(samples), sha256=samples_sha256(samples)),
-        settings=Settings(**recorded(options)),
-        passed=tuple(sorted(options.model_fields_set)),
-        samtok_eval=samtok_eval.__version__,
-        times=Times(started=now()),
-        counters={},
-    ).of_layout(task.layout)
-
-
-def saved(folder: RunFolder, manifest: Manifest) -> Manifest:
-    """A manifest, which the folder now holds."""
-    write_json(folder.manifest, manifest.to_json())
-    return manifest

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -30,6 +30,7 @@ from samtok_eval.prediction_log import PredictionLog
 from samtok_eval.records import FIELDS, PLAIN, Records
 from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
+from samtok_eval.unfinished import workspace
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -130,6 +131,9 @@ class RecordsWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts: dict[str, BinaryIO] = {}
+        self._open = ExitStack()
+        """What ends with the writer: the place of the parts, then they themselves."""
+        self._place: Path | None = None
 
     def add(self, batch: Mapping[str, Sequence[Record]]) -> None:
         """Write records of each protocol behind its earlier ones.
@@ -142,8 +146,7 @@ class RecordsWriter:
             content = "".join(record_lines(records, written)).encode()
             with writing(self._path):
                 if protocol not in self._parts:
-                    self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._parts[protocol] = self._part(len(self._parts)).open("w+b")
+                    self._parts[protocol] = self._part(len(self._parts))
                 self._parts[protocol].write(content)
 
     def finish(self) -> None:
@@ -154,13 +157,13 @@ class RecordsWriter:
         """
         with writing(self._path):
             if not self._parts:
-                self._parts[""] = self._part(0).open("w+b")
+                self._parts[""] = self._part(0)
             first, *others = self._parts.values()
             for file in others:
                 file.seek(0)
                 shutil.copyfileobj(file, first)
             first.close()
-            self._part(0).replace(self._path)
+            Path(first.name).replace(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -168,14 +171,17 @@ class RecordsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, file in enumerate(self._parts.values()):
+        for file in self._parts.values():
             # What could not be written is written again by closing.
             with suppress(OSError):
                 file.close()
-            self._part(number).unlink(missing_ok=True)
+        self._open.close()
 
-    def _part(self, number: int) -> Path:
-        return self._path.with_name(f".{self._path.name}.{os.getpid()}.{number}.part")
+    def _part(self, number: int) -> BinaryIO:
+        if self._place is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._place = self._open.enter_context(workspace(self._path.parent))
+        return (self._place / str(number)).open("w+b")
 
 
 Pieces = dict[tuple[int, ...], tuple[list[Any], list[str]]]

@@ -23,12 +23,14 @@ from samtok_eval.errors import IncompleteRunError, UsageError
 from samtok_eval.models.loaded import LoadedModels
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_own_predictions
-from samtok_eval.run.evaluate import Prepared, ask, begin, manifest_of_run, prepared, saved, score_into
+from samtok_eval.run.described import manifest_of_run, saved
+from samtok_eval.run.evaluate import ask, begin, score_into
 from samtok_eval.run.fingerprints import now
 from samtok_eval.run.folder import Run, RunFolder
 from samtok_eval.run.known_masks import KnownMasks, check_reusable
 from samtok_eval.run.manifest import Asked, Manifest, Times
 from samtok_eval.run.predict import PredictCounts, batches_of
+from samtok_eval.run.prepared import Prepared, prepared
 from samtok_eval.run.ranks import ERRORS, Shard, launched
 from samtok_eval.run.settings import RunOptions, RunSettings, option_of
 from samtok_eval.sample import Sample

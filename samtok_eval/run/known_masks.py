@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from samtok_eval.errors import DataError, UsageError
 from samtok_eval.mask_tokens import Codes
-from samtok_eval.masks import Rle
+from samtok_eval.masks import Rle, encode
 from samtok_eval.models.backend import Request
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.manifest import Manifest, Settings, read_manifest
-from samtok_eval.tokenizer.pictures import decode_by_picture
+from samtok_eval.tokenizer.pictures import Region, decode_by_picture
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -48,7 +48,7 @@ class KnownMasks:
 
     def decode(
         self, tokenizer: MaskTokenizer, requests: Sequence[Request], wanted: Sequence[Sequence[Codes]]
-    ) -> list[dict[Codes, Rle]]:
+    ) -> list[dict[Codes, Region]]:
         """Masks of answers, known or decoded.
 
         Args:
@@ -71,7 +71,7 @@ class KnownMasks:
         )
         for request, masks, fresh in zip(requests, known, decoded, strict=True):
             for codes in masks.keys() & fresh.keys():
-                if masks[codes] != fresh[codes]:
+                if masks[codes] != encode(fresh[codes]):
                     raise UsageError(
                         f"--reuse-decoded {self._run}: codes {codes.key} of sample {request.id} decode to another mask "
                         "here than there; run without it, or on a machine like that of the run"

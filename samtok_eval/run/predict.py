@@ -1,10 +1,11 @@
 """Predict: ask the backend, parse the answer, decode its masks, write one line per sample as soon as it is known.
 
 Samples are grouped by picture, so that a picture is read, shown to the language model and encoded by the mask tokenizer
-as rarely as possible; the pictures of the next batch are read meanwhile. A batch that does not fit in memory is halved,
-and the following ones are asked in parts of the size that did fit. Where a batch fails otherwise, its samples are asked
-one by one. One that fails alone is written with its error; the run goes on until more than `max_errors` have failed,
-and asks the failed ones again when it is started again.
+as rarely as possible. While a batch is asked, the pictures of the next are read, and the masks of the one before it
+become run lengths and lines. A batch that does not fit in memory is halved, and the following ones are asked in parts
+of the size that did fit. Where a batch fails otherwise, its samples are asked one by one. One that fails alone is
+written with its error; the run goes on until more than `max_errors` have failed, and asks the failed ones again when it
+is started again.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from samtok_eval.errors import DataError, TooManyErrorsError, UsageError
 from samtok_eval.files import shortened
 from samtok_eval.images import read_image
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Codes, Layout, parse
-from samtok_eval.masks import Rle
 from samtok_eval.messages import Message, messages
-from samtok_eval.models.backend import Answer, Backend, Picture, Request, request_of
-from samtok_eval.prediction import CocoRle, Prediction
+from samtok_eval.models.backend import Backend, Picture, Request, request_of
+from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.known_masks import KnownMasks
+from samtok_eval.run.lines import Decoded, LineWriter, decoded, failed, predictions
 from samtok_eval.run.measure import Profiler, stage, waited_for
 from samtok_eval.run.ranks import ANSWERED, ERRORS, HALVED, REUSED, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
-from samtok_eval.tokenizer.pictures import decode_by_picture, encoder
+from samtok_eval.tokenizer.pictures import Region, decode_by_picture, encoder
 
 if TYPE_CHECKING:
     from samtok_eval.progress import Progress
@@ -114,22 +115,31 @@ def predict(
     finished = {name for name, answer in read_own_predictions(folder.parts()).items() if answer.error is None}
     counts = PredictCounts(done_before=sum(sample.id in finished for sample in samples))
     progress.start(total=len(samples), done=counts.done_before)
+    part = folder.part(share.part)
+
+    def check(failures: Sequence[Prediction], asked: int, first: bool) -> None:
+        if failures:
+            errored = share.add(ERRORS, len(failures))
+            _check_failures(failures, asked, errored, settings.max_errors, part, first)
+
     first = True
-    with PredictionLog(folder.part(share.part)) as log:
+    with PredictionLog(part) as log, LineWriter(log, MODEL_ERRORS) as lines:
         batches = share.of(batches_of(samples, backend, settings))
         unfinished = ([sample for sample in batch if sample.id not in finished] for batch in batches)
         read = partial(_read_pictures, grouped=settings.group_pictures)
         asking = _Asking(task, backend, tokenizer, settings, known, profiler)
         for waiting, pictures in waited_for(profiler, "read", ahead(filter(None, unfinished), read)):
             failures = []
-            for prediction in asking.predictions(waiting, pictures):
-                log.append(prediction)
-                failures += [prediction] if prediction.error is not None else []
+            for answers in asking.answers(waiting, pictures):
+                failures += [answer.line for answer in answers if answer.failed]
+                with stage(profiler, "decode"):
+                    failures += lines.write(answers)
             progress.reach(counts.done_before + share.add(ANSWERED, len(waiting)))
-            if failures:
-                errored = share.add(ERRORS, len(failures))
-                _check_failures(failures, len(waiting), errored, settings.max_errors, folder.part(share.part), first)
+            check(failures, len(waiting), first)
             first = False
+        with stage(profiler, "decode"):
+            failures = lines.wait()
+        check(failures, len(failures), first=False)
     share.add(REUSED, known.reused if known else 0)
     share.add(HALVED, asking.halved)
     share.finish()
@@ -202,8 +212,8 @@ class _Asking:
     fits: int | None = None
     """Questions that are asked at once since a batch had to be halved."""
 
-    def predictions(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
-        """Answers and errors of a batch, in the order of its samples."""
+    def answers(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[list[Decoded]]:
+        """Answers and errors of a batch in the order of its samples, as many at a time as were asked at once."""
         rest = batch
         while rest:
             part, rest = rest[: self.fits], rest[self.fits :] if self.fits else ()
@@ -216,7 +226,9 @@ class _Asking:
                 self.fits = max(fitting)
                 logger.warning("from here on at most %d questions are asked at once", self.fits)
 
-    def _whole_or_parts(self, batch: Sequence[Sample], pictures: Pictures, fitting: list[int]) -> Iterator[Prediction]:
+    def _whole_or_parts(
+        self, batch: Sequence[Sample], pictures: Pictures, fitting: list[int]
+    ) -> Iterator[list[Decoded]]:
         """The same; where the batch fails as a whole, of its halves or of each of its samples alone.
 
         Args:
@@ -232,9 +244,9 @@ class _Asking:
         # Out of the handler, since the error holds on to the memory of the failed batch.
         if answered is not None:
             fitting.append(len(batch))
-            yield from answered
+            yield answered
         elif len(batch) == 1:
-            yield _failed(batch[0].id, reason)
+            yield [failed(batch[0].id, reason)]
         else:
             for part in self._halves(batch, reason) if is_full else _one_by_one(batch, reason):
                 yield from self._whole_or_parts(part, pictures, fitting)
@@ -245,40 +257,40 @@ class _Asking:
         self.halved += 1
         return _batches(batch, (len(batch) + 1) // 2)
 
-    def _answered(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Prediction]:
+    def _answered(self, batch: Sequence[Sample], pictures: Pictures) -> Iterator[Decoded]:
         with stage(self.profiler, "read"):
-            requests, failed = self._requests(batch, pictures)
-        yield from failed
+            requests, unreadable = self._requests(batch, pictures)
+        yield from unreadable
         longest = self.settings.max_new_tokens or self.task.max_new_tokens
         if requests and self.settings.history == "pred":
             with stage(self.profiler, "generate"):
                 requests, failures = with_own_history(requests, self.backend, longest, self.task.layout)
-            yield from (_failed(name, reason) for name, reason in failures.items())
+            yield from (failed(name, reason) for name, reason in failures.items())
         if not requests:
             return
-        predictions = ask(self.task, requests, self.backend, self.tokenizer, longest, self.known, self.profiler)
+        answers = _ask(self.task, requests, self.backend, self.tokenizer, longest, self.known, self.profiler)
         if self.profiler:
-            decoded = {prediction.id for prediction in predictions if prediction.decoded}
-            self.profiler.pictures |= {sample.image.id for sample in batch if sample.id in decoded}
-        yield from predictions
+            with_masks = {answer.line.id for answer in answers if answer.regions}
+            self.profiler.pictures |= {sample.image.id for sample in batch if sample.id in with_masks}
+        yield from answers
 
-    def _requests(self, batch: Sequence[Sample], pictures: Pictures) -> tuple[list[Request], list[Prediction]]:
+    def _requests(self, batch: Sequence[Sample], pictures: Pictures) -> tuple[list[Request], list[Decoded]]:
         """The questions of a batch, and an error for each whose picture cannot be read."""
         encode = encoder(self.tokenizer) if self.tokenizer else _not_encoded
         requests: list[Request] = []
-        failed: list[Prediction] = []
+        unreadable: list[Decoded] = []
         for sample in batch:
             picture = pictures[_picture_key(sample, self.settings.group_pictures)]
             if isinstance(picture, DataError):
-                failed.append(_failed(sample.id, str(picture)))
+                unreadable.append(failed(sample.id, str(picture)))
                 continue
             try:
                 shown = messages(sample.turns, picture, encode, self.task.layout)
             except DataError as error:
-                failed.append(_failed(sample.id, str(error)))
+                unreadable.append(failed(sample.id, str(error)))
                 continue
             requests.append(request_of(sample.id, picture, shown))
-        return requests, failed
+        return requests, unreadable
 
 
 def _one_by_one(batch: Sequence[Sample], reason: str) -> list[Sequence[Sample]]:
@@ -306,13 +318,7 @@ def _picture_key(sample: Sample, grouped: bool) -> str:
 
 
 def ask(
-    task: Task,
-    requests: Sequence[Request],
-    backend: Backend,
-    tokenizer: MaskTokenizer | None,
-    max_new_tokens: int,
-    known: KnownMasks | None = None,
-    profiler: Profiler | None = None,
+    task: Task, requests: Sequence[Request], backend: Backend, tokenizer: MaskTokenizer | None, max_new_tokens: int
 ) -> list[Prediction]:
     """Answers and errors of one batch, with the masks that the protocols of the task ask for.
 
@@ -322,12 +328,26 @@ def ask(
         backend: answers; what it raises is not caught.
         tokenizer: decodes; None where the back end brings masks.
         max_new_tokens: where an answer is cut.
-        known: masks that need not be decoded.
-        profiler: measures the stages; nothing is measured by default.
 
     Raises:
-        UsageError: an answer holds mask words, and there is no mask tokenizer, or a known mask does not come out the
-            same.
+        UsageError: an answer holds mask words, and there is no mask tokenizer.
+    """
+    return list(predictions(_ask(task, requests, backend, tokenizer, max_new_tokens)))
+
+
+def _ask(
+    task: Task,
+    requests: Sequence[Request],
+    backend: Backend,
+    tokenizer: MaskTokenizer | None,
+    max_new_tokens: int,
+    known: KnownMasks | None = None,
+    profiler: Profiler | None = None,
+) -> list[Decoded]:
+    """The same with masks that are no run lengths yet; some may be known, and stages may be measured.
+
+    Raises:
+        UsageError: also where a known mask does not come out the same.
     """
     with stage(profiler, "generate"):
         answers = backend.generate(requests, max_new_tokens)
@@ -339,22 +359,20 @@ def ask(
     if any(wanted) and not tokenizer:
         raise UsageError(f"{backend.name} answers in mask words; name the mask tokenizer that reads them: --tokenizer")
     with stage(profiler, "decode"):
-        decoded = _decoded(tokenizer, requests, wanted, known)
+        regions = _regions(tokenizer, requests, wanted, known)
     seconds = {"decode": (time.perf_counter() - started) / len(requests)}
     return [
-        _failed(request.id, answer.error)
-        if answer.error is not None
-        else _prediction(task, request, answer, found, seconds)
-        for request, answer, found in zip(requests, answers, decoded, strict=True)
+        decoded(task, request, answer, found, seconds)
+        for request, answer, found in zip(requests, answers, regions, strict=True)
     ]
 
 
-def _decoded(
+def _regions(
     tokenizer: MaskTokenizer | None,
     requests: Sequence[Request],
     wanted: Sequence[Sequence[Codes]],
     known: KnownMasks | None,
-) -> list[dict[Codes, Rle]]:
+) -> Sequence[Mapping[Codes, Region]]:
     if tokenizer is None:
         return [{} for _ in requests]
     if known:
@@ -362,32 +380,8 @@ def _decoded(
     return decode_by_picture(tokenizer, [request.images[0] for request in requests], wanted)
 
 
-def _prediction(
-    task: Task, request: Request, answer: Answer, found: Mapping[Codes, Rle], seconds: Mapping[str, float]
-) -> Prediction:
-    brought = answer.rles
-    return Prediction(
-        id=request.id,
-        text=answer.text,
-        decoded={codes.key: _coco(rle) for codes, rle in found.items()},
-        masks=None if brought is None else [_coco(rle) for rle in brought],
-        phrases=None if answer.phrases is None else list(answer.phrases),
-        status=task.status(answer.text) if brought is None else "foreign",
-        seconds={name: round(value, 5) for name, value in {**answer.seconds, **seconds}.items()},
-    )
-
-
-def _coco(rle: Rle) -> CocoRle:
-    return CocoRle.model_validate(rle.to_coco())
-
-
 def _not_encoded(image: Picture, regions: NDArray[np.bool_]) -> list[Codes]:
     raise UsageError("the task writes masks into its questions as mask words; name a mask tokenizer with --tokenizer")
-
-
-def _failed(sample_id: str, reason: str) -> Prediction:
-    logger.warning("sample %s: %s", sample_id, reason)
-    return Prediction(id=sample_id, text="", status="error", error=reason)
 
 
 def with_own_history(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def score(
     collected = Collected([protocol.name for protocol in chosen], len(samples), expected)
     with Judges(judge, record) as judges:
         for batch, given in _batches(task, samples, answers):
-            found = task.score_under(batch, given, chosen, judges)
+            found = judges.scored(partial(task.score_under, batch, given, chosen, judges))
             check_records(task, batch, found, chosen)
             records = dict(found)
             if references is not None:
@@ -141,7 +142,10 @@ def records_of(
         DataError: masks do not fit the pictures, or codes not the layout of the task.
     """
     rules = task.protocol(protocol)
-    parts = [task.score_all(batch, given, rules, judges) for batch, given in _batches(task, samples, answers)]
+    parts = [
+        judges.scored(partial(task.score_all, batch, given, rules, judges))
+        for batch, given in _batches(task, samples, answers)
+    ]
     return Records.joined([Records.of(part) for part in parts])
 
 

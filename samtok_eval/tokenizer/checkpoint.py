@@ -18,6 +18,7 @@ from samtok_eval.files import MISFITS, first_problem, read_object, shortened, wr
 from samtok_eval.hub import local_folder
 from samtok_eval.text import shortened as shortened_text
 from samtok_eval.tokenizer.config import MaskTokenizerConfig
+from samtok_eval.unfinished import flush, unfinished
 from samtok_eval.weight_headers import COPY_AGAIN, refuse_unfilled, weight_shapes
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def read_config_and_weights(place: Path) -> tuple[MaskTokenizerConfig, dict[str,
 
 
 def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dtype) -> None:
-    """Write a tokenizer as our folder format; each file appears whole or not at all.
+    """Write a tokenizer as our folder format; each file appears whole or not at all, the configuration last.
 
     Raises:
         UsageError: the system refuses, e.g. because the disk is full.
@@ -91,17 +92,25 @@ def save_folder(tokenizer: MaskTokenizer, folder: Path, weights_dtype: torch.dty
     weights = {
         name: value.detach().to("cpu", weights_dtype).contiguous() for name, value in tokenizer.state_dict().items()
     }
-    place, part = folder / WEIGHTS_FILE, folder / (WEIGHTS_FILE + ".part")
-    with writing(place):
-        folder.mkdir(parents=True, exist_ok=True)
+    place, beside = folder / WEIGHTS_FILE, folder / CONFIG_FILE
+    config = {"model_type": MODEL_TYPE, **tokenizer.config.model_dump(mode="json")}
+    with writing(place), unfinished(place) as part:
         try:
             save_file(weights, part)
-            part.replace(place)
         except SafetensorError as error:
             raise OSError(str(error)) from error
-        finally:
-            part.unlink(missing_ok=True)
-    write_json(folder / CONFIG_FILE, {"model_type": MODEL_TYPE, **tokenizer.config.model_dump(mode="json")})
+        flush(part)
+        # New weights never lie beside an older configuration, with which they would be taken for whole.
+        if beside.is_file() and _unlike(beside, config):
+            beside.unlink()
+    write_json(beside, config)
+
+
+def _unlike(path: Path, config: dict[str, object]) -> bool:
+    try:
+        return _read_json(path) != config
+    except CheckpointError:
+        return True
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -17,7 +17,7 @@ from samtok_eval.demo import benchmark
 from samtok_eval.demo.baselines import blind_scores
 from samtok_eval.demo.benchmark import HELD_OUT, build_demo
 from samtok_eval.demo.world.scenes import COLORS, KINDS, SHAPES, draw_scene, expressions
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, UsageError
 from samtok_eval.files import read_json
 from samtok_eval.masks import Rle
 from samtok_eval.registry import load_tasks
@@ -130,7 +130,7 @@ def test_a_build_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(benchmark, "SPLIT_SCENES", dict.fromkeys(benchmark.SPLIT_SCENES, 1))
     monkeypatch.setattr(benchmark.formats, "write_gcg", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UsageError, match=r"cannot be written \(no space left\)"):
         build_demo(tmp_path / "data")
     assert not any(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""`torchrun` with three processes, one of which is killed, and the variables of `srun`: as if one had been alone."""
+"""`torchrun` with a killed process, on two machines, and the variables of `srun`: as if one process had been alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
+
 from samtok_eval import evaluate
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.run.folder import RunFolder, load_run
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "run_eval.py"]
+TORCHRUN_COMMAND = [sys.executable, "-m", "torch.distributed.run"]
+THREE_RANKS = ["--standalone", "--nproc-per-node", "3"]
 
 
 def answered(out: Path) -> list[int]:
@@ -41,11 +44,15 @@ TORCHRUN = {"rank": "RANK", "world": "WORLD_SIZE", "local": "LOCAL_RANK"}
 SRUN = {"rank": "SLURM_PROCID", "world": "SLURM_NTASKS", "local": "SLURM_LOCALID"}
 
 
-def run_by(world: int, names: dict[str, str], **options: object) -> None:
-    """Carry out a run by processes that need not import anything again, and find one another by these variables."""
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        return str(free.getsockname()[1])
+
+
+def run_by(world: int, names: dict[str, str], **options: object) -> None:
+    """Carry out a run by processes that need not import anything again, and find one another by these variables."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
 
     def rank(number: int) -> None:
         told = {"rank": number, "world": world, "local": number}
@@ -60,14 +67,30 @@ def run_by(world: int, names: dict[str, str], **options: object) -> None:
     assert [process.exitcode for process in processes] == [0] * world
 
 
-def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_what_is_missing(demo_root, tmp_path):
-    options = {"model": "oracle", "data_root": str(demo_root), "limit": 420, "batch_size": 2, "device": "cpu"}
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    launcher = subprocess.Popen(
-        [*LAUNCH, "--task", "gres", *words, "--out", str(tmp_path / "cut")],
+@pytest.fixture(scope="module")
+def options(demo_root):
+    """What all processes of the larger runs are told."""
+    return {"model": "oracle", "data_root": str(demo_root), "limit": 420, "batch_size": 2, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def whole(options, tmp_path_factory):
+    """The same run by one process alone."""
+    return evaluate("gres", **options, out=tmp_path_factory.mktemp("whole"))
+
+
+def torchrun(words: list[str], options: dict[str, object], out: Path) -> subprocess.Popen[bytes]:
+    """Start processes as a user does."""
+    given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return subprocess.Popen(
+        [*TORCHRUN_COMMAND, *words, "run_eval.py", "--task", "gres", *given, "--out", str(out), "--no-report"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_what_is_missing(options, whole, tmp_path):
+    launcher = torchrun(THREE_RANKS, options, tmp_path / "cut")
     while len(counts := answered(tmp_path / "cut")) < 3 or not min(counts):
         assert launcher.poll() is None
         time.sleep(0.005)
@@ -84,7 +107,20 @@ def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_what_is_missing(demo_ro
     after = answered(folder.path)
     assert sum(after) == options["limit"] and after[2] == before[2]
     assert load_run(folder.path).manifest.counters["done_before"] == sum(before)
-    whole = evaluate("gres", **options, out=tmp_path / "whole")
+    assert lines(folder) == lines(RunFolder(whole.path))
+    assert json.loads(folder.metrics.read_text()) == json.loads((whole.path / "metrics.json").read_text())
+
+
+def test_two_machines_of_one_process_each_share_one_run(options, whole, tmp_path):
+    """As two machines would, each started with its own `torchrun`; only that both are this one."""
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", free_port()]
+    nodes = [torchrun([*meeting, "--node-rank", str(rank)], options, tmp_path) for rank in range(2)]
+    outputs = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0]
+    assert b"gres" in outputs[0] and outputs[1] == b""
+    (folder,) = (RunFolder(path.parent) for path in tmp_path.rglob("manifest.json"))
+    of_each = answered(folder.path)
+    assert len(of_each) == 2 and min(of_each) > 0 and sum(of_each) == options["limit"]
     assert lines(folder) == lines(RunFolder(whole.path))
     assert json.loads(folder.metrics.read_text()) == json.loads((whole.path / "metrics.json").read_text())
 

@@ -10,9 +10,9 @@ import pytest
 
 from samtok_eval import masks
 from samtok_eval.errors import UsageError
-from samtok_eval.metrics import captions as module
-from samtok_eval.metrics import judges, text_similarity
-from samtok_eval.metrics.captions import CaptionScorer, CaptionToolsError, meteor, meteor_of
+from samtok_eval.metrics import caption_programs, judges, text_similarity
+from samtok_eval.metrics.caption_programs import CaptionToolsError
+from samtok_eval.metrics.captions import CaptionScorer, meteor, meteor_of
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.text_similarity import TextSimilarity
 from samtok_eval.prediction import Prediction, Record
@@ -99,7 +99,7 @@ def test_one_run_starts_meteor_and_the_tokenizer_once(monkeypatch):
 def test_missing_tools_are_named_and_their_metrics_absent(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CaptionToolsError, match=r"install|Java"):
-        module.probe()
+        caption_programs.probe()
     with Judges() as helpers:
         assert helpers.captions is None
     assert helpers.absent.keys() == {"meteor", "cider"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from samtok_eval.metrics import captions
+from samtok_eval.metrics import caption_programs
 
 
 def _is_there() -> bool:
     try:
-        captions.probe()
-    except captions.CaptionToolsError:
+        caption_programs.probe()
+    except caption_programs.CaptionToolsError:
         return False
     return True
 

@@ -31,6 +31,7 @@ from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIZES
 from samtok_eval.files import write_json
 from samtok_eval.mask_tokens import CODEBOOK_SIZE, WORDS
 from samtok_eval.models.shared_prefix import repeat_pictures
+from samtok_eval.training.checkpoint_files import checkpoint_into
 from samtok_eval.training.schedule import one_cycle
 from samtok_eval.training.step_log import append_line
 
@@ -367,8 +368,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in bfloat16, as published ones are."""
-        deepcopy(self.model).bfloat16().save_pretrained(self.out)
-        self.processor.save_pretrained(self.out)
+        with checkpoint_into(self.out) as content:
+            deepcopy(self.model).bfloat16().save_pretrained(content)
+            self.processor.save_pretrained(content)
 
     def first_code_loss(self, scenes: list[CorpusScene], roll: int) -> tuple[float, float]:
         """Mean loss of the first codes and of all answer tokens, the pictures rolled by `roll` places."""

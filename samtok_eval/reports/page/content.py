@@ -30,7 +30,7 @@ from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.answers import kept_in_words
 from samtok_eval.run.fingerprints import samples_sha256
 from samtok_eval.run.folder import RunFolder
-from samtok_eval.run.samples import read_samples
+from samtok_eval.run.questions import Questions
 from samtok_eval.run.signature import HASH_SHOWN
 from samtok_eval.run.slices import sliced
 from samtok_eval.sample import Sample
@@ -158,6 +158,7 @@ def gather(
     data_root: str | None = None,
     seed: int = 0,
     overlap: Overlap | None = None,
+    questions: Questions | None = None,
 ) -> Report:
     """Read everything that a report of the last run needs.
 
@@ -168,6 +169,7 @@ def gather(
         data_root: where the benchmark lies, as in the run by default.
         seed: of draws and permutations.
         overlap: the pictures that a training mix shares with the split.
+        questions: may hold the run's, and holds them then.
 
     Raises:
         DataError: the data are not those of the run.
@@ -181,7 +183,7 @@ def gather(
     scores = sample_values(run, protocol, metric) if metric else {}
     baseline = sample_values(runs[0], protocol, metric) if metric and len(runs) > 1 else {}
     top = sample_values(ceiling, protocol, metric) if metric and ceiling and protocol in ceiling.records else {}
-    samples = _samples(run, data_root)
+    samples = _samples(run, data_root, questions or Questions())
     predictions = _answers(run, samples)
     before = _answers(runs[0], samples) if len(runs) > 1 else {}
     answered = Answered(
@@ -223,7 +225,7 @@ def gather(
     )
 
 
-def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
+def _samples(run: ScoredRun, data_root: str | None, questions: Questions) -> dict[str, Sample]:
     """The run's questions by id.
 
     Raises:
@@ -232,7 +234,7 @@ def _samples(run: ScoredRun, data_root: str | None) -> dict[str, Sample]:
     manifest = run.run.manifest
     settings = manifest.settings
     task = run.task.asked_with(settings.prompt, run.split)
-    samples = read_samples(task, run.split, data_root or settings.data_root, settings.limit)
+    samples = questions.read(task, run.split, data_root or settings.data_root, settings.limit)
     found, expected = samples_sha256(samples), manifest.dataset.sha256
     if found != expected:
         raise DataError(

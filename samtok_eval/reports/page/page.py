@@ -21,6 +21,7 @@ from samtok_eval.reports.page.content import ROWS, Report, gather, highest_of
 from samtok_eval.reports.page.downloads import downloads
 from samtok_eval.reports.runs import read_scored
 from samtok_eval.reports.summary import limits, speed, subject
+from samtok_eval.run.questions import Questions
 from samtok_eval.run.signature import short_signature
 
 STYLE, SCRIPT = ("cards.css", "report.css"), "report.js"
@@ -43,13 +44,16 @@ def write_report(report: Report, folder: Path, samples: Path | None = None) -> P
     return path
 
 
-def write_reports(paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: int = 0) -> list[Path]:
+def write_reports(
+    paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: int = 0, questions: Questions | None = None
+) -> list[Path]:
     """A page in every run folder of one task: models are compared with the first one, between oracle and random.
 
     Args:
         paths: run folders of one task, split and data set.
         tasks_dirs: further folders of task files.
         seed: of draws and permutations.
+        questions: may hold those of the runs.
 
     Returns:
         The pages, in the order of the runs.
@@ -57,9 +61,10 @@ def write_reports(paths: Sequence[Path], tasks_dirs: Sequence[Path] = (), seed: 
     runs = [read_scored(path, tasks_dirs) for path in paths]
     models = [run for run in runs if run.name not in (CEILING, FLOOR)]
     pages = []
+    questions = questions or Questions()
     for run in runs:
         compared = [models[0], run] if run in models[1:] else [run]
-        report = gather(compared, *bounds_of(run, None, None, tasks_dirs, runs), seed=seed)
+        report = gather(compared, *bounds_of(run, None, None, tasks_dirs, runs), seed=seed, questions=questions)
         pages.append(write_report(report, run.run.path / "report"))
     return pages
 

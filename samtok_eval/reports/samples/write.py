@@ -9,8 +9,6 @@ nothing else; data are calls with one JSON argument, since a page that is opened
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from samtok_eval.reports.html import asset, render, shown
 from samtok_eval.reports.page.content import Report
 from samtok_eval.reports.samples.data import index, shards
 from samtok_eval.sample import ImageRef
+from samtok_eval.unfinished import unfinished
 
 FOLDER = "samples"
 SIDE, QUALITY = 800, 80
@@ -68,15 +67,8 @@ def write_samples(report: Report, folder: Path) -> Path:
         UsageError: the system refuses, e.g. because the disk is full; an earlier folder then stays.
     """
     target = folder / FOLDER
-    part = target.with_name(f".{FOLDER}.{os.getpid()}.part")
-    try:
+    with writing(target), unfinished(target) as part:
         _write(report, part)
-        with writing(target):
-            # Two steps, since a folder that is not empty cannot be replaced in one.
-            shutil.rmtree(target, ignore_errors=True)
-            part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return target / "index.html"
 
 

@@ -19,7 +19,7 @@ from samtok_eval.mask_tokens import masks_of
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.gcg import iou_matrix
 from samtok_eval.metrics.scoring import region_counts
-from samtok_eval.tokenizer.pictures import decode_by_picture
+from samtok_eval.tokenizer.pictures import RunLengths, decode_by_picture
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -68,7 +68,10 @@ def decoded_rewards(
     layout = tokenizer.config.layout
     pairs = [[masks_of(text, "final", layout) for text in both] for both in zip(answers, references, strict=True)]
     decoded = decode_by_picture(tokenizer, pictures, [[*answered, *right] for answered, right in pairs])
+    run_lengths = RunLengths()
     return [
-        agreement(*([rles[codes] for codes in side] for side in both)) if all(both) else float(not any(both))
-        for both, rles in zip(pairs, decoded, strict=True)
+        agreement(*([run_lengths.of(regions[codes]) for codes in side] for side in both))
+        if all(both)
+        else float(not any(both))
+        for both, regions in zip(pairs, decoded, strict=True)
     ]

@@ -16,6 +16,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from samtok_eval.files import read_object, write_json
+from samtok_eval.training.checkpoint_files import whole_folder
 from samtok_eval.training.grpo.held_out import SERIES, Answered, HeldOutQuestion, answer_questions, bought, report
 from samtok_eval.training.step_log import append_line, lines_until, write_lines
 
@@ -152,7 +153,8 @@ class HeldOutMonitor(TrainerCallback):
         name = f"{PREFIX}giou" if f"{PREFIX}giou" in self._waiting else f"{PREFIX}gcg_ap50"
         best = max((line[name] for line in self.lines if name in line), default=-1.0)
         if self._waiting.get(name, -1.0) > best and state.is_world_process_zero:
-            self.save(model, self.processor, self.out / "best")
+            with whole_folder(self.out / "best") as content:
+                self.save(model, self.processor, content)
 
     def _add(self, line: dict[str, Any], state: Any) -> None:
         self.lines.append(line)

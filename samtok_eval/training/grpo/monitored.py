@@ -11,6 +11,8 @@ from transformers import PrinterCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from samtok_eval.training.checkpoint_files import WholeCheckpoints
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl.trainer.grpo_config import GRPOConfig
@@ -21,7 +23,7 @@ Reward = Callable[..., list[float | None]]
 """A reward as `trl` calls it."""
 
 
-class MonitoredTrainer(GRPOTrainer):
+class MonitoredTrainer(WholeCheckpoints, GRPOTrainer):
     """GRPO whose log lines also say what held-out masks are worth."""
 
     def __init__(

@@ -27,6 +27,7 @@ from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
 from samtok_eval.models.checkpoint import bound_pixels, load_vision_language
 from samtok_eval.models.transformers_backend import answer_text, mask_word_ids, stop_ids
 from samtok_eval.training import eval_callback
+from samtok_eval.training.checkpoint_files import checkpoint_into
 from samtok_eval.training.cycle import CYCLES, cycle_of
 from samtok_eval.training.eval_callback import EvaluationCallback
 from samtok_eval.training.folder import TrainingFolder, start_of
@@ -117,7 +118,8 @@ def train_grpo(
     with memory_named(load, LOWER, ALSO):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     if trainer.accelerator.is_main_process:
-        published.save(policy, processor, out)
+        with checkpoint_into(out) as content:
+            published.save(policy, processor, content)
     trainer.accelerator.wait_for_everyone()
     return monitor.lines
 

@@ -18,6 +18,7 @@ from samtok_eval.device import torch_dtype
 from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.files import read_object
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, Layout
+from samtok_eval.training.checkpoint_files import checkpoint_into
 from samtok_eval.training.folder import BINDING, CARD
 from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
 
@@ -108,8 +109,9 @@ def _write(model: Any, processor: Any, base: Path, out: Path) -> None:
     with warnings.catch_warnings():
         # Published generation settings may hold values that greedy decoding ignores.
         warnings.simplefilter("ignore", UserWarning)
-        model.save_pretrained(out)
-    processor.save_pretrained(out)
+        with checkpoint_into(out) as content:
+            model.save_pretrained(content)
+            processor.save_pretrained(content)
 
 
 def _export_dtype(base: Path, dtype: str) -> torch.dtype:

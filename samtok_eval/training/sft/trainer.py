@@ -36,12 +36,13 @@ from trl import SFTConfig, SFTTrainer
 from samtok_eval.datasets.sft import layout_note, layout_of
 from samtok_eval.device import choose_device, memory_named
 from samtok_eval.errors import UsageError
-from samtok_eval.files import write_text
+from samtok_eval.files import write_text, writing
 from samtok_eval.hub import local_folder
 from samtok_eval.mask_tokens import Layout
 from samtok_eval.models.select import named_layout
 from samtok_eval.run.samples import data_root as resolved_root
 from samtok_eval.training import eval_callback
+from samtok_eval.training.checkpoint_files import WholeCheckpoints
 from samtok_eval.training.eval_callback import EvaluationCallback
 from samtok_eval.training.folder import BINDING, FINISHED, TrainingFolder
 from samtok_eval.training.sft.batches import ChatBatches, as_rows, survey
@@ -50,6 +51,7 @@ from samtok_eval.training.sft.export import export_full, merge_adapter
 from samtok_eval.training.sft.log import LOG_FILE, LogFile
 from samtok_eval.training.sft.recipe import FinetuneJob, FinetuneRecipe
 from samtok_eval.training.sft.vocabulary import add_mask_words, load_checkpoint
+from samtok_eval.unfinished import flush, put
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +227,7 @@ def _trainable(model: Any, recipe: FinetuneRecipe, arguments: Any) -> Any:
     return adapted
 
 
-class AnswerTrainer(SFTTrainer):
+class AnswerTrainer(WholeCheckpoints, SFTTrainer):
     """The library's trainer with one mean over all answer tokens of a step, and without reports to the hub."""
 
     def __init__(self, **options: Any) -> None:
@@ -301,16 +303,21 @@ def _finish(
 ) -> Path:
     """Save with all processes, then write the checkpoint with the first."""
     adapter = recipe.lora_rank is not None
-    saved = job.out / ADAPTER if adapter else job.out / STEPS / TRAINED
+    saved = job.out / STEPS / TRAINED
     trainer.save_model(str(saved))
     if not trainer.is_world_process_zero():
         return job.out
     # A pickle of the trainer's arguments; training.json has what matters.
     (saved / "training_args.bin").unlink(missing_ok=True)
-    if not adapter:
+    if adapter:
+        with writing(job.out / ADAPTER):
+            flush(saved)
+            put(saved, job.out / ADAPTER)
+        saved = job.out / ADAPTER
+        if job.merge:
+            merge_adapter(base, saved, job.out, job.dtype, layout)
+    else:
         export_full(saved, base, job.out, job.dtype)
-    elif job.merge:
-        merge_adapter(base, saved, job.out, job.dtype, layout)
     folder.note(state=FINISHED)
     shutil.rmtree(job.out / STEPS / TRAINED if job.keep_steps else job.out / STEPS, ignore_errors=True)
     return job.out if job.merge or not adapter else saved

@@ -22,6 +22,7 @@ from samtok_eval.errors import CheckpointError, UsageError
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, WORDS, Layout
 from samtok_eval.models.checkpoint import load_vision_language
 from samtok_eval.models.transformers_backend import check_no_further_words
+from samtok_eval.training.checkpoint_files import checkpoint_into
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,9 @@ def write_with_mask_words(source: Path, out: Path, seed: int = 0, layout: Layout
         raise UsageError(f"--out {out} exists and is not empty; choose another folder")
     model, processor = load_checkpoint(source, "auto")
     added = add_mask_words(model, processor.tokenizer, seed, layout)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
+    with checkpoint_into(out) as content:
+        model.save_pretrained(content)
+        processor.save_pretrained(content)
     return added
 
 

@@ -16,6 +16,7 @@ from samtok_eval.errors import CheckpointError
 from samtok_eval.files import writing
 from samtok_eval.tokenizer.checkpoint import read_tensors
 from samtok_eval.tokenizer.model import MaskTokenizer
+from samtok_eval.unfinished import flush, unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +35,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         UsageError: the system refuses, e.g. because the disk is full.
     """
-    part = path.with_suffix(".part")
-    with writing(path):
+    with writing(path), unfinished(path) as part:
         try:
             torch.save(state, part)
-            part.replace(path)
         except RuntimeError as error:
             # So torch says that the system refused.
             raise OSError(str(error)) from error
-        finally:
-            part.unlink(missing_ok=True)
+        flush(part)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.metrics import judges
-from samtok_eval.metrics.captions import CaptionToolsError
+from samtok_eval.metrics.caption_programs import CaptionToolsError
 from samtok_eval.models.fixed import Oracle
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.reports.gate import early
