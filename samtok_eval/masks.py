@@ -273,6 +273,33 @@ def box(rle: Rle) -> tuple[int, int, int, int] | None:
     return x, y, x + width - 1, y + height - 1
 
 
+def of_box(sides: Sequence[float], height: int, width: int) -> Rle:
+    """Every pixel that a box touches, at least one.
+
+    Args:
+        sides: x, y, width, height in pixels.
+        height: of the picture.
+        width: of the picture.
+
+    Raises:
+        ValueError: there are not four of them, or the box lies outside the picture.
+    """
+    x, y, across, down = sides
+    columns, rows = _touched(x, across, width), _touched(y, down, height)
+    if not columns or not rows:
+        raise ValueError(f"the box {list(sides)!r:.80} covers no pixel of its picture of {height}x{width}")
+    mask = np.zeros((height, width), dtype=np.bool_)
+    mask[rows.start : rows.stop, columns.start : columns.stop] = True
+    return encode(mask)
+
+
+def _touched(start: float, length: float, limit: int) -> range:
+    """Pixels of a side that an interval touches."""
+    first = math.floor(start)
+    end = max(math.ceil(start + length), first + 1)
+    return range(max(first, 0), min(end, limit))
+
+
 def components(rle: Rle) -> tuple[Rle, ...]:
     """Connected pieces (8 neighbours) of a mask, largest first; none of an empty mask."""
     from scipy.ndimage import label

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from samtok_eval.mask_tokens import DEFAULT_LAYOUT, GLAMM_MARKS, QWEN_MARKS, Layout, Span, final_part, parse
 from samtok_eval.masks import Rle
 from samtok_eval.prediction import Prediction
-from samtok_eval.sample import Region, Sample
+from samtok_eval.sample import Crop, Region, Sample
 
 Side = Literal["asked", "reference", "prediction", "baseline", "oracle"]
 RIGHT, WRONG = "✓ ", "✗ "
@@ -107,7 +107,8 @@ def question(sample: Sample) -> list[Passage]:
                 regions.append(part.mask)
                 words.append(Words("region", "asked", place))
             else:
-                words.append(Words(in_short(part) if isinstance(part, str) else " [enlarged view] "))
+                shown = " [enlarged view] " if isinstance(part, Crop) else " [further picture] "
+                words.append(Words(in_short(part) if isinstance(part, str) else shown))
         lines.append(tuple(words))
     return found + passage(f"round {len(found) + 1}, the question" if rounds > 1 else "question", lines)
 

@@ -179,6 +179,11 @@ JUDGE_PAIR = Prompt(
     "judgment.\n\n",
     "Ferret-Bench, evaluation/Ferret-Bench/eval_gpt.py of Grasp-Any-Region",
 )
+ANSWER_ABOUT_MARKED = Prompt(
+    "about-marked-regions",
+    "{regions}\n{question}",
+    "ours: mask words behind the names that MDVP-Bench's questions have for regions, and the question",
+)
 JUDGE_MARKED = Prompt(
     "mdvp-judge",
     "[Context]\\{context}\n\n[Question]\n{question}\n\n[Assistant 1]\n{answer}\n\n[End of Assistant 1]\n\n"

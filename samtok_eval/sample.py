@@ -139,6 +139,8 @@ class CaptionTarget(Target):
     """What else a judge is given, under the benchmark's own names."""
     shown: tuple[Rle, ...] = ()
     """Regions that a judge looks at, in the benchmark's order."""
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    """x1 y1 x2 y2 in pixels of what is marked for a judge, numbered from 1."""
 
     @classmethod
     def of(cls, sample: Sample) -> CaptionTarget:
@@ -154,7 +156,7 @@ class CaptionTarget(Target):
     def unusual(self) -> tuple[Any, ...]:
         """What a judge is given."""
         given = (sorted(self.words.items()), [rle.counts for rle in self.shown]) if self.words else ()
-        return super().unusual + given
+        return super().unusual + given + ((self.boxes,) if self.boxes else ())
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,36 @@ Genome (METEOR, CIDEr, as in GLaMM, arXiv 2311.03356); `dlc`, DLC-Bench, whose d
 (arXiv 2504.16072); `gar-detail` and `gar-simple`, GAR-Bench, where a judge that sees the picture says whether a
 description of how regions are related is true (arXiv 2510.18876); `ferret` and `ferret-reason`, Ferret-Bench, and
 `videorefer` and `videorefer-frames`, VideoRefer-Bench-D, whose judges rate descriptions (arXiv 2310.07704,
-2501.00599), and `mdvp`, MDVP-Bench, where a judge rates them that sees the picture with numbered boxes (arXiv
-2403.20271). Prompts and zoomed second views are those of SAMTok's scripts, first of all
-`projects/samtok/evaluation/qwen3vl/qwen3vl_dam_infer.py`.
+2501.00599), and `mdvp`, `mdvp-qa`, `mdvp-brief` and `mdvp-relations`, MDVP-Bench, where a judge rates them that sees
+the picture with numbered boxes (arXiv 2403.20271). Questions are those of `datasets.region_captions`, files of results
+those of `datasets.caption_results`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from samtok_eval.datasets.dlc import read_dlc
-from samtok_eval.datasets.ferret import DESCRIPTION, REASONING, REGION, Questions, read_ferret
-from samtok_eval.datasets.gar import DETAILED, SIMPLE, read_related, with_regions
-from samtok_eval.datasets.mdvp import read_mdvp
-from samtok_eval.datasets.refer import Expression, each_expression
-from samtok_eval.datasets.videorefer import read_videorefer
-from samtok_eval.datasets.visual_genome import read_visual_genome
-from samtok_eval.errors import DataError
+from samtok_eval.datasets.caption_results import read_results, results_of
+from samtok_eval.datasets.region_captions import (
+    DLC,
+    FERRET,
+    FERRET_REASON,
+    GAR_DETAIL,
+    GAR_SIMPLE,
+    MDVP,
+    MDVP_QUESTIONS,
+    READERS,
+    REFCOCOG,
+    VG,
+    VIDEOREFER,
+    VIDEOREFER_FRAMES,
+)
 from samtok_eval.mask_tokens import Codes
-from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
 from samtok_eval.metrics.dlc import ERROR_MARK, GradedQuestions
 from samtok_eval.metrics.gar_caption import Verdicts
@@ -36,13 +42,14 @@ from samtok_eval.metrics.gcg import read_paired
 from samtok_eval.metrics.judge import Prompted
 from samtok_eval.metrics.judges import Judges
 from samtok_eval.metrics.judging import Asked, Judging, judged, judged_metrics, prompts_about
-from samtok_eval.metrics.mdvp import COLUMNS, DOMAINS, MarkedPictures
+from samtok_eval.metrics.mdvp import COLUMNS, MarkedPictures, MarkedQuestion
 from samtok_eval.metrics.ratings import ASPECTS, AVERAGE, RELATIVE, Aspects, Pairs
 from samtok_eval.metrics.ratio import Metric, mean_of
 from samtok_eval.metrics.referring import clusters
 from samtok_eval.passages import Answer, Passage, in_words, passage, plain, question
-from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record, text_predictions
+from samtok_eval.prediction import OPEN_PROMPTS, AnswerStatus, Prediction, Record
 from samtok_eval.prompts import (
+    ANSWER_ABOUT_MARKED,
     ANSWER_ABOUT_REGION,
     ANSWER_ABOUT_REGIONS,
     CAPTION_REGION,
@@ -56,19 +63,9 @@ from samtok_eval.prompts import (
     Prompt,
 )
 from samtok_eval.protocol import Protocol
-from samtok_eval.regions import ZoomRule
-from samtok_eval.sample import CaptionTarget, Frame, Part, Region, Sample, Turn
+from samtok_eval.sample import CaptionTarget, Sample
 from samtok_eval.task import Task, TaskMetadata
 
-ZOOM = ZoomRule(largest_share=0.3)
-ZOOM_LESS = ZoomRule(largest_share=0.2)
-"""Of SAMTok's scripts for VideoRefer-Bench-D and MDVP-Bench."""
-REFCOCOG, VG, DLC = "refcocog-val", "vg", "dlc"
-GAR_DETAIL, GAR_SIMPLE = "gar-detail", "gar-simple"
-FERRET, FERRET_REASON = "ferret", "ferret-reason"
-VIDEOREFER, VIDEOREFER_FRAMES, MDVP = "videorefer", "videorefer-frames", "mdvp"
-DAM_QUESTION = "query"
-"""The entry of DAM's caption files that holds what the model was asked; no region has such an id."""
 JUDGINGS: Mapping[str, Judging] = {
     DLC: GradedQuestions(),
     GAR_DETAIL: Verdicts(JUDGE_RELATION),
@@ -78,6 +75,7 @@ JUDGINGS: Mapping[str, Judging] = {
     VIDEOREFER: Aspects(),
     VIDEOREFER_FRAMES: Aspects(),
     MDVP: MarkedPictures(),
+    **dict.fromkeys(MDVP_QUESTIONS, MarkedQuestion()),
 }
 """How the captions of a split are judged."""
 
@@ -116,7 +114,7 @@ class RegionCaption(Task):
         "annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: Apache-2.0; "
         "MDVP-Bench: CC BY-NC 4.0",
         splits=(REFCOCOG, VG, DLC, GAR_DETAIL, GAR_SIMPLE, FERRET, FERRET_REASON, VIDEOREFER, VIDEOREFER_FRAMES,
-                MDVP),
+                MDVP, *MDVP_QUESTIONS),
         default_split=REFCOCOG,
         sizes={
             REFCOCOG: "2,573 regions",
@@ -129,6 +127,9 @@ class RegionCaption(Task):
             VIDEOREFER: "400 objects",
             VIDEOREFER_FRAMES: "400 objects",
             MDVP: "364 regions of 60 pictures",
+            "mdvp-qa": "60 questions",
+            "mdvp-brief": "10 questions",
+            "mdvp-relations": "20 questions",
         },
         files=("refcocog/refs(umd).p", "refcocog/instances.json", "coco/train2014",
                "visual_genome/test_caption.json", "visual_genome/images", "dlc_bench/annotations.json",
@@ -158,6 +159,7 @@ class RegionCaption(Task):
         FERRET: (DESCRIBE_INTERACTION, ANSWER_ABOUT_REGION),
         FERRET_REASON: (ANSWER_ABOUT_REGION,),
         VIDEOREFER_FRAMES: (DESCRIBE_IN_FRAMES,),
+        **dict.fromkeys(MDVP_QUESTIONS, (ANSWER_ABOUT_MARKED,)),
     }
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=OURS),
@@ -277,33 +279,13 @@ class RegionCaption(Task):
         return f"the scorer that {protocol} copies stops at {len(stops)} of {len(records)} regions, {stops[0]} first"
 
     def foreign(self, content: Any) -> list[Prediction] | None:
-        """DLC-Bench's `{annotation id: caption}`, in which DAM also keeps its question, or one of `RESULTS`."""
-        if isinstance(content, list):
-            for name, said in RESULTS:
-                if content and all(isinstance(row, dict) and name in row for row in content):
-                    return text_predictions([(str(row[name]), row.get(said)) for row in content], said)
-            if content and all(isinstance(row, dict) and set(row) >= MDVP_KEYS for row in content):
-                return text_predictions([(str(i), row["caption"]) for i, row in enumerate(content, start=1)], "caption")
-        if not isinstance(content, dict):
-            return None
-        return text_predictions([(name, text) for name, text in content.items() if name != DAM_QUESTION], "caption")
+        """DLC-Bench's captions by annotation, or the rows of another benchmark's results."""
+        return read_results(content)
 
     def export(self, samples: Sequence[Sample], answers: Mapping[str, Prediction]) -> dict[str, Any]:
         """The same formats, `captions.json`; regions without an answer are left out."""
         found = [(sample, _answered(answers.get(sample.id))) for sample in samples]
-        texts = [(sample, text) for sample, text in found if text is not None]
-        row = ROWS.get(_benchmark(samples[0]) if samples else "")
-        if row is not None:
-            return {"captions.json": [row(sample, text) for sample, text in texts]}
-        return {"captions.json": {sample.id: text for sample, text in texts}}
-
-
-RESULTS = (("image_id", "caption"), ("image", "model_output"), ("question_id", "caption"), ("id", "pred"))
-"""In lists of results, the keys of the sample and of its caption: GLaMM's, GAR's, Ferret-Bench's, VideoRefer's."""
-
-
-MDVP_KEYS = {"image_path", "caption", "gt"}
-"""Of Grasp-Any-Region's results on MDVP-Bench, which count by their place."""
+        return {"captions.json": results_of([(sample, text) for sample, text in found if text is not None])}
 
 
 def _benchmark(sample: Sample) -> str:
@@ -315,7 +297,7 @@ def _stops(sample: Sample, prediction: Prediction | None, rules: CaptionRules) -
     if not rules.original:
         return False
     text = _answered(prediction)
-    if _benchmark(sample) == MDVP:
+    if _benchmark(sample) in (MDVP, *MDVP_QUESTIONS):
         return text is None
     return bool(sample.target.questions) and (text is None or text.startswith(ERROR_MARK))
 
@@ -373,167 +355,5 @@ def _judgement(sample: Sample, answer: Answer) -> list[Passage]:
 
 RECOGNIZED = "whether the object was recognized"
 
-
-def _refcocog(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    images = root / "coco" / "train2014"
-    by_region: dict[int, list[Expression]] = {}
-    folder = root / "refcocog"
-    for said in each_expression(folder / "refs(umd).p", folder / "instances.json", images, "val", objects=limit):
-        by_region.setdefault(int(said.annotations[0]["id"]), []).append(said)
-    return [
-        Sample(
-            str(annotation),
-            said[0].image,
-            _described(said[0].instances[0], prompt, ZOOM),
-            CaptionTarget(labels=(said[0].category,), texts=tuple(one.sentence for one in said), benchmark=REFCOCOG),
-        )
-        for annotation, said in by_region.items()
-    ]
-
-
-def _visual_genome(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    return [
-        Sample(r.id, r.image, _described(r.region, prompt, ZOOM), CaptionTarget(texts=(r.caption,), benchmark=VG))
-        for r in read_visual_genome(root / "visual_genome", limit)
-    ]
-
-
-def _dlc(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    return [
-        Sample(
-            r.id,
-            r.image,
-            _described(r.region, prompt, ZOOM),
-            CaptionTarget(labels=(r.name,), questions=r.questions, benchmark=DLC),
-            phrase=r.name,
-        )
-        for r in read_dlc(root / "dlc_bench", limit)
-    ]
-
-
-def _gar_detail(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    samples = []
-    for r in read_related(root / "gar_bench", DETAILED, limit):
-        parts = prompt.parts(subject=Region(r.regions[0]), object=Region(r.regions[1]))
-        target = CaptionTarget(benchmark=GAR_DETAIL, words=r.words, shown=r.regions)
-        samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, " ".join(r.words.values())))
-    return samples
-
-
-def _gar_simple(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    samples = []
-    for r in read_related(root / "gar_bench", SIMPLE, limit):
-        parts = with_regions(prompt(question=r.question), r.regions, r.image.id)
-        target = CaptionTarget(benchmark=GAR_SIMPLE, words=r.words, shown=r.regions)
-        samples.append(Sample(r.image.id, r.image, (Turn("user", parts),), target, r.question))
-    return samples
-
-
-def _ferret(
-    root: Path, prompt: Prompt, limit: int | None, name: str = FERRET, part: Questions = DESCRIPTION
-) -> list[Sample]:
-    samples = []
-    for r in read_ferret(root / "ferret_bench", root / "coco" / "val2017", part, limit):
-        region = Region(r.region)
-        before, _, after = r.question.partition(REGION)
-        theirs = (before, region, after) if prompt is ANSWER_ABOUT_REGION else prompt.parts(region=region)
-        target = CaptionTarget(benchmark=name, words=r.words)
-        samples.append(Sample(r.id, r.image, (Turn("user", theirs),), target, r.question))
-    return samples
-
-
-def _videorefer(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    return [
-        Sample(
-            r.id,
-            r.frames[0].image,
-            _described(r.frames[0].region, prompt, ZOOM_LESS),
-            CaptionTarget(benchmark=VIDEOREFER, words={"caption": r.caption}),
-        )
-        for r in read_videorefer(root / "videorefer_bench", limit)
-    ]
-
-
-def _videorefer_frames(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    """Frames as pictures, then the question with the object's mask words in each of them."""
-    before, _, after = prompt(regions=REGION).partition(REGION)
-    samples = []
-    for r in read_videorefer(root / "videorefer_bench", limit, several=True):
-        further = [(Frame(frame.image), frame.region) for frame in r.frames[1:]]
-        regions = [Region(r.frames[0].region), *(Region(region, frame) for frame, region in further)]
-        listed = [part for region in regions for part in (", ", region)][1:]
-        turn = Turn("user", (*(frame for frame, _ in further), before, *listed, after))
-        target = CaptionTarget(benchmark=VIDEOREFER_FRAMES, words={"caption": r.caption})
-        samples.append(Sample(r.id, r.frames[0].image, (turn,), target))
-    return samples
-
-
-def _mdvp(root: Path, prompt: Prompt, limit: int | None) -> list[Sample]:
-    samples = []
-    for r in read_mdvp(root / "mdvp_bench", limit):
-        if r.domain not in DOMAINS:
-            raise DataError(f"region {r.id} is of the domain {r.domain!r}; expected one of {', '.join(DOMAINS)}")
-        words = {"domain": r.domain, "number": str(r.number), "question": r.question, "caption": r.caption}
-        target = CaptionTarget(benchmark=MDVP, words=words, box=r.box)
-        samples.append(Sample(r.id, r.image, _described(r.region, prompt, ZOOM_LESS), target))
-    return samples
-
-
-def _described(region: Rle, prompt: Prompt, zoom: ZoomRule) -> tuple[Turn, ...]:
-    """The question about one region, with a second view of a small one unless the prompt is the plain one."""
-    view = zoom.view(region) if prompt is CAPTION_REGION_ZOOM else None
-    parts: tuple[Part, ...] = CAPTION_REGION.parts(region=Region(region))
-    if view is not None:
-        parts = CAPTION_REGION_ZOOM.parts(region=Region(region), view=view, region_in_view=Region(region, view))
-    return (Turn("user", parts),)
-
-
-READERS: Mapping[str, Callable[[Path, Prompt, int | None], list[Sample]]] = {
-    REFCOCOG: _refcocog,
-    VG: _visual_genome,
-    DLC: _dlc,
-    GAR_DETAIL: _gar_detail,
-    GAR_SIMPLE: _gar_simple,
-    FERRET: _ferret,
-    FERRET_REASON: lambda root, prompt, limit: _ferret(root, prompt, limit, FERRET_REASON, REASONING),
-    VIDEOREFER: _videorefer,
-    VIDEOREFER_FRAMES: _videorefer_frames,
-    MDVP: _mdvp,
-}
-
-
-def _gar_row(sample: Sample, text: str) -> dict[str, Any]:
-    """What GAR-Bench's scorers read of an answer."""
-    target = CaptionTarget.of(sample)
-    rles = [rle.to_coco() for rle in target.shown]
-    return {"image": sample.id, **target.words, "mask_rles": rles, "model_output": text}
-
-
-def _ferret_row(sample: Sample, text: str) -> dict[str, Any]:
-    """What Ferret-Bench's scorers read of an answer, and its number."""
-    return {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text}
-
-
-def _videorefer_row(sample: Sample, text: str) -> dict[str, Any]:
-    """What VideoRefer-Bench-D's scorers read of an answer; they call the right description by two names."""
-    right = CaptionTarget.of(sample).words["caption"]
-    return {"id": int(sample.id), "video": sample.image.id, "caption": right, "Answer": right, "pred": text}
-
-
-def _mdvp_row(sample: Sample, text: str) -> dict[str, Any]:
-    """What MDVP-Bench's scorers read of an answer, and its place, by which it is known where others are missing."""
-    right = CaptionTarget.of(sample).words["caption"]
-    return {"question_id": int(sample.id), "image_path": sample.image.id, "caption": text, "gt": right}
-
-
-ROWS: Mapping[str, Callable[[Sample, str], dict[str, Any]]] = {
-    VG: lambda sample, text: {"image_id": int(sample.id), "caption": text},
-    GAR_DETAIL: _gar_row,
-    GAR_SIMPLE: _gar_row,
-    **dict.fromkeys((FERRET, FERRET_REASON), _ferret_row),
-    **dict.fromkeys((VIDEOREFER, VIDEOREFER_FRAMES), _videorefer_row),
-    MDVP: _mdvp_row,
-}
-"""Rows of result files, where they are no dictionary by id."""
 
 TASKS = (RegionCaption(),)

@@ -1,8 +1,9 @@
 """Region VQA: choice questions about regions. The model reads masks and answers with a letter.
 
 Splits: `test`, GAR-Bench-VQA (Grasp Any Region, arXiv 2510.18876; official scorer:
-`evaluation/GAR-Bench/inference.py`, a comparison of whole texts), and `videorefer`, VideoRefer-Bench-Q in one frame
-(arXiv 2501.00599; official scorer: `videorefer/eval/eval_videorefer_bench_q.py`). The released SAMTok code has no
+`evaluation/GAR-Bench/inference.py`, a comparison of whole texts), and `videorefer` and `videorefer-frames`,
+VideoRefer-Bench-Q in one frame and in several (arXiv 2501.00599; official scorer:
+`videorefer/eval/eval_videorefer_bench_q.py`). The released SAMTok code has no
 script for either; here every mark of a region becomes its mask words, in one view of the picture.
 """
 
@@ -37,10 +38,10 @@ from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Words, in_
 from samtok_eval.prediction import AnswerStatus, Prediction, Record, text_predictions
 from samtok_eval.prompts import CHOOSE_LETTER, CHOOSE_OPTION, Prompt
 from samtok_eval.protocol import Protocol
-from samtok_eval.sample import Part, Region, Sample, Target, Turn
+from samtok_eval.sample import Frame, Part, Region, Sample, Target, Turn
 from samtok_eval.task import Task, TaskMetadata
 
-GAR, VIDEOREFER = "test", "videorefer"
+GAR, VIDEOREFER, VIDEOREFER_FRAMES = "test", "videorefer", "videorefer-frames"
 NO_OPTION = "none of them"
 """Stands for an answer in which the protocol reads no option."""
 _OPTIONS_HEAD = "\nOptions:\n"
@@ -113,9 +114,9 @@ class RegionVqa(Task):
         "https://huggingface.co/datasets/DAMO-NLP-SG/VideoRefer-Bench",
         licence="GAR-Bench: annotations Apache-2.0, pictures keep the terms of their sources; VideoRefer-Bench: "
         "Apache-2.0, frames keep the terms of MeViS and DAVIS",
-        splits=(GAR, VIDEOREFER),
+        splits=(GAR, VIDEOREFER, VIDEOREFER_FRAMES),
         default_split=GAR,
-        sizes={GAR: "424 questions", VIDEOREFER: "1,000 questions"},
+        sizes={GAR: "424 questions", VIDEOREFER: "1,000 questions", VIDEOREFER_FRAMES: "1,000 questions"},
         files=("gar_bench/GAR-Bench-VQA.json", "gar_bench/images", "videorefer_bench/VideoRefer-Bench-Q.json",
                "videorefer_bench/DAVIS", "videorefer_bench/MeViS"),
         main_metric="accuracy",
@@ -123,7 +124,10 @@ class RegionVqa(Task):
         max_new_tokens=16,
     )  # fmt: skip
     prompt = CHOOSE_OPTION
-    split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {VIDEOREFER: (CHOOSE_LETTER,)}
+    split_prompts: ClassVar[Mapping[str, tuple[Prompt, ...]]] = {
+        VIDEOREFER: (CHOOSE_LETTER,),
+        VIDEOREFER_FRAMES: (CHOOSE_LETTER,),
+    }
     answered_in_words = True
     protocols = (
         Protocol("strict", policy="default", missing_second="skip", errors_fail=True, rules=EXACT),
@@ -133,16 +137,17 @@ class RegionVqa(Task):
 
     def read(self, data_root: Path, split: str, limit: int | None = None) -> list[Sample]:
         """One sample per question."""
-        if split == VIDEOREFER:
+        if split in (VIDEOREFER, VIDEOREFER_FRAMES):
+            several = split == VIDEOREFER_FRAMES
             return [
                 Sample(
                     id=q.id,
-                    image=q.image,
+                    image=q.frames[0],
                     turns=(Turn("user", _parts_of_video(q)),),
                     target=Target(choice=q.answer, labels=q.options),
                     slices={"type": q.kind},
                 )
-                for q in read_videorefer_questions(data_root / "videorefer_bench", limit)
+                for q in read_videorefer_questions(data_root / "videorefer_bench", limit, several)
             ]
         return [
             Sample(
@@ -268,11 +273,14 @@ def _parts(item: Item) -> tuple[Part, ...]:
 
 
 def _parts_of_video(asked: Question) -> tuple[Part, ...]:
-    """The question's text with its regions in place."""
+    """Further frames, then the question's text with each object's region in every frame that marks it in place."""
     pieces = CHOOSE_LETTER(question=asked.question, options=" ".join(asked.options)).split(MARK)
-    parts: list[Part] = [pieces[0]]
-    for region, piece in zip(asked.regions, pieces[1:], strict=True):
-        parts += [Region(region), piece]
+    further = {image: Frame(image) for image in asked.frames[1:]}
+    parts: list[Part] = [*further.values(), pieces[0]]
+    for marks, piece in zip(asked.regions, pieces[1:], strict=True):
+        regions = [Region(mark.region, further.get(mark.image)) for mark in marks]
+        parts += [part for region in regions for part in (", ", region)][1:]
+        parts.append(piece)
     return tuple(parts)
 
 

@@ -103,7 +103,7 @@ class SceneGraph(Task):
     metadata = TaskMetadata(
         name="scene_graph",
         title="Scene graphs (PSG)",
-        version=2,
+        version=3,
         paper="arXiv 2207.11247",
         data="https://github.com/Jingkang50/OpenPSG",
         licence="code MIT, annotations without a licence of their own; images: COCO terms",

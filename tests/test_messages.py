@@ -72,3 +72,13 @@ def test_two_frames_of_a_video_are_two_pictures_though_they_share_its_id(tmp_pat
     samples = [Sample(str(i), image, (Turn("user", ("What?",)),), Target()) for i, image in enumerate(frames)]
     pictures = _read_pictures(samples, grouped=True)
     assert [int(pictures[_picture_key(sample, True)][0, 0, 0]) for sample in samples] == [10, 20]
+
+
+def test_a_picture_is_held_against_the_size_that_each_of_its_samples_expects(tmp_path):
+    right = picture(tmp_path, "a", 4, 6, 10)
+    images = right, replace(right, height=5), right
+    samples = [Sample(str(i), image, (Turn("user", ("What?",)),), Target()) for i, image in enumerate(images)]
+    pictures = _read_pictures(samples, grouped=True)
+    first, second, third = (pictures[_picture_key(sample, True)] for sample in samples)
+    assert isinstance(second, DataError)
+    assert first is third

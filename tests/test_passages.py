@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from samtok_eval.mask_tokens import parse, render
 from samtok_eval.passages import MASK, MOST_LINES, Answer, Words, captioned, in_short, in_words, plain, question
 from samtok_eval.prediction import Prediction
-from samtok_eval.sample import Crop, ImageRef, Region, Sample, Target, Turn
+from samtok_eval.reports.page.cards import conversation
+from samtok_eval.sample import Crop, Frame, ImageRef, Region, Sample, Target, Turn
 from tests.reports.page.test_page import rle
 
 A, B = render([(1, 2)]), render([(3, 4)])
@@ -78,3 +81,12 @@ def test_very_long_lists_are_cut_and_empty_passages_left_out():
     assert plain("nothing", "", " ") == []
     [found] = plain("many", *map(str, range(MOST_LINES + 7)))
     assert len(found.lines) == MOST_LINES + 1 and found.lines[-1] == (Words("… 7 more lines"),)
+
+
+def test_enlarged_views_and_further_pictures_are_told_apart():
+    image = ImageRef("a", Path("a.png"), 4, 4)
+    later = Frame(ImageRef("a 1", Path("b.png"), 4, 4))
+    turn = Turn("user", (later, "See ", Crop((0, 0, 2, 2), 4, 4)))
+    (asked,) = question(Sample("1", image, (turn,), Target()))
+    assert [words.text for words in asked.lines[0]] == [" [further picture] ", "See ", " [enlarged view] "]
+    assert conversation(Sample("1", image, (turn,), Target())) == "user: [further picture]See [enlarged view]"

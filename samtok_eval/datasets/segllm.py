@@ -85,18 +85,21 @@ def _rounds(dialogues: Sequence[Dialogue], data_root: Path, path: Path) -> list[
     late = sum(max(0, len(dialogue.targets) - MOST_ROUNDS) for dialogue in dialogues)
     if late:
         logger.warning("%s: %d rounds beyond the %dth of a conversation left out", path, late, MOST_ROUNDS)
-    images = {dialogue.picture: _image(data_root, dialogue) for dialogue in dialogues}
+    # A picture that several conversations name has in each the size of that conversation's masks, as in the re-packing.
+    images = [_image(data_root, dialogue) for dialogue in dialogues]
     return [
         Conversation(
             str(number),
             i,
-            images[dialogue.picture],
+            image,
             _asked(dialogue, number),
             dialogue.targets[number - 1],
             1 + sum(map(len, dialogue.targets[: number - 1])),
         )
         for number in range(1, MOST_ROUNDS + 1)
-        for i, dialogue in enumerate(d for d in dialogues if len(d.targets) >= number)
+        for i, (dialogue, image) in enumerate(
+            pair for pair in zip(dialogues, images, strict=True) if len(pair[0].targets) >= number
+        )
     ]
 
 

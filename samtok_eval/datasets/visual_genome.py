@@ -6,13 +6,10 @@ Out: one `Captioned` per annotation, in file order. Regions are boxes; the mask 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.errors import DataError
@@ -61,17 +58,5 @@ def _image(row: dict[str, Any], pictures: Path) -> ImageRef:
 
 def _region(row: dict[str, Any], image: ImageRef) -> Captioned:
     number = whole_number(row["id"])
-    x, y, width, height = map(finite_number, row["bbox"])
-    columns, rows = _pixels(x, width, image.width), _pixels(y, height, image.height)
-    if not columns or not rows:
-        raise ValueError(f"region {number}: the box {row['bbox']!r:.80} covers no pixel of its picture")
-    mask = np.zeros((image.height, image.width), dtype=np.bool_)
-    mask[rows.start : rows.stop, columns.start : columns.stop] = True
-    return Captioned(str(number), image, masks.encode(mask), text(row["caption"]))
-
-
-def _pixels(start: float, length: float, limit: int) -> range:
-    """Pixels of a side, at least one where it touches the picture."""
-    first = math.floor(start)
-    end = max(math.ceil(start + length), first + 1)
-    return range(max(first, 0), min(end, limit))
+    region = masks.of_box([finite_number(side) for side in row["bbox"]], image.height, image.width)
+    return Captioned(str(number), image, region, text(row["caption"]))

@@ -24,7 +24,7 @@ from samtok_eval.errors import UsageError
 from samtok_eval.files import cache_folder, writing
 from samtok_eval.unfinished import CONTENT, workspace
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the bytes of the benchmark change; part of the cache folder's name."""
 HELD_OUT = 10_000_000
 PER_SCENE = 6

@@ -7,6 +7,7 @@ of the scenes alone.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from samtok_eval import masks
+from samtok_eval.datasets.mdvp import BRIEF, DETAILED, DOMAINS, HAVE, QA, RELATIONS
 from samtok_eval.demo.files import rle_of, save_picture, write_content, xywh
-from samtok_eval.demo.world.questions import LETTERS, choices, description, relations
+from samtok_eval.demo.world.questions import LETTERS, choices, description, relations, side
 from samtok_eval.demo.world.scenes import COLORS, SHAPES, SIDE, Scene
-from samtok_eval.metrics.mdvp import DOMAINS
 
 CHOICES_PER_SCENE = {"color": 1, "shape": 1, "relation": 1, "ordering": 1}
 
@@ -162,33 +163,81 @@ def write_videorefer_questions(root: Path, scenes: Sequence[Scene]) -> None:
                     "options": options,
                     "Answer": options[question.right],
                     "frame_idx": "1",
-                    "annotation": [{"1": {"segmentation": rle_of(scene, i).to_coco()}} for i in question.regions],
+                    # Nothing moves, so that the marks of both frames are the same.
+                    "annotation": [
+                        {frame: {"segmentation": rle_of(scene, i).to_coco()} for frame in ("0", "1")}
+                        for i in question.regions
+                    ],
                 }
             )
     write_content(root / "videorefer_bench" / "VideoRefer-Bench-Q.json", rows)
 
 
 def write_mdvp(root: Path, scenes: Sequence[Scene]) -> None:
-    """Up to three regions of each scene, dealt out to the domains in turn."""
+    """Up to three regions of each scene, dealt out to the domains in turn, with questions of all kinds."""
     folder, regions = root / "mdvp_bench", []
     question = "Please provide a detailed description of each marked region in the image."
     by_domain: dict[str, list[Scene]] = {}
     for number, scene in enumerate(scenes):
-        by_domain.setdefault(list(DOMAINS)[number % len(DOMAINS)], []).append(scene)
+        by_domain.setdefault(DOMAINS[number % len(DOMAINS)], []).append(scene)
     for domain, mine in by_domain.items():
-        common, pictures = {"question": question, "dataset_name": f"{domain}_box"}, []
-        for number, scene in enumerate(mine, start=1):
-            name = save_picture(folder / "data" / domain / "images", f"demo_{scene.seed:012d}", scene)
-            shown = range(min(3, len(scene.objects)))
-            said = [f"{description(scene.objects[i]).capitalize()}." for i in shown]
-            texts = "\n".join(f"<Region {place}>: {right}" for place, right in enumerate(said, start=1))
-            boxes = [xywh(rle_of(scene, i)) for i in shown]
-            pictures.append({**common, "image_name": name, "question_id": number, "gt_answers": texts, "bbox": boxes})
-            for i, right in zip(shown, said, strict=True):
-                rle, path = rle_of(scene, i).to_coco(), f"{domain}/images/{name}"
-                regions.append({**common, "image_path": path, "mask_rle": rle, "caption": right})
-        write_content(folder / "data" / domain / f"{domain}_box.json", pictures)
+        name = f"{domain}_{DETAILED}"
+        pictures = []
+        for scene in mine:
+            said = [f"{description(scene.objects[i]).capitalize()}." for i in _marked(scene)]
+            pictures.append((scene, question, _listed(said)))
+            for i, right in zip(_marked(scene), said, strict=True):
+                path = f"{name}/images/{_mdvp_picture(scene)}.png"
+                common = {"question": question, "dataset_name": f"{name}_box"}
+                regions.append({**common, "image_path": path, "mask_rle": rle_of(scene, i).to_coco(), "caption": right})
+        _write_mdvp(folder / "data", name, pictures)
+        for kind, ask in (QA, _asked_of_one), (BRIEF, _asked_of_all), (RELATIONS, _asked_of_relations):
+            if domain in HAVE[kind]:
+                _write_mdvp(folder / "data", f"{domain}_{kind}", [(scene, *ask(scene)) for scene in mine])
     write_content(folder / "mdvp_caption_mask.json", regions)
+
+
+def _write_mdvp(data: Path, name: str, pictures: Sequence[tuple[Scene, str, str]]) -> None:
+    """Scenes with question and right answer."""
+    rows: list[dict[str, Any]] = []
+    for number, (scene, question, answer) in enumerate(pictures, start=1):
+        picture = save_picture(data / name / "images", _mdvp_picture(scene), scene)
+        boxes = [xywh(rle_of(scene, i)) for i in _marked(scene)]
+        texts = {"question": question, "dataset_name": f"{name}_box", "image_name": picture}
+        rows.append({**texts, "question_id": number, "gt_answers": answer, "bbox": boxes})
+    write_content(data / name / f"{name}_box.json", rows)
+
+
+def _mdvp_picture(scene: Scene) -> str:
+    return f"demo_{scene.seed:012d}"
+
+
+def _marked(scene: Scene) -> range:
+    return range(min(3, len(scene.objects)))
+
+
+def _listed(said: Sequence[str]) -> str:
+    return "\n".join(f"<Region {place}>: {right}" for place, right in enumerate(said, start=1))
+
+
+def _asked_of_one(scene: Scene) -> tuple[str, str]:
+    place = scene.seed % len(_marked(scene))
+    region = f"<Region {place + 1}>"
+    return f"What is marked by {region}?", f"{region} marks {description(scene.objects[place])}."
+
+
+def _asked_of_all(scene: Scene) -> tuple[str, str]:
+    question = "Please provide a brief description of each marked region in the image."
+    return question, _listed([scene.objects[i].name for i in _marked(scene)])
+
+
+def _asked_of_relations(scene: Scene) -> tuple[str, str]:
+    said = []
+    for first, second in itertools.pairwise(_marked(scene)):
+        one, other = scene.objects[first], scene.objects[second]
+        lies = f"The {one.name} is {side(one, other)} the {other.name}."
+        said.append(f"<Region {first + 1}><Region {second + 1}>: {lies}")
+    return "Please analyze the relationship between all marked regions in the image.", "\n".join(said)
 
 
 def write_dlc(root: Path, scenes: Sequence[Scene]) -> None:

@@ -1,10 +1,10 @@
-"""MDVP-Bench's detailed captions: a judge looks at a picture with numbered boxes and rates two descriptions of them.
+"""MDVP-Bench: a judge looks at a picture with numbered boxes and rates two answers to a question about them.
 
 Rules and texts: `evaluation/MDVP-Bench/` of Grasp-Any-Region (e479816), which is that of Draw-and-Understand
 (28a1bd1) but for the pairing. Draw-and-Understand has the descriptions of all regions of a picture rated at once, and
 so does `strict` here. Grasp-Any-Region's files have one line per region, while its scorer still takes one line per
 picture: the first ten lines of all, which are of Android screenshots, are rated under the pictures of every domain.
-`official` does the same.
+`official` does the same. Of the other kinds of questions each has one answer, and is rated as Draw-and-Understand does.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from samtok_eval.prompts import JUDGE_MARKED, JUDGE_PAIR_ROLE
 from samtok_eval.regions import as_png
 from samtok_eval.sample import CaptionTarget, Sample
 
-DOMAINS = {
-    "android_detailed_caption": "The image is an andriod screenshot.",
-    "multipanel_detailed_caption": "The image is a multi-panel figure.",
-    "natural_detailed_caption": "The image is a natural image.",
-    "ocr_doc_detailed_caption": "The image contains text, and the user wishes to know the content of the text.",
-    "ocr_spotting_detailed_caption": "The image contains text, and the user wishes to know the content of the text.",
-    "web_detailed_caption": "The image is a webpage screenshot.",
+CONTEXTS = {
+    "android": "The image is an andriod screenshot.",
+    "multipanel": "The image is a multi-panel figure.",
+    "natural": "The image is a natural image.",
+    "ocr_doc": "The image contains text, and the user wishes to know the content of the text.",
+    "ocr_spotting": "The image contains text, and the user wishes to know the content of the text.",
+    "web": "The image is a webpage screenshot.",
 }
-"""What the judge is told of each, to the letter, in the order in which they are judged."""
+"""What the judge is told of each domain, to the letter, in the order in which they are judged."""
 COLUMNS = {
-    "mdvp_natural": ("natural_detailed_caption",),
-    "mdvp_ocr": ("ocr_doc_detailed_caption", "ocr_spotting_detailed_caption"),
-    "mdvp_multipanel": ("multipanel_detailed_caption",),
-    "mdvp_screenshot": ("android_detailed_caption", "web_detailed_caption"),
+    "mdvp_natural": ("natural",),
+    "mdvp_ocr": ("ocr_doc", "ocr_spotting"),
+    "mdvp_multipanel": ("multipanel",),
+    "mdvp_screenshot": ("android", "web"),
 }
 """Metrics, and the domains of which each is the mean."""
 MAX_TOKENS = 1024
 
 
 def _own(domain: str) -> str:
-    return f"rating_{domain.removesuffix('_detailed_caption')}"
+    return f"rating_{domain}"
 
 
 def _reference(domain: str) -> str:
-    return f"rating_reference_{domain.removesuffix('_detailed_caption')}"
+    return f"rating_reference_{domain}"
 
 
 class MarkedPictures(Judging):
@@ -71,7 +71,7 @@ class MarkedPictures(Judging):
     def _paired_by_place(self, samples: Sequence[Sample], pictures: Sequence[Sequence[int]]) -> Sequence[Judging]:
         """Line by line, each with the picture of the same place in every domain."""
         asked: list[list[tuple[int, Sequence[Sample]]]] = [[] for _ in samples]
-        for domain in DOMAINS:
+        for domain in CONTEXTS:
             own = [[samples[i] for i in several] for several in pictures if domain_of(samples[several[0]]) == domain]
             for place, (here, mine) in enumerate(zip(asked, own, strict=False), start=1):
                 here.append((place, mine))
@@ -92,7 +92,7 @@ class MarkedPictures(Judging):
         """The ratio of the sums of ratings in each domain, and of two domains the mean."""
         ratios = {
             domain: Ratio(own.numerators, statistics[_reference(domain)].numerators, own.clusters)
-            for domain in DOMAINS
+            for domain in CONTEXTS
             if (own := statistics.get(_own(domain))) is not None
         }
         return {
@@ -134,9 +134,7 @@ class _OneLine(MarkedPictures):
     def prompts(self, sample: Sample, caption: str) -> Sequence[JudgePrompt]:
         """One per domain."""
         right = CaptionTarget.of(sample).words["caption"]
-        return [
-            _prompt(mine, right, caption, (f"{domain_of(mine[0])}_box {place}", caption)) for place, mine in self.asked
-        ]
+        return [_prompt(mine, right, caption, (f"{_category(mine[0])} {place}", caption)) for place, mine in self.asked]
 
     def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
         """What cannot be read is -1 and -1."""
@@ -147,9 +145,37 @@ class _OneLine(MarkedPictures):
         return Judgement(found)
 
 
+class MarkedQuestion(MarkedPictures):
+    """A question about the boxes of a picture, and one answer to it."""
+
+    def together(self, samples: Sequence[Sample], captions: Sequence[str], *, original: bool) -> Sequence[Judging]:
+        """Each alone."""
+        return [self] * len(samples)
+
+    def prompts(self, sample: Sample, caption: str) -> Sequence[JudgePrompt]:
+        """The picture with all its boxes."""
+        target = CaptionTarget.of(sample)
+        about = f"{_category(sample)} {target.words['number']}", caption
+        return [_shown(sample, list(enumerate(target.boxes, start=1)), target.words["answer"], caption, about)]
+
+    def judgement(self, sample: Sample, replies: Sequence[str], *, original: bool) -> Judgement:
+        """Both ratings. What cannot be read is -1 and -1 for the original, and otherwise left out and counted."""
+        pair = original_pair(replies[0], alone=True) if original else meant_pair(replies[0])
+        if pair is None:
+            return Judgement({}, unread=1)
+        domain = domain_of(sample)
+        return Judgement({_reference(domain): pair[0], _own(domain): pair[1]})
+
+
 def domain_of(sample: Sample) -> str:
     """Where a region's picture is from."""
-    return CaptionTarget.of(sample).words["domain"]
+    named = CaptionTarget.of(sample).words["domain"]
+    return next(domain for domain in CONTEXTS if named.startswith(f"{domain}_"))
+
+
+def _category(sample: Sample) -> str:
+    """As a recording of the original names domain and kind."""
+    return f"{CaptionTarget.of(sample).words['domain']}_box"
 
 
 def _said(sample: Sample, caption: str) -> str:
@@ -158,12 +184,23 @@ def _said(sample: Sample, caption: str) -> str:
 
 def _prompt(regions: Sequence[Sample], right: str, said: str, about: tuple[str, str] | None = None) -> JudgePrompt:
     """Two descriptions under a picture with the boxes of these regions, all of one picture."""
-    words, image = CaptionTarget.of(regions[0]).words, regions[0].image
     boxes = []
     for one in regions:
         x1, y1, x2, y2 = map(int, one.target.box or (0, 0, 0, 0))
         boxes.append((int(CaptionTarget.of(one).words["number"]), (x1, y1, x2, y2)))
+    return _shown(regions[0], boxes, right, said, about)
+
+
+def _shown(
+    sample: Sample,
+    boxes: Sequence[tuple[int, tuple[int, int, int, int]]],
+    right: str,
+    said: str,
+    about: tuple[str, str] | None,
+) -> JudgePrompt:
+    """A question, two answers, and its picture with numbered boxes."""
+    image, question = sample.image, CaptionTarget.of(sample).words["question"]
     name = f"{image.id} marked {' '.join(f'{number}: {box}' for number, box in boxes)}"
     picture = Picture(name, lambda: as_png(marked(read_image(image), boxes)))
-    text = JUDGE_MARKED(context=DOMAINS[words["domain"]], question=words["question"], answer=right, model_output=said)
+    text = JUDGE_MARKED(context=CONTEXTS[domain_of(sample)], question=question, answer=right, model_output=said)
     return JudgePrompt((text, picture), JUDGE_PAIR_ROLE, MAX_TOKENS, "high", about)

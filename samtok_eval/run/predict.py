@@ -312,8 +312,9 @@ def _read_pictures(batch: Sequence[Sample], grouped: bool) -> Pictures:
 
 
 def _picture_key(sample: Sample, grouped: bool) -> str:
-    """What samples that share a picture share: its file, since frames of a video share an id."""
-    return str(sample.image.path) if grouped else sample.id
+    """What samples that share a picture share: its file, since frames of a video share an id, and the size expected."""
+    image = sample.image
+    return f"{image.height} {image.width} {image.path}" if grouped else sample.id
 
 
 def ask(

@@ -143,6 +143,14 @@ def test_a_limit_gives_the_first_rounds_and_makes_masks_of_no_further_conversati
     assert len(calls) == made
 
 
+@pytest.mark.parametrize("order", [(7, 11), (11, 7)])
+def test_conversations_about_one_picture_have_each_the_size_of_their_own_masks(read, order):
+    found = read(*(conversation(f"{IMAGE}a", decode(number), "b", decode(number)) for number in order))
+    expected = [SIZES[1 if number == 7 else 2] for number in order]
+    assert [(row.image.height, row.image.width) for row in found] == expected * 2
+    assert all((row.image.height, row.image.width) == (row.targets[0].height, row.targets[0].width) for row in found)
+
+
 def test_rounds_beyond_the_tenth_are_left_out_and_counted(read, caplog):
     found = read(conversation(f"{IMAGE}a", decode(7), *("b", decode(8)) * 11))
     assert [row.round for row in found] == [str(i) for i in range(1, 11)]

@@ -1,6 +1,6 @@
 """What separates the three protocols of scene graphs: each rule alone, by hand, and the sum of all.
 
-Pictures and words are those of `tests.tasks.test_scene_graph`: each of four rows of a 4x4 picture is one segment.
+Pictures and words are those of `tests.support.scene_graphs`: each of four rows of a 4x4 picture is one segment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from samtok_eval.metrics.scene_graph_separation import separation
 from samtok_eval.run.score import score
-from tests.tasks.test_scene_graph import TASK, answer, entry, fenced, sample
+from tests.support.scene_graphs import TASK, answer, entry, fenced, sample
 
 PROTOCOLS = ["strict", "official", "samtok"]
 CAUSES = {

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samtok_eval.datasets.mdvp import DOMAINS
 from samtok_eval.errors import DataError
 from samtok_eval.masks import encode
 from samtok_eval.metrics.judge import JudgePrompt, Picture
-from samtok_eval.metrics.mdvp import COLUMNS, DOMAINS
+from samtok_eval.metrics.mdvp import COLUMNS, CONTEXTS
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.score import score
-from tests.support.originals import ORIGINALS, write_json
+from tests.support.originals import ORIGINALS, paint_pictures, write_json
 
 GOLDEN = json.loads((ORIGINALS / "mdvp.json").read_text())
 
@@ -40,12 +41,7 @@ def root(tmp_path):
     write_json(folder / "mdvp_caption_mask.json", rows)
     for domain, pictures in GOLDEN["boxes"].items():
         write_json(folder / "data" / domain / f"{domain}_box.json", pictures)
-    for name, made in GOLDEN["pictures"].items():
-        ys, xs = np.mgrid[: made["height"], : made["width"]]
-        colors = (xs * 5 + made["k"] * 40, ys * 7 + made["letters"] * 9, xs * ys)
-        path = folder / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((np.stack(colors, 2) % 256).astype(np.uint8)).save(path)
+    paint_pictures(folder / "data", GOLDEN["pictures"])
     return tmp_path
 
 
@@ -91,7 +87,7 @@ def test_recorded_replies_give_the_numbers_that_the_original_prints(task, root):
     found = score(task, samples, answers, protocols=["official"], judge=f"replay:{recorded}").metrics["official"]
     printed = GOLDEN["official"]["printed"]
     for name, domains in COLUMNS.items():
-        means = [printed[f"{domain}_box"] for domain in domains]
+        means = [printed[f"{domain}_detailed_caption_box"] for domain in domains]
         # The original rounds both means of ratings to three decimals.
         assert found[f"{name}|replay:gpt_score"]["value"] * 100 == pytest.approx(sum(means) / len(means), abs=0.06)
 
@@ -152,4 +148,4 @@ def test_files_that_do_not_name_the_same_regions_are_refused(task, root):
 
 
 def test_every_domain_is_in_one_column():
-    assert sorted(domain for domains in COLUMNS.values() for domain in domains) == sorted(DOMAINS)
+    assert sorted(domain for domains in COLUMNS.values() for domain in domains) == sorted(CONTEXTS) == sorted(DOMAINS)

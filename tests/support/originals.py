@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from samtok_eval.mask_tokens import PolicyCrashError, masks_of
 from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
@@ -46,6 +49,16 @@ def write_json(path: Path, content: Any) -> None:
     """Write a benchmark's JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+
+
+def paint_pictures(folder: Path, pictures: Mapping[str, Mapping[str, int]]) -> None:
+    """Write the made-up pictures of MDVP-Bench's golden files, whose colors follow from a few numbers."""
+    for name, made in pictures.items():
+        ys, xs = np.mgrid[: made["height"], : made["width"]]
+        colors = (xs * 5 + made["k"] * 40, ys * 7 + made["letters"] * 9, xs * ys)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.stack(colors, 2) % 256).astype(np.uint8)).save(path)
 
 
 def write_pickle(path: Path, content: Any) -> None:

@@ -206,15 +206,18 @@ LAYOUTS = (
         "region_caption",
         ("videorefer", "videorefer-frames"),
         tuple(f"videorefer_{name}" for name in ("sc", "ad", "td", "hd", "avg")),
-        notes=("A judge's points from 0 to 5. Published models see several frames; here a model sees one.",),
+        notes=(
+            "A judge's points from 0 to 5. Published models also see frames without a mark; here a model sees marked "
+            "ones, one or several.",
+        ),
     ),
     Layout(
         "VideoRefer-Bench-Q",
         (grid(("single-frame", "multi-frame"), ("acc",)),),
         "region_vqa",
-        ("videorefer",),
+        ("videorefer", "videorefer-frames"),
         ("accuracy",),
-        notes=("Published models see several frames; here a model sees one.",),
+        notes=("Published models also see frames without a mark; here a model sees marked ones, one or several.",),
     ),
     Layout(
         "Region classification LVIS-1k",

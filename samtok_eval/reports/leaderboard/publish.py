@@ -48,6 +48,9 @@ MAIN_METRICS = {
     "region_caption:videorefer": "videorefer_avg",
     "region_caption:videorefer-frames": "videorefer_avg",
     "region_caption:mdvp": "mdvp_natural",
+    "region_caption:mdvp-qa": "mdvp_natural",
+    "region_caption:mdvp-brief": "mdvp_natural",
+    "region_caption:mdvp-relations": "mdvp_natural",
 }
 """Of splits whose main metric is not their task's."""
 BENCHMARKS_OWN = "official"

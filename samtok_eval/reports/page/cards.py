@@ -26,7 +26,7 @@ from samtok_eval.reports.page.pictures import (
     photograph,
 )
 from samtok_eval.run.slices import slices_of
-from samtok_eval.sample import ImageRef, Region, Sample, Target
+from samtok_eval.sample import Crop, ImageRef, Region, Sample, Target
 
 LABEL_SHOWN = 80
 REFERENCE: Side = "reference"
@@ -255,6 +255,6 @@ def conversation(sample: Sample) -> str:
                 regions += 1
                 words.append(f"[region {regions}]")
             else:
-                words.append("[enlarged view]")
+                words.append("[enlarged view]" if isinstance(part, Crop) else "[further picture]")
         lines.append(f"{turn.role}: {''.join(words)}")
     return "\n".join(lines)

@@ -1,6 +1,8 @@
-"""`transformers serve` and the same checkpoint in this process give the same runs, to the byte."""
+"""`transformers serve` and the same checkpoint in this process give the same runs, to the byte; it can judge, too."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 import torch
@@ -13,9 +15,11 @@ from samtok_eval.models.backend import request_of
 from samtok_eval.models.openai.address import Address
 from samtok_eval.models.openai.backend import OpenAIBackend
 from samtok_eval.models.transformers_backend import TransformersBackend
+from samtok_eval.prediction import Prediction
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.predict import with_own_history
 from samtok_eval.run.samples import read_samples
+from samtok_eval.run.score import score
 from samtok_eval.tokenizer.pictures import encoder
 from tests.support.results import written
 from tests.support.serving import started, transformers_serve, with_killed_server
@@ -82,6 +86,34 @@ def test_the_run_says_who_answered_and_its_folder_can_be_read(both):
     assert identity["server"]["dialect"] == "transformers"
     assert identity["model"] == f"openai:{DEMO_CHECKPOINT}"
     assert there.path.parent.name == f"openai-{DEMO_CHECKPOINT.name}"
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "metric", "shown", "worth"),
+    [
+        # Such a reply is no True, and for the script that `official` follows the ratings -1 and -1.
+        ("gar-detail", 2, "judge_accuracy", 5, {"strict": 0.0, "official": 0.0}),
+        ("ferret", 1, "relative_score", 0, {"official": 1.0}),
+    ],
+)
+def test_a_server_judges_with_pictures_and_without_and_replies_that_say_nothing_count_by_rule(
+    served, demo_root, tmp_path, split, count, metric, shown, worth
+):
+    """The checkpoint knows nothing of judging; what it replies is recorded, and replayed to the same numbers."""
+    task, record = load_tasks()["region_caption"], tmp_path / "judge_replies.jsonl"
+    samples = task.read(demo_root, split, count)
+    answers = [Prediction(id=sample.id, text=task.answer(sample, [])) for sample in samples]
+    found = score(task, samples, answers, judge=served, record=record)
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [row["judge"] for row in rows] == [str(DEMO_CHECKPOINT)] * count
+    assert all(row["reply"].strip() and row["prompt"].count("<picture: ") == shown for row in rows)
+    assert found.metrics["counters"]["open_prompts"] == 0
+    name = f"{metric}|{DEMO_CHECKPOINT}"
+    values = {p: found.metrics[p][name]["value"] for p in ("strict", "official") if name in found.metrics[p]}
+    assert values == worth
+    assert all(record.values["judge_unread"] == (record.protocol == "strict") for record in found.records)
+    again = score(task, samples, answers, judge=f"replay:{record}")
+    assert (again.metrics, list(again.records)) == (found.metrics, list(found.records))
 
 
 def test_a_server_that_is_killed_and_started_again_in_mid_run_loses_nothing(server, served, demo_root, tmp_path):
