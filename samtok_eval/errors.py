@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
+
 
 class SamtokError(Exception):
     """Base of all errors whose message is meant for the user: one line, what was expected, what came, what to do."""

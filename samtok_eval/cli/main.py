@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import samtok_eval
 from samtok_eval.cli import data, gate, leaderboard, log, reports, run, tokenize, train_grpo, train_sft, train_tokenizer
 from samtok_eval.cli.options import OfflineOption
-from samtok_eval.errors import DataError, SamtokError, TaskFileError, UsageError
+from samtok_eval.errors import INTERRUPTED, DataError, SamtokError, TaskFileError, UsageError
 from samtok_eval.files import WHERE_TO_WRITE, first_problem, reason
 from samtok_eval.offline import go_offline
 from samtok_eval.run.settings import RunOptions, flags_of
@@ -45,7 +45,6 @@ for group in app.registered_groups:
     group.rich_help_panel = PANEL_OF[str(group.name)]
 app.registered_commands.sort(key=lambda entry: list(PANEL_OF).index(str(entry.name)))
 
-INTERRUPTED = 130
 GO_ON_WITH_RESUME = (["train", "tokenizer"], ["train", "grpo"])
 """Commands that begin anew unless they are told to go on."""
 VIEW = ["view"]

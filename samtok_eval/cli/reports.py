@@ -27,7 +27,10 @@ RunsArgument = Annotated[
 def compare_command(
     runs: RunsArgument,
     protocol: Annotated[
-        str | None, typer.Option(help="Protocols, separated by commas; by default all that the baseline has.")
+        str | None,
+        typer.Option(
+            help="Protocols, separated by commas, or all. The table shows the main one by default, --json all."
+        ),
     ] = None,
     published: Annotated[
         str | None, typer.Option(help='Also show published numbers of methods with this in their names; "" for all.')
@@ -43,10 +46,10 @@ def compare_command(
 
     read = [read_scored(path, tasks_dir or ()) for path in runs]
     protocols = None
-    if protocol is not None:
+    if protocol not in (None, "all"):
         protocols = [read[0].task.protocol(name.strip()).name for name in protocol.split(",")]
     comparison = compare(read, seed, protocols, published)
-    results(json_file, comparison.to_json(), comparison_table(comparison))
+    results(json_file, comparison.to_json(), comparison_table(comparison, only_main=protocol is None))
 
 
 def report_command(

@@ -12,7 +12,7 @@ import typer
 
 from samtok_eval.cli.data import list_tasks as listed
 from samtok_eval.cli.options import STDOUT, Given, console, results, takes
-from samtok_eval.errors import IncompleteRunError, UsageError
+from samtok_eval.errors import INTERRUPTED, IncompleteRunError, UsageError
 from samtok_eval.run.settings import ALL, MODEL_HELP, RunOptions, ScoreOptions
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _carried_out(
 ) -> list[Run] | None:
     """The runs; None where this process is one of several and another one tells what came out."""
     from samtok_eval.run.evaluate import run_all
-    from samtok_eval.run.ranks import INTERRUPTED, OtherRankFailedError, launched
+    from samtok_eval.run.ranks import OtherRankFailedError, launched
 
     launch = None if several[0].shard else launched(os.environ)
     first = launch is None or launch.rank == 0

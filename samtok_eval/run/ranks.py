@@ -19,7 +19,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from samtok_eval.errors import IncompleteRunError, SamtokError, UsageError
+from samtok_eval.errors import INTERRUPTED, IncompleteRunError, SamtokError, UsageError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -37,7 +37,6 @@ LEAVING_SECONDS = 60.0
 POLL_SECONDS = 0.05
 STRETCHES = 4
 """A process takes one of so many parts of its share of what is left."""
-INTERRUPTED = 130
 ERRORS, ANSWERED, HALVED, REUSED = "errors", "answered", "halved", "reused"
 """Counters that the processes of one run share."""
 

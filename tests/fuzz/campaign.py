@@ -36,6 +36,7 @@ GROWTH = 1_500_000
 """Kilobytes that one case may add to the most that its worker ever held."""
 SECONDS = 120
 """Of one case, after which it counts as a hang."""
+HUNG = f"it hung for {SECONDS} seconds"
 CASES = 400
 """Of one worker, which is replaced then."""
 CORPUS = Path(__file__).parent / "corpus"
@@ -186,7 +187,7 @@ class Worker:
             self._process.kill()
         code = self._process.wait()
         self.close()
-        what = f"it hung for {seconds} seconds" if told is None else f"the process ended with {code}"
+        what = HUNG if told is None else f"the process ended with {code}"
         return what, files, False
 
     def _line(self, seconds: float) -> bytes | None:
@@ -236,7 +237,12 @@ def run(minutes: float, seed: int, only: str = "") -> list[Finding]:
         if worker.cases >= CASES:
             worker.close()
             worker = Worker()
-        what, files, lives = worker.read({"target": target.name, "seed": number})
+        case = {"target": target.name, "seed": number}
+        what, files, lives = worker.read(case)
+        if what == HUNG:
+            # Other programs may have held the processor.
+            worker = Worker()
+            what, files, lives = worker.read(case)
         counts[target.name] += 1
         if what is not None:
             finding = Finding(target.name, number, what, files)

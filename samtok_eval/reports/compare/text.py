@@ -27,19 +27,30 @@ PROTOCOL = Column("protocol", "left", filtered=True, names_row=True)
 PHRASE_SHOWN = 50
 
 
-def comparison_table(comparison: Comparison, write: Writer = aligned_text) -> str:
+def comparison_table(comparison: Comparison, write: Writer = aligned_text, only_main: bool = False) -> str:
     """The whole comparison, under its warnings.
 
     Args:
         comparison: of runs of one task.
         write: how a table is written.
+        only_main: leave all protocols but the first out, and name them in a line.
     """
+    hidden = []
+    if only_main:
+        protocols = list(dict.fromkeys(cell.protocol for cell in comparison.cells))
+        main, others = protocols[:1], ", ".join(protocols[1:])
+        hidden = [f"numbers by the rules of {others}: --protocol all, or --json"] if others else []
+        comparison = replace(
+            comparison,
+            cells=[cell for cell in comparison.cells if cell.protocol in main],
+            n_differences=[(protocol, line) for protocol, line in comparison.n_differences if protocol in main],
+        )
     runs, metrics = comparison.runs, metrics_table(comparison)
     if len({cell.protocol for cell in comparison.cells}) == 1 and not comparison.published:
         metrics = metrics.without(PROTOCOL.title)
     title = f"{runs[0].task.metadata.title}, {runs[0].split}: differences to {runs[0].name}. Values x 100."
     warnings = [f"WARNING: {warning}" for warning in comparison.warnings]
-    metrics = replace(metrics, heading=[*warnings, title], notes=_notes(comparison))
+    metrics = replace(metrics, heading=[*warnings, title], notes=[*hidden, *_notes(comparison)])
     by_slice = f"{card(comparison.sample_metric or '').title} by slice, largest loss first:"
     further = [
         replace(slices_table(comparison), heading=[by_slice]),

@@ -45,6 +45,9 @@ def test_a_comparison_holds_values_differences_slices_and_samples(make_run):
     for word in ("cIoU", "second", "targets one", "Samples that changed most", found.changes[0].id, "95 % interval"):
         assert word in text
     assert json.loads(json.dumps(found.to_json()))["cells"][0]["metric"] == "ciou"
+    main = comparison_table(found, only_main=True)
+    assert "numbers by the rules of official, samtok, samtok_rl: --protocol all" in main
+    assert main.count("cIoU") == text.count("cIoU") / 4 and "--protocol" not in text
 
 
 def test_a_run_compared_with_itself_differs_nowhere(make_run):
