@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
 
@@ -24,6 +26,14 @@ class DataError(SamtokError):
     """A benchmark file, image or prediction file that is missing or broken."""
 
     exit_code = 2
+
+
+class MissingPictureError(DataError):
+    """A picture that is not there although its size is needed, which no annotation states."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class TaskFileError(DataError):

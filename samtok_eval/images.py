@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, MissingPictureError
 from samtok_eval.files import shortened
 from samtok_eval.masks import picture_size
 from samtok_eval.sample import ImageRef
@@ -49,11 +49,14 @@ def declared_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture as its header says, for annotations that do not.
 
     Raises:
-        DataError: it is missing, no picture, or of no possible size.
+        MissingPictureError: it is missing.
+        DataError: it is no picture, or of no possible size.
     """
     try:
         with open_image(path) as file:
             return picture_size(file.height, file.width)
+    except FileNotFoundError as error:
+        raise MissingPictureError(f"{path} is missing, and its size is needed; put it there", path) from error
     except UNREADABLE as error:
         raise DataError(f"{path} cannot be read for its size ({shortened(error)}); download it again") from error
 

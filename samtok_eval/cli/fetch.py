@@ -104,7 +104,7 @@ def _listed(request: Request, patience: Patience) -> Counter[str]:
 
 def _fetched(request: Request, jobs: int, patience: Patience) -> Counter[str]:
     """Download files, then pictures; counts what is not there at the end."""
-    from samtok_eval.fetch.plan import fetch, file_items, names_its_pictures, picture_items
+    from samtok_eval.fetch.plan import fetch, file_items, names_its_pictures, picture_items, read_split
     from samtok_eval.run.samples import missing_pictures
 
     items = file_items(request, patience)
@@ -116,17 +116,19 @@ def _fetched(request: Request, jobs: int, patience: Patience) -> Counter[str]:
             lacking[item.state] += item.state in ("failed", "by hand")
     try:
         samples: Sequence[Sample] | None = None
+        came = 0
         if names_its_pictures(request):
-            samples = request.task.read(request.root, request.split)[: request.limit]
+            with _bar(f"{request.name} pictures", []) as progress:
+                samples, came = read_split(request, patience, progress)
         named = picture_items(request, samples)
-        states: Counter[str] = Counter()
+        states = Counter(got=came, there=-came)
         with _bar(f"{request.name} pictures", named) as progress:
             for item in fetch(named, request.root, jobs, patience, progress):
                 states[item.state] += 1
                 if item.state == "failed" and states["failed"] <= SHOWN:
                     _show(item)
         if named:
-            typer.echo(f"{request.name}: {', '.join(f'{count} pictures {name}' for name, count in states.items())}")
+            typer.echo(f"{request.name}: {', '.join(f'{count} pictures {name}' for name, count in (+states).items())}")
         if samples is None:
             samples = request.task.read(request.root, request.split)[: request.limit]
     except DataError as error:

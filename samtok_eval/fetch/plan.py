@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from samtok_eval.errors import DataError, SamtokError, UsageError
+from samtok_eval.errors import DataError, MissingPictureError, SamtokError, UsageError
 from samtok_eval.fetch.download import Content, Patience, StoppedError, differs, download
 from samtok_eval.fetch.hub import hub_files
 from samtok_eval.fetch.sources import Archive, Members, Source, sources_of
@@ -154,14 +154,11 @@ def picture_items(request: Request, samples: Sequence[Sample] | None) -> list[It
     sources = [s for s in sources_of(request.sources, name, request.split, request.via) if s.kind == "pictures"]
     items: dict[str, Item] = {}
     for source in sources if request.pictures == "one" else ():
-        for sample in samples if samples is not None else _named_by(source, request):
-            if not sample.image.path.is_relative_to(request.root / source.path):
-                continue
-            path = sample.image.path.relative_to(request.root).as_posix()
-            if path not in items:
-                address = source.address + path.removeprefix(f"{source.path}/")
-                state: State = "there" if sample.image.path.exists() else "wanted"
-                items[path] = Item(path, state, source, address, image=sample.image)
+        named = samples if samples is not None else _named_by(source, request)
+        for image in (image for sample in named for image in sample.pictures):
+            if image.path.is_relative_to(request.root / source.path):
+                item = _picture_item(source, request.root, image.path, image)
+                items.setdefault(item.path, item)
     return list(items.values())
 
 
@@ -174,6 +171,43 @@ def names_its_pictures(request: Request) -> bool:
 def _named_by(source: Source, request: Request) -> Sequence[Sample]:
     name, _, split = source.named_by.partition(":")
     return request.tasks(name).read(request.root, split)[: request.limit]
+
+
+def read_split(request: Request, patience: Patience, progress: Callable[[int], None]) -> tuple[Sequence[Sample], int]:
+    """The samples of a split; pictures without which it cannot be read, for their sizes, are downloaded first.
+
+    Args:
+        request: task, split and where to; its files are there.
+        patience: with each server.
+        progress: told how many bytes came.
+
+    Returns:
+        The samples, and how many pictures came.
+
+    Raises:
+        DataError: the annotations are missing or broken, or such a picture has no source or did not come.
+        UsageError: the disk refuses.
+    """
+    name = request.task.metadata.name
+    sources = [s for s in sources_of(request.sources, name, request.split, request.via) if s.kind == "pictures"]
+    came = 0
+    while True:
+        try:
+            return request.task.read(request.root, request.split)[: request.limit], came
+        except MissingPictureError as error:
+            below = [source for source in sources if error.path.is_relative_to(request.root / source.path)]
+            if request.pictures != "one" or not below:
+                raise
+            done = _fetched(_picture_item(below[0], request.root, error.path), request.root, patience, progress)
+            if done.state != "got":
+                raise DataError(f"{done.path}: {done.why}") from error
+            came += 1
+
+
+def _picture_item(source: Source, root: Path, picture: Path, image: ImageRef | None = None) -> Item:
+    path = picture.relative_to(root).as_posix()
+    state: State = "there" if picture.exists() else "wanted"
+    return Item(path, state, source, source.address + path.removeprefix(f"{source.path}/"), image=image)
 
 
 def check_room(items: Iterable[Item], root: Path) -> None:

@@ -65,7 +65,7 @@ ALSO_FINE = {
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tidy_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs and the small files that commands name."""
     folder = tmp_path_factory.mktemp("desk")
     with chdir(folder):
@@ -87,6 +87,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(next(Path("leaderboards/results/samtok-eval__demo").iterdir()), "RESULT")
         Path("examples").symlink_to(ROOT / "examples")
     return folder
+
+
+@pytest.fixture
+def desk(tidy_desk: Path, tmp_path: Path) -> Path:
+    """The same for one page, whose commands may write into it."""
+    return shutil.copytree(tidy_desk, tmp_path / "desk", symlinks=True)
 
 
 RUN_HERE = [one for one in COMMANDS if not one.needs and not one.cut]

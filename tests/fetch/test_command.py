@@ -121,6 +121,31 @@ def test_a_task_is_there_after_one_command_with_only_the_pictures_of_its_split(p
     assert "there    grefcoco/grefs(unc).json" in again.stdout
 
 
+def test_pictures_come_first_where_no_annotation_says_how_large_they_are(published, tmp_path, demo_root):
+    server, table = published
+    files = [path for path in (demo_root / "ferret_bench").rglob("*") if path.is_file() and "reason" not in str(path)]
+    names = [path.relative_to(demo_root).as_posix() for path in files]
+    server.files |= {f"/{name}": (demo_root / name).read_bytes() for name in names}
+    rows = [row(["region_caption:ferret"], "file", f"{server.address}/{name}", path=name) for name in names]
+    pictures = row(["region_caption:ferret"], "pictures", f"{server.address}/pictures/", path="coco/val2017")
+    table.write_text("".join(rows) + pictures)
+    for path in (demo_root / "coco" / "val2017").iterdir():
+        server.files[f"/pictures/{path.name}"] = path.read_bytes()
+    root = tmp_path / "data"
+    done = fetch(table, root, "--task", "region_caption:ferret")
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = load_tasks()["region_caption"].read(root, "ferret")
+    named = {sample.image.path.relative_to(root).as_posix() for sample in samples}
+    assert files_below(root) == {*names, *named}
+    assert f"region_caption:ferret: {len(named)} pictures got\n" in done.stdout
+
+    one = sorted(named)[0]
+    (root / one).unlink()
+    del server.files[f"/pictures/{one.rpartition('/')[2]}"]
+    lost = fetch(table, root, "--task", "region_caption:ferret")
+    assert (lost.returncode, f"FAIL     region_caption:ferret: {one}: " in lost.stdout) == (2, True)
+
+
 def test_a_dry_run_writes_nothing_and_says_what_would_come(published, tmp_path):
     server, table = published
     root = tmp_path / "data"
