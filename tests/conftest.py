@@ -24,9 +24,9 @@ from samtok_eval.metrics import caption_programs, captions, judges
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
-# Workers share the cores: threads that wait for one another there cost more than they give. Before torch is imported.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers share the cores, where threads that wait for one another cost more than they give; and some tests fork, which
+# torch does not survive once it has threads. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
