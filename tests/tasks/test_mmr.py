@@ -41,7 +41,7 @@ def test_the_parts_of_a_mask_are_united_and_added_up(tmp_path):
         ({"answers": [[{}]]}, "'segmentation' is missing"),
         ({"answers": [[{"segmentation": []}]]}, "must hold a mask"),
         ({"answers": [[{"segmentation": [rle(0).to_coco(), rle(0, side=5).to_coco()]}]]}, "several sizes"),
-        ({"answers": [[]]}, "cannot be read for its size"),
+        ({"answers": [[]]}, "is missing, and its size is needed"),
         ({"file_name": "../1.jpg"}, "file name"),
     ],
 )  # fmt: skip
