@@ -110,7 +110,7 @@ def intervals_of_families(
     """`intervals` of families of metrics, such as those of protocols; those about the same pictures share draws.
 
     Args:
-        families: name, and metrics by name; of a family that was added up per picture nothing else is held.
+        families: name and metrics of each, taken one after the other; of each only sums per picture are kept.
         seed: of the draws, which begin anew for every family.
         draws: number of bootstrap draws.
         confidence: share of draws within the interval.

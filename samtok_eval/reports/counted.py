@@ -68,8 +68,9 @@ def n_differences(baseline: ScoredRun, candidate: ScoredRun, protocol: str) -> l
                 kind = f" {WITHOUT_TARGET}" if all(record.no_target for record in left_out) else ""
                 status = Counter(record.status for record in left_out)
                 reasons = ", ".join(f"{word} ({count})" for word, count in status.most_common())
+                verb = "counts" if len(rows) == 1 else "count"
                 parts.append(
-                    f"{len(rows)}{kind} count for {counting} alone; for {leaving_out} their status is {reasons}"
+                    f"{len(rows)}{kind} {verb} for {counting} alone; for {leaving_out} the status is {reasons}"
                 )
         found.setdefault("; ".join(parts), []).append(card(name).title)
     return [f"{', '.join(titles)}: n differs. {why[0].upper()}{why[1:]}." for why, titles in found.items()]

@@ -17,7 +17,7 @@ from samtok_eval.models.backend import Request
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.run.folder import RunFolder
 from samtok_eval.run.manifest import Manifest, Settings, read_manifest
-from samtok_eval.tokenizer.pictures import Region, decode_by_picture
+from samtok_eval.tokenizer.pictures import MaskOrRle, decode_by_picture
 
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
@@ -48,7 +48,7 @@ class KnownMasks:
 
     def decode(
         self, tokenizer: MaskTokenizer, requests: Sequence[Request], wanted: Sequence[Sequence[Codes]]
-    ) -> list[dict[Codes, Region]]:
+    ) -> list[dict[Codes, MaskOrRle]]:
         """Masks of answers, known or decoded.
 
         Args:

@@ -20,7 +20,7 @@ from samtok_eval.models.backend import Answer, Request
 from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog
 from samtok_eval.task import Task
-from samtok_eval.tokenizer.pictures import Region, RunLengths
+from samtok_eval.tokenizer.pictures import MaskOrRle, RunLengths
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Decoded:
 
     line: Prediction
     """Still without decoded masks."""
-    regions: Mapping[Codes, Region] = field(default_factory=dict)
+    regions: Mapping[Codes, MaskOrRle] = field(default_factory=dict)
     """Those masks; what answers share is the same array."""
 
     @property
@@ -113,7 +113,7 @@ class LineWriter:
 
 
 def decoded(
-    task: Task, request: Request, answer: Answer, regions: Mapping[Codes, Region], seconds: Mapping[str, float]
+    task: Task, request: Request, answer: Answer, regions: Mapping[Codes, MaskOrRle], seconds: Mapping[str, float]
 ) -> Decoded:
     """An answer with its masks.
 

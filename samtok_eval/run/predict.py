@@ -40,7 +40,7 @@ from samtok_eval.run.ranks import ANSWERED, ERRORS, HALVED, REUSED, Shard, Share
 from samtok_eval.run.settings import RunSettings
 from samtok_eval.sample import Sample
 from samtok_eval.task import Task
-from samtok_eval.tokenizer.pictures import Region, decode_by_picture, encoder
+from samtok_eval.tokenizer.pictures import MaskOrRle, decode_by_picture, encoder
 
 if TYPE_CHECKING:
     from samtok_eval.progress import Progress
@@ -372,7 +372,7 @@ def _regions(
     requests: Sequence[Request],
     wanted: Sequence[Sequence[Codes]],
     known: KnownMasks | None,
-) -> Sequence[Mapping[Codes, Region]]:
+) -> Sequence[Mapping[Codes, MaskOrRle]]:
     if tokenizer is None:
         return [{} for _ in requests]
     if known:

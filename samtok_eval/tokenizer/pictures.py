@@ -19,7 +19,7 @@ from samtok_eval.masks import Rle
 if TYPE_CHECKING:
     from samtok_eval.tokenizer.model import MaskTokenizer
 
-Region = NDArray[np.bool_] | Rle
+MaskOrRle = NDArray[np.bool_] | Rle
 """A mask: bool (H, W) or run lengths."""
 
 
@@ -65,10 +65,10 @@ class RunLengths:
     """Run lengths of the masks of a batch, made once of each array however many answers share it."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[Region, Rle]] = {}
+        self._made: dict[int, tuple[MaskOrRle, Rle]] = {}
         """By the id of the array, which is kept so that no other gets the same id."""
 
-    def of(self, region: Region) -> Rle:
+    def of(self, region: MaskOrRle) -> Rle:
         """Run lengths of a mask."""
         if isinstance(region, Rle):
             return region

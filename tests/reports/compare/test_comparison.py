@@ -65,7 +65,7 @@ def test_the_table_says_why_n_differs(make_run, demo_samples):
     found = compare([whole, part])
     alarms = sum(sample.target.masks == () for sample in demo_samples("gres", 80))
     (protocol, line) = found.n_differences[0]
-    counted = f"{alarms} without a target count for part alone; for whole their status is ok ({alarms})"
+    counted = f"{alarms} without a target count for part alone; for whole the status is ok ({alarms})"
     assert line == f"cIoU: n differs. {counted}."
     assert f"Protocol {protocol}: {line}" in comparison_table(found)
     assert {"protocol": protocol, "why": line} in json.loads(json.dumps(found.to_json()))["n_differences"]

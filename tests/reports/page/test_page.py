@@ -245,7 +245,7 @@ def test_the_page_says_why_two_runs_count_different_samples(make_run, demo_sampl
     # OpenPSG leaves out pictures without an answer.
     [line] = n_differences(whole, read_scored(part), "official")
     assert line.startswith("recall@20, recall@50, recall@100")
-    assert line.endswith("n differs. 2 count for whole alone; for part their status is missing (2).")
+    assert line.endswith("n differs. 2 count for whole alone; for part the status is missing (2).")
     assert not any("recall@" in line for line in n_differences(whole, read_scored(part), "strict"))
     assert n_differences(whole, whole, "official") == []
 
