@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval.prediction import Record
+from samtok_eval.text_column import Rows, TextColumn, texts
 
-Rows = NDArray[np.intp]
-Texts = NDArray[Any]
-"""Texts or mappings, as objects or `packed`."""
+Objects = NDArray[Any]
+"""Texts or mappings."""
+Texts = Objects | TextColumn
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Taken = dict[int, NDArray[Any]]
@@ -51,9 +52,9 @@ class Records(Sequence[Record]):
     """Records in order; every field is a column (n,) of `Record`'s field of that name."""
 
     id: Texts
-    image_id: Texts
-    protocol: Texts
-    status: Texts
+    image_id: Objects
+    protocol: Objects
+    status: Objects
     inter: Whole
     union: Whole
     gt_area: Whole
@@ -63,9 +64,9 @@ class Records(Sequence[Record]):
     crashed: Flags
     phrase: Texts
     values: Mapping[str, Column]
-    series: Texts
+    series: Objects
     """Of mappings."""
-    slices: Texts
+    slices: Objects
     """Of mappings; equal ones are one object."""
 
     @classmethod
@@ -143,7 +144,7 @@ class Records(Sequence[Record]):
         columns = [self.further() if name == "values" else getattr(self, name).tolist() for name in FIELDS]
         return (Record(*row) for row in zip(*columns, strict=True))
 
-    def further(self) -> Texts | list[Mapping[str, float]]:
+    def further(self) -> Objects | list[Mapping[str, float]]:
         """The field `values` of each record."""
         if not self.values:
             return nothing(len(self))
@@ -177,6 +178,8 @@ class _Rows(Records):
 FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
+COLLECTED = tuple(name for name in PLAIN if name != "protocol")
+"""Of these, those that are known once all samples are scored."""
 TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
     ("no_target", "failed", "crashed"), np.bool_
 )
@@ -201,7 +204,7 @@ class Collected:
         self._first, *self._others = protocols
         plain: dict[str, Any] = {
             name: expected[name] if name in expected else np.empty(count, dtype=TYPES.get(name, np.object_))
-            for name in PLAIN
+            for name in COLLECTED
         }
         self._expected = {*expected}
         self._plain: dict[str, dict[str, Any]] = {name: {} for name in protocols} | {self._first: plain}
@@ -217,14 +220,14 @@ class Collected:
         """
         rows = slice(self._filled, self._filled + len(batch[self._first]))
         self._filled = rows.stop
-        for field in PLAIN:
+        for field in COLLECTED:
             theirs, first = getattr(batch[self._first], field), self._plain[self._first][field]
             if field in self._expected and not np.array_equal(first[rows], theirs):
                 first = self._plain[self._first][field] = texts(first.tolist())
                 self._expected.remove(field)
             if field not in self._expected:
                 first[rows] = theirs if field != "slices" else _shared(theirs, self._mappings)
-            for name in self._others if field != "protocol" else ():
+            for name in self._others:
                 mine, own = getattr(batch[name], field), self._plain[name]
                 if field not in own and not (mine is theirs or np.array_equal(mine, theirs)):
                     own[field] = texts(first.tolist()) if field in self._expected else first.copy()
@@ -247,36 +250,17 @@ class Collected:
         }
 
 
-def texts(values: Sequence[Any]) -> Texts:
-    """A column of texts, or of mappings."""
-    found = np.empty(len(values), dtype=np.object_)
-    # Assigned as a list, mappings and texts stay single objects.
-    found[:] = values
-    return found
-
-
-def packed(values: Sequence[str]) -> Texts:
-    """A column of texts in 16 bytes each, and their bytes in UTF-8 where these are more than 15.
-
-    A text that UTF-8 cannot hold, such as half of a surrogate pair, keeps the whole column as objects.
-    """
-    try:
-        return np.array(values, dtype=np.dtypes.StringDType())
-    except UnicodeEncodeError:
-        return texts(values)
-
-
-def constant(value: Any, count: int) -> Texts:
+def constant(value: Any, count: int) -> Objects:
     """A column of one value, which takes no memory; not to be written."""
     return np.broadcast_to(texts([value]), count)
 
 
-def _is_constant(column: NDArray[Any]) -> bool:
-    return len(column) > 0 and column.strides == (0,)
+def _is_constant(column: Texts) -> bool:
+    return isinstance(column, np.ndarray) and len(column) > 0 and column.strides == (0,)
 
 
 @lru_cache(maxsize=1 << 4)
-def nothing(count: int) -> Texts:
+def nothing(count: int) -> Objects:
     """A column of empty mappings, the same object for the same count."""
     return constant(NOTHING, count)
 
@@ -298,7 +282,7 @@ def _joined(columns: Sequence[Column]) -> Column:
     )
 
 
-def _shared(mappings: Iterable[Mapping[str, str]], known: dict[Any, Mapping[str, str]] | None = None) -> Texts:
+def _shared(mappings: Iterable[Mapping[str, str]], known: dict[Any, Mapping[str, str]] | None = None) -> Objects:
     """The same mappings, equal ones as one object.
 
     Args:

@@ -1,7 +1,7 @@
 """Samples of a benchmark that asks one sentence at a time, kept small: each is built when it is asked for.
 
-In: ids and phrases, and what phrases about the same objects have in common. A sample takes some 100 bytes, where one
-that is held takes more than ten times as many, so that a million of them fit beside their answers.
+In: ids and phrases, and what phrases about the same objects have in common. Ids and phrases lie in temporary files, so
+that a sample takes 8 bytes of memory, where one that is held takes more than a thousand.
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ from functools import cached_property
 from itertools import islice
 from typing import overload
 
-import numpy as np
-
 from samtok_eval.name_index import NameIndex
-from samtok_eval.records import Texts, packed, texts
+from samtok_eval.records import Texts
 from samtok_eval.sample import ImageRef, Sample, Target, Turn
-
-TOGETHER = 4096
-"""Rows that are packed at a time; more would be held twice meanwhile."""
+from samtok_eval.text_column import BLOCK, TextColumn, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,15 @@ class SampleTable(Sequence[Sample]):
         """
         self._common: list[Common] = []
         self._ask = ask
-        ids, phrases = [packed([])], [packed([])]
+        ids, phrases = TextColumn(), TextColumn()
         rest = iter(rows)
-        while some := list(islice(rest, TOGETHER)):
+        while some := list(islice(rest, BLOCK)):
             names, said, common = zip(*some, strict=True)
-            ids.append(packed(names))
-            phrases.append(packed(said))
+            ids.extend(names)
+            phrases.extend(said)
             self._common.extend(common)
-        self._ids, self._phrases = np.concatenate(ids), np.concatenate(phrases)
+        self._ids: Texts = ids
+        self._phrases: Texts = phrases
 
     @property
     def ids(self) -> Texts:
@@ -59,7 +56,7 @@ class SampleTable(Sequence[Sample]):
 
     @cached_property
     def name_index(self) -> NameIndex:
-        """Rows by id."""
+        """Rows by id; it takes more room than the samples, see `forget_index`."""
         return NameIndex(self._ids)
 
     @property
@@ -109,8 +106,14 @@ def in_columns(samples: Sequence[Sample]) -> tuple[Texts, Texts, Sequence[Common
 
 
 def index_of(samples: Sequence[Sample]) -> NameIndex:
-    """Rows by id; a table keeps them."""
+    """Rows by id; a table keeps them until `forget_index`."""
     return samples.name_index if isinstance(samples, SampleTable) else NameIndex(sample.id for sample in samples)
+
+
+def forget_index(samples: Sequence[Sample]) -> None:
+    """Free the room of a table's rows by id, which are found again when they are asked for."""
+    if isinstance(samples, SampleTable):
+        vars(samples).pop("name_index", None)
 
 
 def sample_ids(samples: Sequence[Sample]) -> Iterable[str]:

@@ -132,6 +132,8 @@ def intervals_of_families(
                 mine[name] = _of_few(metric, draw, pictures, confidence)
             elif count > 1:
                 members.append((mine, name, draw))
+        # Those of the next family take their room.
+        del metrics, estimates
     for pictures, members in groups:
         values: list[list[Array]] = [[] for _ in members]
         for weights in _weights(len(pictures), seed, draws) if members else ():
@@ -305,8 +307,9 @@ def _linear_error(first: Ratio, second: Ratio, pictures: Pictures) -> float:
 def _drawer(metric: Estimate, pictures: Pictures) -> Callable[[Array], Array]:
     if isinstance(metric, Ranked):
         return lambda weights: metric.drawn(pictures, weights)
-    totals = metric.totals(pictures)
-    return lambda weights: metric.formula(weights @ totals)
+    # Of a metric that is kept its numbers of every sample would be kept, too.
+    totals, formula = metric.totals(pictures), metric.formula
+    return lambda weights: formula(weights @ totals)
 
 
 def _weights(pictures: int, seed: int, draws: int) -> Iterator[Array]:

@@ -18,9 +18,9 @@ MAX_CHECKPOINT_BYTES = 12_000_000
 FLOORS = (
     # The vocabulary: what is asked, what came back, masks, the grammar, files.
     (
-        "errors", "sample", "sample_table", "prediction", "records", "masks", "mask_tokens", "messages", "prompts",
-        "images", "regions", "hub", "files", "append_log", "prediction_log", "name_index", "progress", "text",
-        "device", "svg", "setting", "resume", "user_code", "ahead", "weight_headers", "offline", "passages",
+        "errors", "sample", "sample_table", "prediction", "records", "text_column", "masks", "mask_tokens", "messages",
+        "prompts", "images", "regions", "hub", "files", "append_log", "prediction_log", "name_index", "progress",
+        "text", "device", "svg", "setting", "resume", "user_code", "ahead", "weight_headers", "offline", "passages",
         "unfinished", "retry_after",
     ),
     ("protocol",),

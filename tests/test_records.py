@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from samtok_eval.prediction import Record
-from samtok_eval.records import Collected, Records, packed
+from samtok_eval.records import Collected, Records
 from samtok_eval.run.folder import record_lines
+from samtok_eval.text_column import TextColumn
 
 PLAIN = Record("1-2", "7", "strict", "ok", 3, 9, 5, 7, phrase="the dog", slices={"targets": "one"})
 RECORDS = [
@@ -53,15 +54,9 @@ def test_some_rows_hold_their_records_and_share_columns_with_those_of_another_pr
         _ = part.outer
 
 
-@pytest.mark.parametrize("values", [["", "a\0", "the dog on the left, é \U0001f600"], ["half a pair \ud800", "b"]])
-def test_packed_texts_come_back(values):
-    column = packed(values)
-    assert (column.tolist(), column[1:].tolist(), column[[0]].tolist()) == (values, values[1:], values[:1])
-
-
 @pytest.mark.parametrize("names", [["1-2", '"\\\n é \U0001f600', "3", "4"], ["1-2", "another", "3", "4"]])
 def test_columns_that_were_expected_are_kept_while_the_records_agree(names):
-    expected = packed(names)
+    expected = TextColumn(names)
     collected = Collected(["strict"], len(RECORDS), {"id": expected})
     for first in (0, 2):
         collected.add({"strict": Records.of(RECORDS[first : first + 2])})

@@ -77,7 +77,8 @@ class Ratio:
         """Numerator and denominator of each picture, (pictures, 2)."""
         return _per_picture([np.asarray(self.numerators), np.asarray(self.denominators)], self.clusters, pictures)
 
-    def formula(self, sums: Array) -> Array:
+    @staticmethod
+    def formula(sums: Array) -> Array:
         """The division, (draws, 2) -> (draws,)."""
         above, below = sums[:, 0], sums[:, 1]
         values: Array = np.divide(above, below, out=np.full(len(sums), np.nan), where=below != 0)

@@ -67,8 +67,8 @@ def sample_ious(records: Sequence[Record], epsilon: float = 0.0, meant: Meant = 
         float64 (n,), 0..1.
     """
     mine = Records.of(records)
-    with_target = quotient(mine.inter, mine.union + epsilon, mine.union != 0)
-    found = np.where(meant(mine), with_target, mine.pred_area == 0)
+    found = quotient(mine.inter, mine.union + epsilon, mine.union != 0)
+    np.copyto(found, mine.pred_area == 0, where=np.logical_not(meant(mine)))
     found[mine.failed] = 0.0
     return found
 

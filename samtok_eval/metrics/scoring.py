@@ -18,9 +18,10 @@ from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
 from samtok_eval.prediction import Answer, Prediction, Record, as_read, broken_mask, lacks_mask
 from samtok_eval.protocol import Protocol, codes_under, fewest_of_pairs
-from samtok_eval.records import Column, Records, constant, nothing, texts
+from samtok_eval.records import Column, Records, constant, nothing
 from samtok_eval.sample import Sample
 from samtok_eval.sample_table import Common, in_columns
+from samtok_eval.text_column import texts
 
 Combine = Literal["union", "last"]
 FAILURES = ("missing", "error", "invalid")

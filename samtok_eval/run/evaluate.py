@@ -297,12 +297,13 @@ def score_into(
     seed = settings.seed_of_statistics
     # Refused before answers are read.
     references = _references(manifest)
-    answers = read_answers(task, samples, folder.parts() if predictions is None else predictions, own)
+    paths = folder.parts() if predictions is None else predictions
     with RecordsWriter(folder.records) as writer:
         scored = score(
             task,
             samples,
-            answers,
+            # Held by nobody else, so that it leaves memory before metrics are made.
+            read_answers(task, samples, paths, own),
             seed,
             settings.protocols,
             settings.judge,

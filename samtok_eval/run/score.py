@@ -28,7 +28,7 @@ from samtok_eval.records import Collected, Records, Taken, nothing
 from samtok_eval.run.metrics_file import Counters, Entry, IntervalMethod, Metrics
 from samtok_eval.run.slices import DECIDING, rows_of_slices
 from samtok_eval.sample import Sample
-from samtok_eval.sample_table import in_columns, index_of, sample_ids
+from samtok_eval.sample_table import forget_index, in_columns, index_of, sample_ids
 from samtok_eval.statistics import CONFIDENCE, DRAWS, FEW, Interval, intervals_of_families
 from samtok_eval.task import Task
 from samtok_eval.task_checks import check_records
@@ -111,6 +111,8 @@ def score(
             if sink is not None:
                 sink(records)
             collected.add({name: Records.of(mine) for name, mine in records.items()})
+        exports = task.export(samples, answers)
+    del predictions, answers
     by_protocol = collected.records()
     method = interval_method(seed)
     counted = counters(by_protocol)
@@ -123,7 +125,7 @@ def score(
         absent=absent,
         stopped=stopped(task, by_protocol),
     )
-    return Scored(by_protocol, metrics, task.export(samples, answers), absent)
+    return Scored(by_protocol, metrics, exports, absent)
 
 
 def records_of(
@@ -170,6 +172,7 @@ def _batches(
     size = BATCH if scores_one_by_one(task) else max(len(samples), 1)
     stored = answers if isinstance(answers, StoredPredictions) else None
     rows = stored.rows_of(index_of(samples)) if stored is not None else np.empty(0, dtype=np.intp)
+    forget_index(samples)
     for first in range(0, len(samples), size):
         batch = samples[first : first + size]
         names = list(sample_ids(batch))
@@ -246,6 +249,7 @@ def entries_by_protocol(
                 if (value := metric.value) is not None or isinstance(metric, Ratio)
             }
             yield protocol, metrics
+            del metrics
 
     found: Mapping[str, Mapping[str, Interval | None]] = {}
     if method:
@@ -278,10 +282,11 @@ def counters(records: Mapping[str, Records]) -> Counters:
         records: by protocol; all but the last two are counted under the first.
     """
     first = next(iter(records.values()))
-    statuses = Counter(first.status.tolist())
+    statuses = Counter(iter(first.status))
     target = first.gt_area > 0
     # Prompts that several protocols share count once.
-    owed = np.max([mine.column(OPEN_PROMPTS).values for mine in records.values()], axis=0, initial=0)
+    owing = [mine.values[OPEN_PROMPTS].values for mine in records.values() if OPEN_PROMPTS in mine.values]
+    owed = np.max(owing, axis=0, initial=0) if owing else np.zeros(0)
     crashes = {name: int(mine.crashed.sum()) for name, mine in records.items()}
     return Counters(
         scored=len(first),

@@ -5,13 +5,15 @@ Object sizes are COCO's: small below 32 x 32 pixels, medium below 96 x 96, at th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from bisect import bisect
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval.prediction import Record
-from samtok_eval.records import Records, Rows
+from samtok_eval.records import Records
+from samtok_eval.text_column import Rows
 
 SMALL, MEDIUM = 32**2, 96**2
 """Pixels."""
@@ -46,38 +48,38 @@ DECIDING = ("status", "gt_area", "phrase", "slices")
 
 def rows_of_slices(records: Records) -> Iterator[tuple[str, str, Rows]]:
     """Name, value and rows of each slice, one after the other; one with a single value says nothing and is left out."""
-    found: dict[str, dict[str, list[Rows]]] = {}
-    for rows in _rows_of_kinds(records):
+    kinds, firsts = _kinds(records)
+    found: dict[str, dict[str, list[int]]] = {}
+    for kind, first in enumerate(firsts):
         # All of a kind are in the same slices.
-        for name, value in slices_of(records[int(rows[0])]).items():
-            found.setdefault(name, {}).setdefault(value, []).append(rows)
+        for name, value in slices_of(records[first]).items():
+            found.setdefault(name, {}).setdefault(value, []).append(kind)
     return (
-        (name, value, np.sort(np.concatenate(parts)))
+        (name, value, np.flatnonzero(_members(members, len(firsts))[kinds]))
         for name, values in found.items()
-        for value, parts in values.items()
+        for value, members in values.items()
         if len(values) > 1
     )
 
 
-def _rows_of_kinds(records: Records) -> list[Rows]:
-    """Rows of the records that are alike in what decides their slices, by the first of each kind."""
-    count = len(records)
-    if not count:
-        return []
-    words = np.fromiter((len(phrase.split()) for phrase in records.phrase), dtype=np.int64, count=count)
-    kinds = np.zeros(count, dtype=np.int64)
-    for column in (
-        _numbered(records.status, count),
-        np.digitize(records.gt_area, (1, SMALL, MEDIUM)),
-        np.digitize(words, (1, SHORT + 1, MIDDLING + 1)),
-        _numbered(map(id, records.slices), count),
-    ):
-        kinds = kinds * (column.max() + 1) + column
-    order = np.argsort(kinds, kind="stable")
-    return sorted(np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1), key=lambda rows: int(rows[0]))
-
-
-def _numbered(values: Iterable[Hashable], count: int) -> NDArray[np.int64]:
-    """The number of each of so many values, counted in order of first sight."""
+def _kinds(records: Records) -> tuple[NDArray[np.int32], list[int]]:
+    """Kind of each record, those alike in what decides their slices being of one, and the first row of each kind."""
     numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), dtype=np.int64, count=count)
+    firsts: list[int] = []
+    kinds = np.empty(len(records), dtype=np.int32)
+    sizes, lengths = (1, SMALL, MEDIUM), (1, SHORT + 1, MIDDLING + 1)
+    deciding = zip(records.status, records.gt_area, records.phrase, map(id, records.slices), strict=True)
+    for row, (status, area, phrase, slices) in enumerate(deciding):
+        kind = status, bisect(sizes, area), bisect(lengths, len(phrase.split())), slices
+        if kind not in numbers:
+            numbers[kind] = len(firsts)
+            firsts.append(row)
+        kinds[row] = numbers[kind]
+    return kinds, firsts
+
+
+def _members(kinds: Sequence[int], count: int) -> NDArray[np.bool_]:
+    """Whether each of so many kinds is among some."""
+    found = np.zeros(count, dtype=np.bool_)
+    found[list(kinds)] = True
+    return found
