@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, overload
 
 import numpy as np
@@ -178,8 +179,11 @@ class _Rows(Records):
 FIELDS = tuple(field.name for field in fields(Record))
 PLAIN = tuple(field.name for field in fields(Records) if field.name != "values")
 """Fields that are one array."""
+IN_FILE = ("id", "phrase")
+"""Fields whose texts many samples have of their own."""
 COLLECTED = tuple(name for name in PLAIN if name != "protocol")
 """Of these, those that are known once all samples are scored."""
+IN_PARTS = tuple(name for name in COLLECTED if name not in IN_FILE)
 TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
     ("no_target", "failed", "crashed"), np.bool_
 )
@@ -250,9 +254,81 @@ class Collected:
         }
 
 
+class Appended:
+    """Columns of one protocol, of which part after part comes.
+
+    Parts that equal those of another protocol are the other's, so that most of what they hold is held once.
+    """
+
+    def __init__(self, other: Appended | None = None) -> None:
+        """Begin without records.
+
+        Args:
+            other: of the other protocol.
+        """
+        self._other, self._count = other, 0
+        self.texts: dict[str, TextColumn] = dict(other.texts) if other else {name: TextColumn() for name in IN_FILE}
+        """Ids and phrases by field. While they are the other's, only as many as there are records are meant."""
+        self._parts: list[dict[str, Any]] = []
+        self._values: list[tuple[int, Mapping[str, Column]]] = []
+        self._mappings: dict[Any, Mapping[str, str]] = other._mappings if other else {(): NOTHING}
+
+    def add(self, part: Records) -> None:
+        """Put records behind the others."""
+        rows = slice(self._count, self._count + len(part))
+        self._count = rows.stop
+        for name, column in self.texts.items():
+            mine = getattr(part, name)
+            if self._other is None or column is not self._other.texts[name]:
+                column.extend(mine)
+            elif not np.array_equal(column[rows], mine):
+                self.texts[name] = TextColumn(chain(islice(column, rows.start), mine))
+        columns = {name: getattr(part, name) for name in IN_PARTS} | {"slices": _shared(part.slices, self._mappings)}
+        if not any(part.series):
+            columns["series"] = nothing(len(part))
+        theirs = self._other._parts[len(self._parts) :] if self._other else []
+        for name, known in theirs[0].items() if theirs else ():
+            if np.array_equal(known, columns[name]):
+                columns[name] = known
+        self._parts.append(columns)
+        self._values.append((len(part), part.values))
+
+    @staticmethod
+    def records(found: Mapping[str, Appended]) -> dict[str, Records]:
+        """The records by protocol, once all are there; the parts are used up."""
+        columns: dict[str, dict[str, Any]] = {
+            protocol: mine._whole_columns(protocol) for protocol, mine in found.items()
+        }
+        for name in IN_PARTS:
+            joined: dict[tuple[int, ...], tuple[Any, Objects]] = {}
+            for protocol, mine in found.items():
+                parts = [part.pop(name) for part in mine._parts]
+                key = tuple(map(id, parts))
+                if key not in joined:
+                    joined[key] = parts, _one_behind_another(parts)
+                columns[protocol][name] = joined[key][1]
+        return {protocol: Records(**mine) for protocol, mine in columns.items()}
+
+    def _whole_columns(self, protocol: str) -> dict[str, Any]:
+        names = dict.fromkeys(name for _, part in self._values for name in part)
+        values = {
+            name: _joined([part.get(name) or Column.nothing(count) for count, part in self._values]) for name in names
+        }
+        cut = {
+            name: column if len(column) == self._count else column[: self._count] for name, column in self.texts.items()
+        }
+        return {"protocol": constant(protocol, self._count), "values": values, **cut}
+
+
 def constant(value: Any, count: int) -> Objects:
     """A column of one value, which takes no memory; not to be written."""
     return np.broadcast_to(texts([value]), count)
+
+
+def _one_behind_another(columns: Sequence[Objects]) -> Objects:
+    if all(_is_constant(column) and column[0] is columns[0][0] for column in columns):
+        return constant(columns[0][0], sum(map(len, columns)))
+    return np.concatenate(columns)
 
 
 def _is_constant(column: Texts) -> bool:

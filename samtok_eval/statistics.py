@@ -423,9 +423,8 @@ def _margin(draws: Array, alpha: float) -> float | None:
 
 def counting_pictures(metric: Estimate) -> set[str]:
     """Pictures that a metric looks at."""
-    if not isinstance(metric, Ratio):
-        return set(metric.clusters)
-    return {name for name, below in zip(metric.clusters, metric.denominators, strict=True) if below}
+    names = np.asarray(metric.clusters, dtype=np.object_)
+    return set((names[np.asarray(metric.denominators) != 0] if isinstance(metric, Ratio) else names).tolist())
 
 
 def _count(metric: Estimate, pictures: Pictures) -> int:
@@ -444,11 +443,11 @@ def _of_few(metric: Estimate, draw: Callable[[Array], Array], pictures: Pictures
 
 def _wins(first: Estimate, second: Estimate, sign: int) -> tuple[int, int, int] | tuple[None, None, None]:
     """Samples on which the second is better, equal, worse."""
-    if not isinstance(first, Ratio) or not isinstance(second, Ratio) or list(first.clusters) != list(second.clusters):
+    if not (isinstance(first, Ratio) and isinstance(second, Ratio) and np.array_equal(first.clusters, second.clusters)):
         return None, None, None
-    pairs = zip(first.per_sample(), second.per_sample(), strict=True)
-    steps = [sign * (other - one) for one, other in pairs if one is not None and other is not None]
-    wins, losses = sum(step > TIE for step in steps), sum(step < -TIE for step in steps)
+    (before, counted), (after, also_counted) = first.per_sample(), second.per_sample()
+    steps = sign * (after - before)[counted & also_counted]
+    wins, losses = int(np.count_nonzero(steps > TIE)), int(np.count_nonzero(steps < -TIE))
     return wins, len(steps) - wins - losses, losses
 
 
@@ -456,10 +455,9 @@ def _is_independent_accuracy(first: Estimate, second: Estimate) -> bool:
     """Whether both are shares of right answers to the same samples, one per picture: what McNemar's test is for."""
     if not isinstance(first, Ratio) or not isinstance(second, Ratio):
         return False
-    counted = [name for name, below in zip(first.clusters, first.denominators, strict=True) if below]
+    columns = first.denominators, first.numerators, second.numerators
     return (
-        list(first.denominators) == list(second.denominators)
-        and set(first.denominators) <= {0, 1}
-        and {*first.numerators, *second.numerators} <= {0, 1}
-        and len(set(counted)) == len(counted)
+        np.array_equal(first.denominators, second.denominators)
+        and bool(np.all(np.isin(np.concatenate(columns), (0, 1))))
+        and len(counting_pictures(first)) == first.n
     )

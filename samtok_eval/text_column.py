@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import IO, Any, overload
 
 import numpy as np
@@ -27,6 +27,11 @@ def texts(values: Sequence[Any]) -> NDArray[np.object_]:
     # Assigned as a list, mappings and texts stay single objects.
     found[:] = values
     return found
+
+
+def same_texts(first: Iterable[str], second: Iterable[str]) -> bool:
+    """Whether two columns hold the same texts in the same order."""
+    return first is second or all(one == other for one, other in zip_longest(first, second))
 
 
 class TextColumn:

@@ -10,7 +10,8 @@ from samtok_eval.prediction_log import read_predictions
 from samtok_eval.reports import result_file
 from samtok_eval.reports.result_file import read_result
 from samtok_eval.run import manifest
-from samtok_eval.run.folder import RunFolder, load_run, read_records
+from samtok_eval.run.folder import RunFolder, load_run
+from samtok_eval.run.record_file import read_records
 
 SCHEMAS = Path(__file__).parent / "golden" / "schemas"
 

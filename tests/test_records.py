@@ -9,7 +9,7 @@ import pytest
 
 from samtok_eval.prediction import Record
 from samtok_eval.records import Collected, Records
-from samtok_eval.run.folder import record_lines
+from samtok_eval.run.record_file import record_lines
 from samtok_eval.text_column import TextColumn
 
 PLAIN = Record("1-2", "7", "strict", "ok", 3, 9, 5, 7, phrase="the dog", slices={"targets": "one"})

@@ -246,7 +246,7 @@ def test_statistics_are_those_of_statsmodels():
     assert intervals({"m": everything_right}, 0)["m"] == pytest.approx(proportion_confint(12, 12, method="beta"))
     # The error of a mean over samples of several per picture is that of a regression with clusters.
     metric = pixels(np.random.default_rng(1), pictures=30, each=4)
-    scores = np.array(metric.per_sample())
+    scores = np.array(metric.per_sample()[0])
     before, after = mean_of(np.zeros(120), metric.clusters), mean_of(scores, metric.clusters)
     groups = np.array([int(name) for name in metric.clusters])
     fit = OLS(scores, np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True})

@@ -23,7 +23,7 @@ FOLDER = (
     "c = unfinished(Path('d')); p = c.__enter__(); p.mkdir(); (p / 'a').touch()"
 )
 RECORDS = (
-    "from samtok_eval.run.folder import RecordsWriter; from samtok_eval.prediction import Record; "
+    "from samtok_eval.run.record_file import RecordsWriter; from samtok_eval.prediction import Record; "
     "w = RecordsWriter(Path('records.jsonl')); w.add({p: [Record('a', 'a', p, 'ok')] for p in ('strict', 'official')})"
 )
 

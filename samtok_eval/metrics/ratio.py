@@ -84,11 +84,11 @@ class Ratio:
         values: Array = np.divide(above, below, out=np.full(len(sums), np.nan), where=below != 0)
         return values
 
-    def per_sample(self) -> list[float | None]:
-        """What each sample alone would give, None where it does not count."""
+    def per_sample(self) -> tuple[Array, NDArray[np.bool_]]:
+        """What each sample alone would give, 0 where it does not count, and whether it does, (samples,) both."""
         above, below = (np.asarray(column, dtype=np.float64) for column in (self.numerators, self.denominators))
-        values = np.divide(above, below, out=np.zeros(len(below)), where=below != 0)
-        return [value if counts else None for value, counts in zip(values.tolist(), below.tolist(), strict=True)]
+        counts = below != 0
+        return np.divide(above, below, out=np.zeros(len(below)), where=counts), counts
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,22 @@ In: records and metrics of checked runs. Out: sentences, made of what the sample
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from samtok_eval.metrics.cards import card
 from samtok_eval.metrics.ratio import Metric, Ratio, Sums
-from samtok_eval.prediction import Record
+from samtok_eval.records import Flags, Records
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.summary import metric_order
 
 WITHOUT_TARGET = "without a target"
-KINDS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
-    (WITHOUT_TARGET, lambda record: record.no_target),
-    ("with a target", lambda record: not record.no_target),
-    ("whose target has no pixel", lambda record: not record.gt_area),
-    ("at which the copied scorer stops", lambda record: record.crashed),
+KINDS: tuple[tuple[str, Callable[[Records], Flags]], ...] = (
+    (WITHOUT_TARGET, lambda records: records.no_target),
+    ("with a target", lambda records: ~records.no_target),
+    ("whose target has no pixel", lambda records: records.gt_area == 0),
+    ("at which the copied scorer stops", lambda records: records.crashed),
 )
 """What samples may have in common that a metric leaves out."""
 
@@ -33,10 +33,8 @@ def counted_notes(run: ScoredRun, protocol: str) -> list[str]:
     for name in metric_order(run.task, metrics):
         left_out = _left_out(metrics[name], len(records))
         if left_out is not None and left_out.any():
-            rows = np.flatnonzero(left_out).tolist()
-            others = np.flatnonzero(~left_out).tolist()
-            why = _in_common([records[row] for row in rows], [records[row] for row in others])
-            groups.setdefault((len(others), why), []).append(card(name).title)
+            counted = len(records) - int(left_out.sum())
+            groups.setdefault((counted, _in_common(records, left_out)), []).append(card(name).title)
     return [
         f"{', '.join(titles)}: n counts {n} of {len(records)} samples, not the {len(records) - n} {why}."
         for (n, why), titles in groups.items()
@@ -62,21 +60,19 @@ def n_differences(baseline: ScoredRun, candidate: ScoredRun, protocol: str) -> l
         parts = []
         sides = ((theirs & ~mine, names, candidate), (mine & ~theirs, names[::-1], baseline))
         for which, (counting, leaving_out), other in sides:
-            rows = np.flatnonzero(which).tolist()
-            if rows:
-                left_out = [other.records[protocol][row] for row in rows]
-                kind = f" {WITHOUT_TARGET}" if all(record.no_target for record in left_out) else ""
-                status = Counter(record.status for record in left_out)
-                reasons = ", ".join(f"{word} ({count})" for word, count in status.most_common())
-                verb = "counts" if len(rows) == 1 else "count"
-                parts.append(
-                    f"{len(rows)}{kind} {verb} for {counting} alone; for {leaving_out} the status is {reasons}"
-                )
+            count = int(which.sum())
+            if count:
+                records = other.records[protocol]
+                kind = f" {WITHOUT_TARGET}" if records.no_target[which].all() else ""
+                status = Counter(records.status[which].tolist())
+                reasons = ", ".join(f"{word} ({times})" for word, times in status.most_common())
+                verb = "counts" if count == 1 else "count"
+                parts.append(f"{count}{kind} {verb} for {counting} alone; for {leaving_out} the status is {reasons}")
         found.setdefault("; ".join(parts), []).append(card(name).title)
     return [f"{', '.join(titles)}: n differs. {why[0].upper()}{why[1:]}." for why, titles in found.items()]
 
 
-def _left_out(metric: Metric, count: int) -> np.ndarray | None:
+def _left_out(metric: Metric, count: int) -> Flags | None:
     """Samples that a metric does not count, (samples,); None where it does not say so."""
     if isinstance(metric, Ratio) and len(metric.denominators) == count:
         return np.asarray(np.asarray(metric.denominators) == 0)
@@ -85,12 +81,12 @@ def _left_out(metric: Metric, count: int) -> np.ndarray | None:
     return None
 
 
-def _in_common(left_out: Sequence[Record], counted: Sequence[Record]) -> str:
+def _in_common(records: Records, left_out: Flags) -> str:
     """What tells the samples that are left out from those that count."""
     for what, holds in KINDS:
-        if all(map(holds, left_out)) and not any(map(holds, counted)):
+        if np.array_equal(holds(records), left_out):
             return what
-    status = {record.status for record in left_out}
-    if not status & {record.status for record in counted}:
+    status = set(records.status[left_out].tolist())
+    if not status & set(records.status[~left_out].tolist()):
         return f"of status {', '.join(sorted(status))}"
     return "that it has no value for"

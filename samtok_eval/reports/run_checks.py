@@ -28,6 +28,7 @@ from samtok_eval.run.score import (
 )
 from samtok_eval.run.signature import run_key, scoring_key, signature, signature_dict
 from samtok_eval.task import Task
+from samtok_eval.text_column import same_texts
 
 TOLERANCE = 1e-9
 """Between a value in a file and the same value computed again; sums of floats may be added in another order."""
@@ -104,13 +105,13 @@ def check_records(run: Run, task: Task, records: Mapping[str, Records]) -> None:
     if unknown or not names:
         raise DataError(f"{run.path}: {task.metadata.name} has no protocol {', '.join(unknown)}; run `score` again")
     expected = run.manifest.dataset.samples
-    first = records[names[0]].id.tolist()
+    first = records[names[0]].id
     for name in names:
         if len(records[name]) != expected:
             raise IncompleteRunError(
                 f"{run.path}: {len(records[name])} records of {expected} samples; run `score` again"
             )
-        if records[name].id.tolist() != first:
+        if not same_texts(records[name].id, first):
             raise DataError(f"{run.path}: records.jsonl has other samples under {name} than under {names[0]}")
 
 

@@ -16,14 +16,16 @@ from samtok_eval.metrics.judge import JUDGE_REPLIES, recorded_replies
 from samtok_eval.metrics.ratio import Metric
 from samtok_eval.prediction import Prediction
 from samtok_eval.prediction_log import read_own_predictions
-from samtok_eval.records import Records
+from samtok_eval.records import Records, Texts
 from samtok_eval.registry import load_tasks
 from samtok_eval.reports.run_checks import check_identity, check_numbers, check_records, check_version
 from samtok_eval.reports.summary import absences
-from samtok_eval.run.folder import Run, RunFolder, load_run, read_records
+from samtok_eval.run.folder import Run, RunFolder, load_run
 from samtok_eval.run.manifest import FOREIGN
+from samtok_eval.run.record_file import read_records
 from samtok_eval.run.settings import words_of
 from samtok_eval.task import Task
+from samtok_eval.text_column import same_texts
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def check_comparable(baseline: ScoredRun, candidate: ScoredRun) -> None:
             )
     common = [name for name in baseline.protocols if name in candidate.protocols]
     for protocol in common:
-        _check_same_samples(paths, *(run.records[protocol].id.tolist() for run in runs))
+        _check_same_samples(paths, *(run.records[protocol].id for run in runs))
     before, after = (run.run.manifest.dataset.sha256 for run in runs)
     if before != after:
         raise UsageError(
@@ -159,14 +161,15 @@ def check_comparable(baseline: ScoredRun, candidate: ScoredRun) -> None:
         raise UsageError(f"{paths} share no protocol; run `score` with the same ones")
 
 
-def _check_same_samples(paths: str, of_baseline: list[str], of_candidate: list[str]) -> None:
+def _check_same_samples(paths: str, of_baseline: Texts, of_candidate: Texts) -> None:
     """Refuse samples that differ, or stand in another order."""
-    if of_baseline == of_candidate:
+    if same_texts(of_baseline, of_candidate):
         return
-    lacking = sorted(set(of_baseline) ^ set(of_candidate))
+    before, after = set(of_baseline), set(of_candidate)
+    lacking = sorted(before ^ after)
     if not lacking:
         raise UsageError(f"{paths} hold their samples in another order; score again")
-    if set(of_baseline) <= set(of_candidate) or set(of_candidate) <= set(of_baseline):
+    if before <= after or after <= before:
         raise IncompleteRunError(
             f"{len(lacking)} samples are in only one of {paths}, {lacking[0]} first; run both on the same samples"
         )

@@ -27,7 +27,7 @@ from samtok_eval.registry import find_task, load_tasks
 from samtok_eval.run.answers import check_same_data, layout_of, prediction_paths, read_answers
 from samtok_eval.run.described import foreign_manifest, manifest_of_run, saved
 from samtok_eval.run.fingerprints import now
-from samtok_eval.run.folder import RecordsWriter, Run, RunFolder, slug
+from samtok_eval.run.folder import Run, RunFolder, slug
 from samtok_eval.run.known_masks import KnownMasks, check_reusable
 from samtok_eval.run.manifest import COMPLETE, Manifest, Profile, Scoring, Times, read_manifest
 from samtok_eval.run.measure import Profiler, device_rates, sizes_of, work_of
@@ -35,6 +35,7 @@ from samtok_eval.run.prepared import Prepared, prepared
 from samtok_eval.run.profile import Work
 from samtok_eval.run.questions import Questions
 from samtok_eval.run.ranks import Ranks, Shard, Share, launched, ranks_here, shard_of, together
+from samtok_eval.run.record_file import RecordsWriter
 from samtok_eval.run.references import reference_texts
 from samtok_eval.run.samples import read_samples
 from samtok_eval.run.score import score

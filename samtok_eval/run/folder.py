@@ -8,43 +8,26 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
-
-import numpy as np
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.files import numbered_lines, reading, writing
-from samtok_eval.prediction import Record
+from samtok_eval.files import writing
 from samtok_eval.prediction_log import PredictionLog
-from samtok_eval.records import FIELDS, PLAIN, Records
-from samtok_eval.run.manifest import COMPLETE, SCORE_AGAIN, Manifest, read_manifest
+from samtok_eval.run.manifest import COMPLETE, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
-from samtok_eval.unfinished import workspace
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_RECORD = TypeAdapter(Record)
-_JSON = json.JSONEncoder(ensure_ascii=False)
-_quoted = json.encoder.encode_basestring
-NO_NUMBERS = '"values": {}, "series": {}'
-_FLAG = {False: "false", True: "true"}
 LONGEST_SLUG = 150
 """Characters of a folder's name; file systems end at 255, and a file beside it may have a longer one."""
-_FLAGS = {(a, b): f'"failed": {_FLAG[a]}, "crashed": {_FLAG[b]}, ' for a in _FLAG for b in _FLAG}
-BATCH = 4096
-"""Records that are read before they become columns."""
 
 
 class RunFolder:
@@ -123,177 +106,6 @@ def slug(name: str) -> str:
     if len(text) <= LONGEST_SLUG:
         return text
     return f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-class RecordsWriter:
-    """Writes records while they are made, one JSON object a line, protocol after protocol; whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._parts: dict[str, BinaryIO] = {}
-        self._open = ExitStack()
-        """What ends with the writer: the place of the parts, then they themselves."""
-        self._place: Path | None = None
-
-    def add(self, batch: Mapping[str, Sequence[Record]]) -> None:
-        """Write records of each protocol behind its earlier ones.
-
-        Raises:
-            UsageError: the system refuses, e.g. because the disk is full.
-        """
-        written: Pieces = {}
-        for protocol, records in batch.items():
-            content = "".join(record_lines(records, written)).encode()
-            with writing(self._path):
-                if protocol not in self._parts:
-                    self._parts[protocol] = self._part(len(self._parts))
-                self._parts[protocol].write(content)
-
-    def finish(self) -> None:
-        """Make one file of everything.
-
-        Raises:
-            UsageError: the system refuses.
-        """
-        with writing(self._path):
-            if not self._parts:
-                self._parts[""] = self._part(0)
-            first, *others = self._parts.values()
-            for file in others:
-                file.seek(0)
-                shutil.copyfileobj(file, first)
-            first.close()
-            Path(first.name).replace(self._path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file in self._parts.values():
-            # What could not be written is written again by closing.
-            with suppress(OSError):
-                file.close()
-        self._open.close()
-
-    def _part(self, number: int) -> BinaryIO:
-        if self._place is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._place = self._open.enter_context(workspace(self._path.parent))
-        return (self._place / str(number)).open("w+b")
-
-
-Pieces = dict[tuple[int, ...], tuple[list[Any], list[str]]]
-"""Parts of lines by the identity of the columns that they are made of, which are kept beside them."""
-
-
-def record_lines(records: Sequence[Record], written: Pieces | None = None) -> Iterator[str]:
-    """The line of each record, which is JSON of its `to_json`, in a fifth of the time.
-
-    Args:
-        records: of one protocol.
-        written: parts of the lines of the same samples under other protocols, added to here; columns that protocols
-            share are written out once.
-    """
-    known: Pieces = {} if written is None else written
-    columns = _fields_of(records)
-
-    def pieces(write: Callable[..., list[str]], names: Sequence[str]) -> list[str]:
-        mine = [columns[name] for name in names]
-        key = tuple(map(id, mine))
-        if key not in known:
-            known[key] = mine, write(*mine)
-        return known[key][1]
-
-    protocols = {name: f'"protocol": {_quoted(name)}, ' for name in set(columns["protocol"])}
-    return map(
-        "".join,
-        zip(
-            pieces(_names, FIELDS[:2]),
-            map(protocols.__getitem__, columns["protocol"]),
-            pieces(_counts, FIELDS[3:9]),
-            pieces(_flags, FIELDS[9:11]),
-            pieces(_rest, FIELDS[11:]),
-            strict=True,
-        ),
-    )
-
-
-def _fields_of(records: Sequence[Record]) -> dict[str, Any]:
-    """Columns by field; numbers as they are, since those of records that are no columns may be whole."""
-    if isinstance(records, Records):
-        return {name: getattr(records, name) for name in PLAIN} | {"values": records.further()}
-    return {name: [getattr(record, name) for record in records] for name in FIELDS}
-
-
-def _names(names: Iterable[str], images: Iterable[str]) -> list[str]:
-    return [f'{{"id": {_quoted(a)}, "image_id": {_quoted(b)}, ' for a, b in zip(names, images, strict=True)]
-
-
-def _plain(columns: Iterable[Any]) -> list[Any]:
-    return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
-
-
-def _counts(*columns: Any) -> list[str]:
-    return [
-        f'"status": {_quoted(status)}, "inter": {inter}, "union": {union}, "gt_area": {gt_area}, '
-        f'"pred_area": {pred_area}, "no_target": {_FLAG[empty]}, '
-        for status, inter, union, gt_area, pred_area, empty in zip(*_plain(columns), strict=True)
-    ]
-
-
-def _flags(*columns: Any) -> list[str]:
-    return [_FLAGS[flags] for flags in zip(*_plain(columns), strict=True)]
-
-
-def _rest(*columns: Any) -> list[str]:
-    texts: dict[int, str] = {}
-    found = []
-    for phrase, values, series, slices in zip(*columns, strict=True):
-        # Many samples share their slices.
-        if id(slices) not in texts:
-            texts[id(slices)] = _encoded(slices)
-        numbers = f'"values": {_encoded(values)}, "series": {_encoded(series)}' if values or series else NO_NUMBERS
-        found.append(f'"phrase": {_quoted(phrase)}, {numbers}, "slices": {texts[id(slices)]}}}\n')
-    return found
-
-
-def _encoded(mapping: Mapping[str, Any]) -> str:
-    return _JSON.encode(dict(mapping)) if mapping else "{}"
-
-
-def read_records(path: Path) -> dict[str, Records]:
-    """Records by protocol, in the order of the file.
-
-    Raises:
-        DataError: the file is missing, a line is no record, or a sample occurs twice under one protocol.
-    """
-    parts: dict[str, list[Records]] = {}
-    seen: dict[str, set[str]] = {}
-    names: dict[str, str] = {}
-    batch: list[Record] = []
-    for number, line in numbered_lines(path, SCORE_AGAIN):
-        with reading(f"{path}:{number}", SCORE_AGAIN):
-            record = _RECORD.validate_json(line)
-        known = seen.setdefault(record.protocol, set())
-        # The protocols share the texts of a sample.
-        name = names.setdefault(record.id, record.id)
-        if name in known:
-            raise DataError(f"{path}:{number}: sample {record.id!r} occurs twice under {record.protocol}")
-        known.add(name)
-        if batch and (record.protocol != batch[0].protocol or len(batch) == BATCH):
-            parts.setdefault(batch[0].protocol, []).append(_columns(path, batch))
-            batch = []
-        batch.append(replace(record, id=name, phrase=names.setdefault(record.phrase, record.phrase)))
-    if batch:
-        parts.setdefault(batch[0].protocol, []).append(_columns(path, batch))
-    return {protocol: Records.joined(mine) for protocol, mine in parts.items()}
-
-
-def _columns(path: Path, records: Sequence[Record]) -> Records:
-    with reading(str(path), SCORE_AGAIN):
-        return Records.of(records)
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,7 +18,8 @@ from samtok_eval.errors import DataError, IncompleteRunError
 from samtok_eval.metrics.cards import card
 from samtok_eval.prediction_log import read_own_predictions
 from samtok_eval.records import PLAIN, Records
-from samtok_eval.run.folder import Run, RunFolder, load_run, read_records, run_paths
+from samtok_eval.run.folder import Run, RunFolder, load_run, run_paths
+from samtok_eval.run.record_file import read_records
 from samtok_eval.run.slices import slices_of
 
 RUN_COLUMNS = ("task", "split", "model", "run")

@@ -84,7 +84,7 @@ def refused(words: list[str | Path], kind: int, most: int, **options: Any) -> su
 
 
 def test_where_the_disk_ends_one_line_names_the_file_and_what_is_whole_stays(answers):
-    from samtok_eval.run.folder import read_records
+    from samtok_eval.run.record_file import read_records
 
     done = refused(answers, resource.RLIMIT_FSIZE, 3000)
     out = answers[-1]

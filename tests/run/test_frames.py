@@ -11,7 +11,8 @@ import pytest
 import samtok_eval
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
 from samtok_eval.files import write_json
-from samtok_eval.run.folder import find_run, load_run, read_records
+from samtok_eval.run.folder import find_run, load_run
+from samtok_eval.run.record_file import read_records
 from samtok_eval.run.slices import slices_of
 
 

@@ -14,7 +14,8 @@ from samtok_eval.prediction import CocoRle, Prediction
 from samtok_eval.prediction_log import PredictionLog, read_own_predictions
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.answers import read_answers
-from samtok_eval.run.folder import RecordsWriter, RunFolder, read_records
+from samtok_eval.run.folder import RunFolder
+from samtok_eval.run.record_file import RecordsWriter, read_records
 from samtok_eval.run.score import score
 from samtok_eval.sample import ImageRef, Sample, Target
 

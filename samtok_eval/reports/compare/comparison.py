@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from heapq import nsmallest
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
-from samtok_eval.metrics.ratio import Ratio
+from samtok_eval.metrics.ratio import Array, Ratio
 from samtok_eval.reports.counted import n_differences
 from samtok_eval.reports.leaderboard.build import published_for
 from samtok_eval.reports.runs import ScoredRun, check_comparable
@@ -167,11 +171,40 @@ def sample_metric(run: ScoredRun, protocol: str) -> str | None:
 
 def sample_values(run: ScoredRun, protocol: str, metric: str) -> dict[str, float]:
     """Value of `sample_metric` by sample id, samples that do not count left out."""
+    values, counts = _per_sample(run, protocol, metric)
+    triples = zip(run.records[protocol].id, values.tolist(), counts.tolist(), strict=True)
+    return {name: value for name, value, there in triples if there}
+
+
+def largest_changes(
+    baseline: ScoredRun, candidate: ScoredRun, protocol: str, metric: str, count: int, sign: int = 0
+) -> list[tuple[str, str, float, float]]:
+    """The samples whose values differ most: id, phrase, value of the baseline and of the candidate.
+
+    Args:
+        baseline: a run.
+        candidate: a run of the same samples in the same order.
+        protocol: of both.
+        metric: a `sample_metric`.
+        count: how many at most; largest first, by id where several are as large.
+        sign: 1 or -1 for the largest losses alone of a metric of which more or less is better.
+    """
+    records = baseline.records[protocol]
+    (before, counts), (after, also) = (_per_sample(run, protocol, metric) for run in (baseline, candidate))
+    steps = after - before
+    sizes = -sign * steps if sign else np.abs(steps)
+    rows = np.flatnonzero(counts & also & (sizes > 0))
+    if len(rows) > count:
+        rows = rows[sizes[rows] >= np.partition(sizes[rows], -count)[-count]]
+    found = nsmallest(count, zip(-sizes[rows], records.id[rows], rows.tolist(), strict=True))
+    return [(name, records.phrase[row], float(before[row]), float(after[row])) for _, name, row in found]
+
+
+def _per_sample(run: ScoredRun, protocol: str, metric: str) -> tuple[Array, NDArray[np.bool_]]:
     found = run.metrics(protocol)[metric]
     if not isinstance(found, Ratio):
         raise TypeError(f"{metric} has no value per sample")
-    pairs = zip(run.records[protocol].id, found.per_sample(), strict=True)
-    return {name: value for name, value in pairs if value is not None}
+    return found.per_sample()
 
 
 def _metric_cells(runs: Sequence[ScoredRun], protocol: str, seed: int) -> Iterator[MetricCell]:
@@ -249,12 +282,7 @@ def _slices(
 
 
 def _changes(baseline: ScoredRun, candidate: ScoredRun, index: int, protocol: str, metric: str) -> list[Change]:
-    before, after = (sample_values(run, protocol, metric) for run in (baseline, candidate))
-    records = baseline.records[protocol]
-    phrases = dict(zip(records.id, records.phrase, strict=True))
-    changed = [name for name in before if name in after and before[name] != after[name]]
-    changed.sort(key=lambda name: (-abs(after[name] - before[name]), name))
-    return [Change(index, name, phrases[name], before[name], after[name]) for name in changed[:CHANGED_SHOWN]]
+    return [Change(index, *row) for row in largest_changes(baseline, candidate, protocol, metric, CHANGED_SHOWN)]
 
 
 def _in_file(row: SliceCell | Change) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from samtok_eval.prediction import Prediction
 from samtok_eval.protocol import Protocol
-from samtok_eval.reports.compare.comparison import sample_metric, sample_values
+from samtok_eval.reports.compare.comparison import largest_changes, sample_metric
 from samtok_eval.reports.counted import n_differences
 from samtok_eval.reports.gate.tolerances import Tolerances
 from samtok_eval.reports.gate.verdict import (
@@ -123,7 +123,5 @@ def _levels(prediction: Prediction, protocol: Protocol) -> tuple[object, object,
 def falls(baseline: ScoredRun, candidate: ScoredRun, protocol: str, metric: str) -> list[Fall]:
     """The samples that lost most in a metric that has a value per sample, worst first."""
     sign = -1 if metric in baseline.task.metadata.lower_is_better else 1
-    before, after = (sample_values(run, protocol, metric) for run in (baseline, candidate))
-    shared = [Fall(name, before[name], after[name]) for name in before if name in after]
-    lost = [fall for fall in shared if sign * (fall.candidate - fall.baseline) < 0]
-    return sorted(lost, key=lambda fall: (sign * (fall.candidate - fall.baseline), fall.id))[:WORST_SHOWN]
+    lost = largest_changes(baseline, candidate, protocol, metric, WORST_SHOWN, sign)
+    return [Fall(name, before, after) for name, _, before, after in lost]

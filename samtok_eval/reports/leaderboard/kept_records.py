@@ -17,7 +17,7 @@ from samtok_eval.errors import DataError
 from samtok_eval.files import MAX_BYTES, read_chunks, write_bytes
 from samtok_eval.records import Records
 from samtok_eval.reports.result_file import RecordsEntry
-from samtok_eval.run.folder import read_records
+from samtok_eval.run.record_file import read_records
 
 BESIDE, NOWHERE = "beside", "none"
 SUFFIX = ".records.jsonl.gz"
