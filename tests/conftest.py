@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,9 @@ from samtok_eval.metrics import caption_programs, captions, judges
 # A busy machine is no failure. Every run has the same examples, `make fuzz` draws others.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+# A job in a shell's background does not hear Ctrl-C, and neither would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Workers share the cores, where threads that wait for one another cost more than they give; and some tests fork, which
 # torch does not survive once it has threads. Before torch is imported.
