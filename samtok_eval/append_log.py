@@ -6,13 +6,16 @@ leaves of a line is cut off before the next one is written.
 
 from __future__ import annotations
 
-import fcntl
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from samtok_eval.errors import UsageError
-from samtok_eval.files import writing
+from samtok_eval.files import lock, writing
+
+BLOCK = 1 << 16
+"""Bytes that are looked through at a time."""
 
 
 class AppendLog:
@@ -31,13 +34,13 @@ class AppendLog:
         self._path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("a+b")
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                lock(self._file, path, remedy)
+            except UsageError:
                 self._file.close()
-                raise UsageError(f"another process is writing {path}; {remedy}") from error
-            self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+                raise
+            self._file.truncate(_end_of_lines(self._file))
 
     def write_line(self, line: str) -> None:
         """Write one line.
@@ -64,3 +67,15 @@ class AppendLog:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """The byte behind the last line end, looked for from behind."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = file.seek(max(0, end - BLOCK))
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from samtok_eval.demo.benchmark import HELD_OUT
 from samtok_eval.demo.world.scenes import draw_scene
-from samtok_eval.errors import SamtokError
+from samtok_eval.errors import MissingFileError, SamtokError
 from samtok_eval.metrics.caption_programs import CaptionToolsError, probe
 from samtok_eval.registry import load_tasks
 from samtok_eval.run.fingerprints import PACKAGES
@@ -106,8 +106,7 @@ def _split(task: Task, name: str, split: str, folder: Path) -> Check:
         samples = task.read(folder, split)
         check_samples(task, split, samples)
     except SamtokError as error:
-        absent = "is missing" in str(error)
-        return Check(title, False, str(error), required=not absent)
+        return Check(title, False, str(error), required=not isinstance(error, MissingFileError))
     pictures = {sample.image.path for sample in samples}
     missing = missing_pictures(samples)
     if missing:

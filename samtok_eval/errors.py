@@ -28,7 +28,11 @@ class DataError(SamtokError):
     exit_code = 2
 
 
-class MissingPictureError(DataError):
+class MissingFileError(DataError):
+    """A file that is not there."""
+
+
+class MissingPictureError(MissingFileError):
     """A picture that is not there although its size is needed, which no annotation states."""
 
     def __init__(self, message: str, path: Path) -> None:

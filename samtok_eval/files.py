@@ -6,6 +6,7 @@ A file is data of a stranger. Nothing in it is run, and nothing in it decides ho
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -16,12 +17,12 @@ from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import msgspec
 from pydantic import ValidationError
 
-from samtok_eval.errors import DataError, UsageError
+from samtok_eval.errors import DataError, MissingFileError, UsageError
 from samtok_eval.text import without_middle
 from samtok_eval.unfinished import unfinished
 
@@ -333,6 +334,24 @@ def reading(what: str, remedy: str = "download it again") -> Iterator[None]:
         raise DataError(f"{what}: {shortened(error)}; {remedy}") from error
 
 
+def lock(file: IO[bytes], path: Path, remedy: str, shared: bool = False) -> None:
+    """Keep other processes from writing, until the file is closed.
+
+    Args:
+        file: what is locked.
+        path: what is written.
+        remedy: ends the message.
+        shared: let others in that share it, too.
+
+    Raises:
+        UsageError: another process is writing.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"another process is writing {path}; {remedy}") from error
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what keeps a file from being written into one clear error.
@@ -386,7 +405,7 @@ def _opened(path: Path, most: int, remedy: str) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; {remedy}") from error
+        raise MissingFileError(f"{path} is missing; {remedy}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason(error)}); {remedy}") from error
 

@@ -137,6 +137,11 @@ def broken_mask(name: str, error: ValueError) -> DataError:
     return DataError(f"prediction {name}: {shortened(error)}; {MEND_THE_LINE}")
 
 
+def of_other_pictures(name: str, problem: object) -> DataError:
+    """The refusal of an answer whose masks have other sizes than the sample's picture."""
+    return DataError(f"prediction {name}: {problem}; it was made for other pictures")
+
+
 class MaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A mask of a `Line`; see `CocoRle`."""
 

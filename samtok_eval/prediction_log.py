@@ -26,6 +26,8 @@ Text = TypeVar("Text", str, bytes)
 BROUGHT = ("masks", "phrases")
 """Fields of a prediction that stand in its line only where the answer brings them; no answer brings a box."""
 GIVE_PREDICTIONS = "give a predictions file"
+WAIT = "wait for it, or use --fresh"
+"""What to do while another process answers the same questions."""
 
 
 class PredictionLog(AppendLog):
@@ -37,7 +39,7 @@ class PredictionLog(AppendLog):
         Raises:
             UsageError: another process is writing it.
         """
-        super().__init__(path, "wait for it, or use --fresh")
+        super().__init__(path, WAIT)
 
     def append(self, prediction: Prediction) -> None:
         """Write one line and flush it."""

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from samtok_eval.datasets.gcg import Grounded, read_gcg
-from samtok_eval.errors import DataError
 from samtok_eval.mask_tokens import GLAMM_MARKS, QWEN_MARKS, Codes, marked_phrase, render
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.captions import meteor_of, with_scores
@@ -38,7 +37,7 @@ from samtok_eval.metrics.referring import clusters
 from samtok_eval.metrics.scoring import found_masks
 from samtok_eval.metrics.text_similarity import TextSimilarity
 from samtok_eval.passages import Answer, Passage, Words, captioned, in_words, passage
-from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction import Prediction, Record, of_other_pictures
 from samtok_eval.prompts import (
     DESCRIBE_WITH_MASKS,
     DESCRIBE_WITH_MASKS_ONE_BLANK,
@@ -315,10 +314,8 @@ def _compare(sample: Sample, prediction: Prediction | None, protocol: Protocol[G
     size = (sample.image.height, sample.image.width)
     for mask in masks:
         if (mask.height, mask.width) != size:
-            raise DataError(
-                f"prediction {sample.id}: a mask is {mask.height}x{mask.width}, the picture {size[0]}x{size[1]}; "
-                "it was made for other pictures"
-            )
+            problem = f"a mask is {mask.height}x{mask.width}, the picture {size[0]}x{size[1]}"
+            raise of_other_pictures(sample.id, problem)
     matrix = iou_matrix(sample.target.masks, masks, protocol.rules.both_empty)
     hits, truths = _ranked(sample.target, masks, matrix, protocol.rules.coco_flags)
     return Compared(sample, prediction, caption, phrases, matrix, hits, truths, crashed)

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from samtok_eval.datasets.mmr import read_mmr
-from samtok_eval.errors import DataError
 from samtok_eval.masks import area
 from samtok_eval.metrics.matching import Matched, matched
 from samtok_eval.metrics.ratio import Metric, Ratio
 from samtok_eval.metrics.referring import ciou, clusters
 from samtok_eval.metrics.scoring import found_masks
-from samtok_eval.prediction import Prediction, Record
+from samtok_eval.prediction import Prediction, Record, of_other_pictures
 from samtok_eval.prompts import SEGMENT_IMPLIED, SEGMENT_IMPLIED_THINKING, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Target, Turn
@@ -91,7 +90,7 @@ class Mmr(Task):
         try:
             pairs = matched(truth, answer)
         except ValueError as error:
-            raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
+            raise of_other_pictures(sample.id, error) from error
         status = "missing" if prediction is None else prediction.status
         failed = protocol.errors_fail and status in ("missing", "error", "invalid")
         ious = _ious(pairs, rules)

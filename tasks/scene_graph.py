@@ -43,7 +43,7 @@ from samtok_eval.metrics.scene_graph import (
 from samtok_eval.metrics.scene_graph_separation import separation
 from samtok_eval.metrics.separation import Separation
 from samtok_eval.passages import RIGHT, WRONG, Answer, Line, Passage, Side, Words, labelled, passage, plain
-from samtok_eval.prediction import AnswerStatus, Prediction, Record
+from samtok_eval.prediction import AnswerStatus, Prediction, Record, of_other_pictures
 from samtok_eval.prompts import SCENE_GRAPH, SCENE_GRAPH_CANDIDATES, Prompt
 from samtok_eval.protocol import Protocol
 from samtok_eval.sample import Sample, Turn
@@ -201,7 +201,7 @@ class SceneGraph(Task):
                 for stage, relations in listed.stages.items()
             }
         except ValueError as error:
-            raise DataError(f"prediction {sample.id}: {error}; it was made for other pictures") from error
+            raise of_other_pictures(sample.id, error) from error
         labels = match(*plain, once=True, by_mask=False)
         return Record(
             id=sample.id,

@@ -213,6 +213,16 @@ def test_on_a_full_disk_a_log_keeps_its_whole_lines(tmp_path):
     assert path.read_text() == "a\nb\n"
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 1000])
+@pytest.mark.parametrize("content", ["", "torn", "\n", "a\n", "a\ntorn", "a\n\nb\ntorn line"])
+def test_a_torn_line_is_cut_off_wherever_a_block_ends(tmp_path, monkeypatch, content, block):
+    monkeypatch.setattr("samtok_eval.append_log.BLOCK", block)
+    path = file(tmp_path, content.encode())
+    with AppendLog(path) as log:
+        log.write_line("new")
+    assert path.read_text() == content[: content.rfind("\n") + 1] + "new\n"
+
+
 LISTS = ["[]", " [ ] ", "[1]", "[12, 34.5e-3]", '[{"a": [1, "]"]}, [], null, "é\\u00e9😀", true, -0.5]\n', "[[[]]]",
          '[{"a": [{"b": 1}, {"b": {}}]} , {"a": [{}, {}]}\n,{"a": "}, {"}, {"a": [{}, {}, {}]}, {"a": {}, "b": "}"}]',
          '[{"a": NaN}, {"a": 1e999}, {"a": "\\ud800"}, {"a": 123456789012345678901234567890}, {"a": 1, "a": 2}, 1]',

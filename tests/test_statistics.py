@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, kstest, permutation_test
@@ -68,6 +70,24 @@ def test_the_same_seed_gives_the_same_interval_in_any_company():
     metric = pixels(np.random.default_rng(0))
     together = intervals({"a": metric, "b": mean_of(metric.numerators, metric.clusters)}, 5)["a"]
     assert intervals({"a": metric}, 5)["a"] == together != intervals({"a": metric}, 6)["a"]
+
+
+def test_numbers_of_a_family_have_left_memory_when_the_next_is_made():
+    numbers = []
+
+    def families():
+        for name in ("strict", "official", "samtok"):
+            assert all(number() is None for number in numbers)
+            values = np.linspace(0, 1, 200)
+            numbers.append(weakref.ref(values))
+            ratio = mean_of(values, [str(i % 50) for i in range(200)])
+            sums = Sums(np.column_stack([values, values]), ratio.clusters, lambda sums: sums[:, 0])
+            yield name, {"ratio": ratio, "sums": sums}
+            del values, ratio, sums
+
+    found = statistics.intervals_of_families(families(), seed=0, draws=20)
+    assert found["strict"] == found["samtok"]
+    assert len(numbers) == 3
 
 
 def test_chunks_change_nothing(monkeypatch):

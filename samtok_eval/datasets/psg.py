@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval import masks
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, MissingFileError
 from samtok_eval.files import inside, read_json, reading, text, whole_number
 from samtok_eval.images import UNREADABLE, open_image
 from samtok_eval.sample import ImageRef, Target, Triplet
@@ -170,7 +170,7 @@ def read_segments(path: Path, height: int, width: int) -> NDArray[np.uint32]:
                 )
             channels = np.asarray(file.convert("RGB"))
     except FileNotFoundError as error:
-        raise DataError(
+        raise MissingFileError(
             f"{path} is missing; unpack COCO's panoptic annotations (panoptic_annotations_trainval2017.zip) there"
         ) from error
     except UNREADABLE as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from samtok_eval import masks
 from samtok_eval.datasets.drawn_polygons import drawn
-from samtok_eval.errors import DataError
+from samtok_eval.errors import MissingFileError
 from samtok_eval.files import PUT_IT_THERE, read_bytes, reading, text
 from samtok_eval.images import declared_size
 from samtok_eval.masks import Rle
@@ -62,11 +62,12 @@ def read_reasonseg(folder: Path, limit: int | None = None) -> list[Query]:
         limit: how many of the first are read, all by default.
 
     Raises:
-        DataError: no picture, or a file is missing or broken.
+        MissingFileError: there is no picture.
+        DataError: a file is missing or broken.
     """
     pictures = sorted(folder.glob("*.jpg"))
     if not pictures:
-        raise DataError(f"{folder} has no picture *.jpg; {PUT_IT_THERE}")
+        raise MissingFileError(f"{folder} has no picture *.jpg; {PUT_IT_THERE}")
     return [_query(picture) for picture in pictures[:limit]]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from samtok_eval.datasets.refer_hub import parquet_rows
-from samtok_eval.errors import DataError
+from samtok_eval.errors import DataError, MissingFileError
 from samtok_eval.files import inside, numbered_json_lines, reading, text, whole_number
 from samtok_eval.masks import Rle
 from samtok_eval.sample import ImageRef
@@ -62,7 +62,7 @@ def _parts(folder: Path) -> list[Path]:
         parts = sorted(folder.glob(PARTS + ending))
         if parts:
             return parts
-    raise DataError(
+    raise MissingFileError(
         f"{folder / PARTS}.parquet is missing; put the files of the Hub data set moondream/refcoco-m there, see "
         "`samtok-eval data fetch`"
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from samtok_eval.errors import DataError, UsageError
+from samtok_eval.errors import DataError, MissingFileError, UsageError
 from samtok_eval.files import MAX_BYTES, reading
 
 COLUMNS = ("ref_list", "image_info")
@@ -97,8 +97,10 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise UsageError(f"{path} is a parquet file, which needs pyarrow: pip install pyarrow") from error
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} is missing, or larger than {MAX_BYTES} bytes; download it again")
+    if not path.is_file():
+        raise MissingFileError(f"{path} is missing; download it again")
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has more than the {MAX_BYTES} bytes that are read; download it again")
     try:
         with ParquetFile(path) as file:
             lacking = set(columns) - set(file.schema_arrow.names)

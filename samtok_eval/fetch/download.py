@@ -7,7 +7,6 @@ never put together.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -33,8 +32,8 @@ from urllib.request import (
 )
 
 import samtok_eval
-from samtok_eval.errors import DataError, UsageError
-from samtok_eval.files import reason, writing
+from samtok_eval.errors import DataError
+from samtok_eval.files import lock, reason, writing
 from samtok_eval.retry_after import asked_wait
 
 CHUNK = 2**18
@@ -193,10 +192,7 @@ def download(
 def _locked(part: Path) -> Iterator[BinaryIO]:
     """The unfinished file, for this process alone."""
     with part.open("ab+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another process is writing {part}; wait for it") from error
+        lock(file, part, "wait for it")
         yield file
 
 

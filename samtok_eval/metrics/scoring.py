@@ -13,10 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from samtok_eval import masks
-from samtok_eval.errors import DataError
 from samtok_eval.masks import Rle
 from samtok_eval.metrics.boxes import box_iou as iou_of_boxes
-from samtok_eval.prediction import Answer, Prediction, Record, as_read, broken_mask, lacks_mask
+from samtok_eval.prediction import Answer, Prediction, Record, as_read, broken_mask, lacks_mask, of_other_pictures
 from samtok_eval.protocol import Protocol, codes_under, fewest_of_pairs
 from samtok_eval.records import Column, Records, constant, nothing
 from samtok_eval.sample import Sample
@@ -232,7 +231,7 @@ def _compared(
     try:
         seen = _kept(answered or (), asked.target.masks if truth is None else truth, image.height, image.width)
     except ValueError as error:
-        raise DataError(f"prediction {name}: {error}; it was made for other pictures") from error
+        raise of_other_pictures(name, error) from error
     return Seen(seen.counts, answered is None, truth is None) if answered is None or truth is None else seen
 
 

@@ -6,7 +6,6 @@ appears whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.files import writing
-from samtok_eval.prediction_log import PredictionLog
+from samtok_eval.files import lock, writing
+from samtok_eval.prediction_log import WAIT, PredictionLog
 from samtok_eval.run.manifest import COMPLETE, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
 
@@ -77,14 +76,9 @@ class RunFolder:
         path = self.path / "predictions" / ".lock"
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("ab")
-        with lock:
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(
-                    f"another process is writing {self.path / 'predictions'}; wait for it, or use --fresh"
-                ) from error
+            file = path.open("ab")
+        with file:
+            lock(file, path.parent, WAIT, shared)
             yield
 
     def repair(self) -> None:

@@ -232,6 +232,19 @@ def test_data_verify_and_doctor_find_the_demo_healthy(demo_root):
     assert "ok   round trip:" in done.stdout
 
 
+def test_data_verify_tells_what_is_absent_from_what_is_broken(tmp_path):
+    done = command("data", "verify", "--data-root", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:] if line} == {"none"}
+    (tmp_path / "grefcoco").mkdir()
+    (tmp_path / "grefcoco" / "grefs(unc).json").write_text('[{"ref_id": 1}]')
+    (tmp_path / "grefcoco" / "instances.json").write_text('{"images": [], "annotations": []}')
+    done = command("data", "verify", "--data-root", tmp_path)
+    assert done.returncode == 2
+    (broken,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL gres:val")]
+    assert "'categories' is missing" in broken
+
+
 def test_data_verify_finds_a_missing_picture(demo_root, tmp_path):
     import shutil
 

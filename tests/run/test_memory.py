@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,26 @@ def test_a_sample_more_takes_a_bounded_number_of_bytes_more(folder):
     growth = (peak(folder, MANY) - peak(folder, FEW)) / (MANY - FEW)
     assert growth < BYTES_PER_SAMPLE
     assert len(read_records(RunFolder(folder.path / str(MANY)).records)["strict"]) == MANY
+
+
+def test_answers_have_left_memory_when_metrics_are_made(folder):
+    alive = []
+
+    class Watched(type(load_tasks()["gres"])):
+        def metrics(self, records, protocol):
+            alive.append(answers() is not None)
+            return super().metrics(records, protocol)
+
+    def read():
+        nonlocal answers
+        found = read_own_predictions(folder.parts())
+        answers = weakref.ref(found)
+        return found
+
+    answers = None
+    score(Watched(), questions(MANY), read(), protocols=["strict"])
+    assert alive
+    assert not any(alive)
 
 
 def test_a_later_line_counts_where_an_earlier_one_holds_an_error(tmp_path):
