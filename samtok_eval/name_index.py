@@ -7,12 +7,17 @@ with a chance of one to 10^20.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samtok_eval.text_column import TextColumn
+
+Value = TypeVar("Value")
 Hashes = NDArray[np.int64]
 INT32 = 2**31
 TOGETHER = 1024
@@ -63,6 +68,56 @@ class NameIndex:
         places = self._sorted.searchsorted(hashes)
         places[places == len(self)] = 0
         return places, (self._sorted[places] == hashes) & (self._others[places] == others)
+
+
+class ByName(Mapping[str, Value]):
+    """Values by name, of a sequence that may build each when it is asked for.
+
+    Whoever looks at one after another, in any mapping of the same names, pays for no search.
+    """
+
+    def __init__(self, names: Sequence[str] | TextColumn | NDArray[Any], values: Sequence[Value]) -> None:
+        """Look at the values by the names, which are all different, in the same order."""
+        self._names, self._values = names, values
+        self._next = 0
+
+    @cached_property
+    def _index(self) -> NameIndex:
+        return NameIndex(self._names)
+
+    def __getitem__(self, name: str) -> Value:
+        row = self._row(name)
+        if row is None:
+            raise KeyError(name)
+        self._next = row + 1
+        return self._values[row]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._row(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def items(self) -> ItemsView[str, Value]:
+        """Pairs in order, without a search."""
+        return _Items(self)
+
+    def _row(self, name: str) -> int | None:
+        # The same sample again, or the next one.
+        for row in (self._next - 1, self._next):
+            if 0 <= row < len(self._names) and self._names[row] == name:
+                return row
+        return self._index.row(name)
+
+
+class _Items(ItemsView[str, Value]):
+    _mapping: ByName[Value]
+
+    def __iter__(self) -> Iterator[tuple[str, Value]]:
+        return zip(self._mapping._names, self._mapping._values, strict=True)
 
 
 def _hashes(names: Iterable[str]) -> tuple[Hashes, Hashes]:

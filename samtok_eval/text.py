@@ -34,6 +34,9 @@ def visible(text: str, *, keep: str = "", spelling: Callable[[str], str] = escap
         keep: characters that stay as they are, e.g. ends of lines.
         spelling: how a hidden character is written.
     """
+    # As nearly all are; of the categories that have a shape this leaves out blanks other than the plain one.
+    if text.isprintable():
+        return text
     return "".join(c if c in keep or unicodedata.category(c) not in SHAPELESS else spelling(c) for c in text)
 
 

@@ -20,6 +20,7 @@ from samtok_eval.metrics.codebooks import perplexity
 from samtok_eval.metrics.confusion import Confusion
 from samtok_eval.metrics.judge import key_of
 from samtok_eval.metrics.separation import Separation
+from samtok_eval.name_index import ByName
 from samtok_eval.passages import Exchange
 from samtok_eval.prediction import Prediction, Record
 from samtok_eval.reports.compare.comparison import Comparison, compare, sample_metric, sample_values
@@ -34,6 +35,7 @@ from samtok_eval.run.questions import Questions
 from samtok_eval.run.signature import HASH_SHOWN
 from samtok_eval.run.slices import sliced
 from samtok_eval.sample import Sample
+from samtok_eval.sample_table import in_columns
 
 BINS = 20
 ROWS = 1000
@@ -179,7 +181,8 @@ def gather(
     run = runs[-1]
     protocol = run.protocols[0]
     metric = sample_metric(run, protocol)
-    records = {record.id: record for record in run.records[protocol]}
+    columns = run.records[protocol]
+    records = ByName(columns.id, columns)
     scores = sample_values(run, protocol, metric) if metric else {}
     baseline = sample_values(runs[0], protocol, metric) if metric and len(runs) > 1 else {}
     top = sample_values(ceiling, protocol, metric) if metric and ceiling and protocol in ceiling.records else {}
@@ -187,7 +190,7 @@ def gather(
     predictions = _answers(run, samples)
     before = _answers(runs[0], samples) if len(runs) > 1 else {}
     answered = Answered(
-        samples=samples,
+        samples=ByName(in_columns(samples)[0], samples),
         records=records,
         predictions=predictions,
         rules=run.task.protocol(protocol),
@@ -226,8 +229,8 @@ def gather(
     )
 
 
-def _samples(run: ScoredRun, data_root: str | None, questions: Questions) -> dict[str, Sample]:
-    """The run's questions by id.
+def _samples(run: ScoredRun, data_root: str | None, questions: Questions) -> Sequence[Sample]:
+    """The run's questions.
 
     Raises:
         DataError: the data cannot be read, or are others.
@@ -242,20 +245,20 @@ def _samples(run: ScoredRun, data_root: str | None, questions: Questions) -> dic
             f"the data are not those of {run.run.path} (hash {found[:HASH_SHOWN]} instead of {expected[:HASH_SHOWN]}); "
             "give --data-root"
         )
-    return {sample.id: sample for sample in samples}
+    return samples
 
 
-def _answers(run: ScoredRun, samples: Mapping[str, Sample]) -> Mapping[str, Prediction]:
+def _answers(run: ScoredRun, samples: Sequence[Sample]) -> Mapping[str, Prediction]:
     """The answers that a run folder holds: the log of a model, or words that were scored from a file."""
     own = run.predictions()
-    return own or kept_in_words(run.task, list(samples.values()), RunFolder(run.run.path))
+    return own or kept_in_words(run.task, samples, RunFolder(run.run.path))
 
 
 def _judged(
-    run: ScoredRun, samples: Mapping[str, Sample], predictions: Mapping[str, Prediction], protocol: str
+    run: ScoredRun, samples: Sequence[Sample], predictions: Mapping[str, Prediction], protocol: str
 ) -> dict[str, list[Exchange]]:
     """What the judge of a run was asked about its answers, and replied, by sample id."""
-    prompts = run.task.judge_prompts(list(samples.values()), predictions, run.task.protocol(protocol))
+    prompts = run.task.judge_prompts(samples, predictions, run.task.protocol(protocol))
     replies = run.replies() if prompts else {}
     return {name: [Exchange(key, replies.get(key)) for key in map(key_of, about)] for name, about in prompts.items()}
 
@@ -327,9 +330,9 @@ def _stages(predictions: Mapping[str, Prediction]) -> list[Stage]:
 
 def _rows(records: Mapping[str, Record], scores: Mapping[str, float]) -> list[tuple[Record, float | None]]:
     """All samples, or of many the lowest half of `ROWS` and as many spread evenly over the rest."""
-    ordered = sorted(records.values(), key=lambda record: (scores.get(record.id, 2.0), record.id))
+    ordered = sorted(records, key=lambda name: (scores.get(name, 2.0), name))
     if len(ordered) > ROWS:
         worst, rest = ordered[: ROWS // 2], ordered[ROWS // 2 :]
         picked = np.linspace(0, len(rest) - 1, ROWS - len(worst)).astype(int)
         ordered = worst + [rest[index] for index in picked]
-    return [(record, scores.get(record.id)) for record in ordered]
+    return [(records[name], scores.get(name)) for name in ordered]

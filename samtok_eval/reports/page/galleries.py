@@ -106,7 +106,8 @@ def galleries(answered: Answered) -> list[Gallery]:
     gains = [name for name in ordered if name in before and scores[name] - before[name] > REGRESSION]
     gains.sort(key=lambda name: (before[name] - scores[name], name))
     # Silence that is right looks like nothing.
-    best = [name for name in ordered[::-1] if answered.samples[name].target != Target()]
+    aimless = {name for name, sample in answered.samples.items() if sample.target == Target()}
+    best = [name for name in ordered[::-1] if name not in aimless]
     alarms = [name for name, record in answered.records.items() if record.no_target and record.pred_area]
     alarms.sort(key=lambda name: (-answered.records[name].pred_area, name))
     silent = [name for name in answered.records if _is_empty(answered, name)]

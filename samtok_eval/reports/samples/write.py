@@ -36,7 +36,7 @@ class PictureFolder:
 
     path: Path
     known: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, None] = field(default_factory=dict)
 
     def name(self, image: ImageRef) -> str | None:
         """The file of a picture, which is written when it is first asked for; None when it cannot be read."""
@@ -46,7 +46,7 @@ class PictureFolder:
                 pixels = read_image(image)
             except DataError:
                 # The page says so; masks stand on an empty ground.
-                self.missing.append(key)
+                self.missing[key] = None
                 return None
             self.known[key] = f"{len(self.known)}.jpg"
             picture = Image.fromarray(pixels)
