@@ -1,6 +1,6 @@
-"""A made-up gRefCOCO with as many sentences as wanted, and a model's predictions for it.
+"""A made-up gRefCOCO with as many sentences as wanted, and the predictions of two models for it.
 
-`python benchmarks/many_predictions.py FOLDER COUNT` writes both. Pictures and objects are as many as in gRefCOCO
+`python benchmarks/many_predictions.py FOLDER COUNT` writes all of it. Pictures and objects are as many as in gRefCOCO
 whatever the count, so that what grows is sentences and predictions alone; pictures themselves are not needed to score.
 """
 
@@ -55,12 +55,19 @@ def _reference(number: int, picture: int) -> dict[str, Any]:
             "category_id": [1 + max(meant[0], 0) % 80], "no_target": kind == 0}  # fmt: skip
 
 
-def write_predictions(path: Path, sentences: int) -> None:
-    """Write one line per sentence, as a run of ours does, in an order of its own; one answer in nine has two masks."""
+def write_predictions(path: Path, sentences: int, silent: int = 0) -> None:
+    """Write one line per sentence, as a run of ours does, in an order of its own; one answer in nine has two masks.
+
+    Args:
+        path: the file.
+        sentences: how many.
+        silent: one answer in so many marks nothing; 0 for none.
+    """
     counts = [shape.to_coco() for shape in _shapes(1)]
     with path.open("w") as file:
         for i in np.random.default_rng(0).permutation(sentences).tolist():
-            file.write(json.dumps(_line(i, counts)) + "\n")
+            unmarked = {"text": "Nothing.", "decoded": {}} if silent and i % silent == 0 else {}
+            file.write(json.dumps(_line(i, counts) | unmarked) + "\n")
 
 
 def _line(number: int, shapes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -100,3 +107,4 @@ if __name__ == "__main__":
     target, count = Path(sys.argv[1]), int(sys.argv[2])
     write_benchmark(target, count)
     write_predictions(target / "predictions.jsonl", count)
+    write_predictions(target / "worse.jsonl", count, silent=7)
