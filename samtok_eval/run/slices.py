@@ -67,10 +67,10 @@ def _kinds(records: Records) -> tuple[NDArray[np.int32], list[int]]:
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     kinds = np.empty(len(records), dtype=np.int32)
-    sizes, lengths = (1, SMALL, MEDIUM), (1, SHORT + 1, MIDDLING + 1)
-    deciding = zip(records.status, records.gt_area, records.phrase, map(id, records.slices), strict=True)
-    for row, (status, area, phrase, slices) in enumerate(deciding):
-        kind = status, bisect(sizes, area), bisect(lengths, len(phrase.split())), slices
+    sizes, lengths = np.digitize(records.gt_area, (1, SMALL, MEDIUM)).tolist(), (1, SHORT + 1, MIDDLING + 1)
+    deciding = zip(records.status, sizes, records.phrase, map(id, records.slices), strict=True)
+    for row, (status, size, phrase, slices) in enumerate(deciding):
+        kind = status, size, bisect(lengths, len(phrase.split())), slices
         if kind not in numbers:
             numbers[kind] = len(firsts)
             firsts.append(row)
