@@ -16,6 +16,8 @@ from typing import IO, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from samtok_eval.errors import UsageError
+
 Rows = NDArray[np.intp]
 BLOCK = 1024
 """Texts that are written and read together."""
@@ -41,7 +43,7 @@ class TextColumn:
         """Hold the texts.
 
         Raises:
-            OSError: the system refuses, e.g. because the disk of temporary files is full.
+            UsageError: the system refuses, e.g. because the disk of temporary files is full.
         """
         self._file: IO[bytes] | None = None
         self._begins = [0]
@@ -56,7 +58,7 @@ class TextColumn:
         """Put texts behind the others.
 
         Raises:
-            OSError: the system refuses.
+            UsageError: the system refuses.
         """
         for value in values:
             self._rest.append(value)
@@ -108,20 +110,26 @@ class TextColumn:
         if number == len(self._begins) - 1:
             return self._rest
         known, found = self._latest
-        if known != number:
+        if known != number and self._file is not None:
             begins, ends = self._begins[number : number + 2]
-            found = json.loads(os.pread(self._written().fileno(), ends - begins, begins))
+            found = json.loads(os.pread(self._file.fileno(), ends - begins, begins))
             self._latest = number, found
         return found
 
     def _write_block(self) -> None:
         # JSON in ASCII also holds halves of surrogate pairs, which UTF-8 cannot.
         content = json.dumps(self._rest).encode()
-        self._written().write(content)
-        self._begins.append(self._begins[-1] + len(content))
+        left, place = memoryview(content), self._begins[-1]
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the column
+            # The system may take a part of it.
+            while left:
+                done = os.pwrite(self._file.fileno(), left, place)
+                left, place = left[done:], place + done
+        except OSError as error:
+            raise UsageError(
+                f"a temporary file cannot be written ({error.strerror}); free room, or name another folder in TMPDIR"
+            ) from error
+        self._begins.append(place)
         self._rest = []
-
-    def _written(self) -> IO[bytes]:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the column
-        return self._file

@@ -7,9 +7,11 @@ import functools
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -77,6 +79,22 @@ def one_meteor():
     patch.undo()
     for each in started:
         captions.CaptionScorer.close(each)
+
+
+@pytest.fixture
+def nearly_full_disk():
+    """A context in which files of this process end after four bytes, as where a disk is full."""
+
+    @contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

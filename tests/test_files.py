@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,18 +180,7 @@ def test_what_cannot_be_written_is_named_and_is_no_data_error(tmp_path, name, pr
     assert (tmp_path / "a").read_text() == "kept"
 
 
-@contextmanager
-def nearly_full_disk() -> Iterator[None]:
-    """Files of this process end after four bytes, as where a disk is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_on_a_full_disk_a_file_is_written_whole_or_not_at_all(tmp_path):
+def test_on_a_full_disk_a_file_is_written_whole_or_not_at_all(tmp_path, nearly_full_disk):
     path = tmp_path / "file"
     write_text(path, "old")
     with pytest.raises(UsageError, match=r"file cannot be written \(File too large\); free space"), nearly_full_disk():
@@ -202,7 +188,7 @@ def test_on_a_full_disk_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
-def test_on_a_full_disk_a_log_keeps_its_whole_lines(tmp_path):
+def test_on_a_full_disk_a_log_keeps_its_whole_lines(tmp_path, nearly_full_disk):
     path = tmp_path / "log"
     refused = pytest.raises(UsageError, match=r"log cannot be written \(File too large\)")
     with refused, nearly_full_disk(), AppendLog(path) as log:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from samtok_eval.errors import DataError
 from samtok_eval.prediction import Record
 from samtok_eval.records import Collected, Records
+from samtok_eval.run import record_file
 from samtok_eval.run.record_file import record_lines
 from samtok_eval.text_column import TextColumn
 
@@ -63,3 +68,48 @@ def test_columns_that_were_expected_are_kept_while_the_records_agree(names):
     found = collected.records()["strict"]
     assert found.id.tolist() == [record.id for record in RECORDS]
     assert (found.id is expected) == (names == found.id.tolist())
+
+
+def test_a_line_is_read_into_the_fields_of_a_record():
+    known = {field.name: field for field in dataclasses.fields(Record)}
+    fields = msgspec.structs.fields(record_file._Line)
+    assert [field.name for field in fields] == list(known)
+    assert [field.name for field in fields if field.required] == [
+        name for name, field in known.items() if field.default is field.default_factory is dataclasses.MISSING
+    ]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_records_are_read_back_and_protocols_share_what_is_equal(tmp_path, shared):
+    count = record_file.BATCH + 3
+    first = [replace(PLAIN, id=f"{i}", inter=i, slices={"targets": str(i % 3)}) for i in range(count)]
+    second = [replace(record, protocol="official") for record in first]
+    if not shared:
+        second = [replace(record, id=f"{record.id}.", inter=record.inter + (record.id == "7")) for record in second]
+    path = tmp_path / "records.jsonl"
+    with record_file.RecordsWriter(path) as writer:
+        writer.add({"strict": first, "official": second})
+        writer.finish()
+    found = record_file.read_records(path)
+    assert {name: list(records) for name, records in found.items()} == {"strict": first, "official": second}
+    one, other = found.values()
+    assert (one.id is other.id, one.inter is other.inter) == (shared, shared)
+    assert one.phrase is other.phrase
+    assert one.union is other.union
+    assert one.slices is other.slices
+
+
+def test_a_sample_that_occurs_twice_is_named_with_its_line(tmp_path):
+    path = tmp_path / "records.jsonl"
+    twice = replace(PLAIN, protocol="official")
+    path.write_text("".join(record_lines([PLAIN])) + "\n" + "".join(record_lines([twice, twice])))
+    with pytest.raises(DataError, match=r"records\.jsonl:4: sample '1-2' occurs twice under official"):
+        record_file.read_records(path)
+
+
+def test_protocols_that_take_turns_are_read_as_well(tmp_path):
+    path = tmp_path / "records.jsonl"
+    rows = [replace(PLAIN, id=str(i), protocol=name) for i in range(3) for name in ("strict", "official")]
+    path.write_text("".join(record_lines(rows)))
+    found = record_file.read_records(path)
+    assert {name: list(records) for name, records in found.items()} == {"strict": rows[::2], "official": rows[1::2]}

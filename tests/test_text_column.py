@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from samtok_eval.errors import UsageError
 from samtok_eval.text_column import BLOCK, TextColumn
 
 FEW = ["", "a\0", 'the "dog" on the left, é \U0001f600\n', "half a pair \ud800"]
@@ -65,6 +66,19 @@ def test_numpy_sees_texts_as_objects():
     assert np.asarray(column).tolist() == FEW
     assert np.concatenate([column, column]).tolist() == FEW * 2
     assert np.array_equal(column, np.array(FEW, dtype=object))
+
+
+def test_a_full_disk_is_one_clear_error(monkeypatch, nearly_full_disk):
+    column = TextColumn(MANY[: BLOCK + 1])
+    refused = pytest.raises(UsageError, match=r"temporary file cannot be written \(File too large\); .* TMPDIR")
+    with refused, nearly_full_disk():
+        column.extend(MANY[BLOCK + 1 :])
+    assert column.tolist() == MANY[: 2 * BLOCK]
+    column.extend(MANY[2 * BLOCK :])
+    assert column.tolist() == MANY
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(UsageError, match=r"No such file or directory"):
+        TextColumn(MANY)
 
 
 def test_memory_does_not_grow_with_the_texts():
