@@ -37,7 +37,10 @@ def same_texts(first: Iterable[str], second: Iterable[str]) -> bool:
 
 
 class TextColumn:
-    """A column of texts (n,), of which one block is in memory; it grows at its end, and is indexed like an array."""
+    """A column of texts (n,), of which one block is in memory; it grows at its end.
+
+    It is indexed and compared like an array of objects, which it becomes wherever numpy is given it.
+    """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         """Hold the texts.
@@ -80,17 +83,26 @@ class TextColumn:
     def __getitem__(self, index: int) -> str: ...
 
     @overload
-    def __getitem__(self, index: slice | Rows) -> NDArray[np.object_]: ...
+    def __getitem__(self, index: slice | Rows | Sequence[int]) -> NDArray[np.object_]: ...
 
-    def __getitem__(self, index: int | slice | Rows) -> str | NDArray[np.object_]:
+    def __getitem__(self, index: int | slice | Rows | Sequence[int]) -> str | NDArray[np.object_]:
         if isinstance(index, slice):
             return texts(self._part(range(*index.indices(len(self)))))
-        if isinstance(index, np.ndarray):
-            return texts([self._text(row) for row in index.tolist()])
-        row = index + len(self) if index < 0 else index
+        if not isinstance(index, int | np.integer):
+            # Also flags, and rows from behind.
+            return texts([self._text(row) for row in np.arange(len(self))[index].tolist()])
+        row = int(index) + len(self) if index < 0 else int(index)
         if not 0 <= row < len(self):
             raise IndexError(f"expected a row below {len(self)}, got {index}")
         return self._text(row)
+
+    def __eq__(self, other: object) -> Any:
+        return np.asarray(self) == other
+
+    def __ne__(self, other: object) -> Any:
+        return np.asarray(self) != other
+
+    __hash__ = object.__hash__
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         # Without it numpy would give every text the room of the longest.

@@ -51,8 +51,17 @@ def test_a_slice_is_that_of_an_array(index):
 
 
 def test_rows_are_taken_in_their_order():
-    rows = [2 * BLOCK, 0, BLOCK, 0]
-    assert TextColumn(MANY)[np.array(rows)].tolist() == [MANY[row] for row in rows]
+    rows, column = [2 * BLOCK, 0, -1, BLOCK, 0], TextColumn(MANY)
+    assert column[np.array(rows)].tolist() == column[rows].tolist() == [MANY[row] for row in rows]
+    assert column[np.int64(-1)] == MANY[-1]
+
+
+def test_flags_choose_and_equality_is_that_of_each_text():
+    column = TextColumn(MANY)
+    chosen = column == MANY[BLOCK + 1]
+    assert column[chosen].tolist() == [MANY[BLOCK + 1]]
+    assert np.flatnonzero(column != MANY[0]).tolist() == list(range(1, len(MANY)))
+    assert (column == TextColumn(MANY)).all()
 
 
 @pytest.mark.parametrize("row", [len(MANY), -len(MANY) - 1])
