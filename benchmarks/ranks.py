@@ -5,10 +5,10 @@ one round after the other, and prints medians.
 
 CPU seconds, because wall time on shared cores is noise. Even they depend on the neighbours in two ways: a busy core
 computes slower (caches, memory, clock), and a rank that is held up leaves batches to the other, so that the slower of
-the two in CPU seconds is the one that was asked to do more. Therefore three ratios are printed. The one of the row is
-one process over the slower rank. The one with even shares is two times one process over both ranks, which tells what
-the sharing itself costs. The one of work takes tokens, patches and pictures instead of seconds, which no neighbour
-changes.
+the two in CPU seconds is the one that was asked to do more. Therefore several ratios are printed. The one of the row is
+one process over the slower rank. The next one takes one process that has a neighbour, too: a second one that answers
+the same. The one with even shares is two times one process over both ranks, which tells what the sharing itself costs.
+The one of work takes tokens, patches and pictures instead of seconds, which no neighbour changes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,24 @@ def processes(count: int) -> list[dict[str, float]]:
     return found
 
 
+def neighbours() -> list[dict[str, float]]:
+    """What two processes print that answer everything each, at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        return [found for (found,) in pool.map(processes, (1, 1))]
+
+
 def main(rounds: int) -> None:
     """Compare one process with two."""
     ratios: dict[str, list[float]] = {}
     for number in range(rounds):
         (one,), two = processes(1), processes(2)
+        beside = statistics.mean(each["seconds"] for each in neighbours())
+        slower = max(rank["seconds"] for rank in two)
         sums = {unit: sum(rank[unit] for rank in two) for unit in one}
         found = {
-            "one process over the slower rank, CPU seconds": one["seconds"] / max(rank["seconds"] for rank in two),
-            "the same with even shares": 2 * one["seconds"] / sums["seconds"],
+            "one process over the slower rank, CPU seconds": one["seconds"] / slower,
+            "one process with a neighbour over the slower rank": beside / slower,
+            "one process over both ranks, even shares": 2 * one["seconds"] / sums["seconds"],
             "one process over the larger share of questions": one["questions"] / max(r["questions"] for r in two),
             **{f"work with even shares: {unit}": 2 * one[unit] / sums[unit] for unit in UNITS},
         }
