@@ -230,7 +230,7 @@ def _batches(path: Path) -> Iterator[list[_Fields]]:
 def _fields(path: Path, number: int, line: bytes) -> _Fields:
     try:
         return msgspec.structs.astuple(_line(line))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # What needs a conversion, or is wrong, which is told.
         with reading(f"{path}:{number}", SCORE_AGAIN):
             return tuple(_RECORD.validate_json(line).__dict__.values())
