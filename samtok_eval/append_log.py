@@ -6,13 +6,14 @@ leaves of a line is cut off before the next one is written.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 from samtok_eval.errors import UsageError
-from samtok_eval.files import lock, writing
+from samtok_eval.files import writing
 
 BLOCK = 1 << 16
 """Bytes that are looked through at a time."""
@@ -36,7 +37,7 @@ class AppendLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
             try:
-                lock(self._file, path, remedy)
+                lock_for_writing(self._file, path, remedy)
             except UsageError:
                 self._file.close()
                 raise
@@ -67,6 +68,24 @@ class AppendLog:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def lock_for_writing(file: IO[bytes], path: Path, remedy: str, shared: bool = False) -> None:
+    """Keep other processes from writing, until the file is closed.
+
+    Args:
+        file: what is locked.
+        path: what is written.
+        remedy: ends the message.
+        shared: let others in that share it, too.
+
+    Raises:
+        UsageError: another process is writing.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"another process is writing {path}; {remedy}") from error
 
 
 def _end_of_lines(file: BinaryIO) -> int:

@@ -6,7 +6,6 @@ A file is data of a stranger. Nothing in it is run, and nothing in it decides ho
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from pydantic import ValidationError
@@ -332,24 +331,6 @@ def reading(what: str, remedy: str = "download it again") -> Iterator[None]:
         raise DataError(f"{what}: {first_problem(error)}; {remedy}") from error
     except MISFITS as error:
         raise DataError(f"{what}: {shortened(error)}; {remedy}") from error
-
-
-def lock(file: IO[bytes], path: Path, remedy: str, shared: bool = False) -> None:
-    """Keep other processes from writing, until the file is closed.
-
-    Args:
-        file: what is locked.
-        path: what is written.
-        remedy: ends the message.
-        shared: let others in that share it, too.
-
-    Raises:
-        UsageError: another process is writing.
-    """
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"another process is writing {path}; {remedy}") from error
 
 
 @contextmanager

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval.prediction import Record
-from samtok_eval.text_column import Rows, TextColumn, texts
+from samtok_eval.text_column import TextColumn, texts
 
+Rows = NDArray[np.intp]
 Objects = NDArray[Any]
 """Texts or mappings."""
 Texts = Objects | TextColumn
@@ -184,6 +185,7 @@ IN_FILE = ("id", "phrase")
 COLLECTED = tuple(name for name in PLAIN if name != "protocol")
 """Of these, those that are known once all samples are scored."""
 IN_PARTS = tuple(name for name in COLLECTED if name not in IN_FILE)
+"""Of these, those that are held in memory."""
 TYPES: Mapping[str, Any] = dict.fromkeys(("inter", "union", "gt_area", "pred_area"), np.int64) | dict.fromkeys(
     ("no_target", "failed", "crashed"), np.bool_
 )

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from samtok_eval.errors import UsageError
 
-Rows = NDArray[np.intp]
 BLOCK = 1024
 """Texts that are written and read together."""
 
@@ -83,9 +82,9 @@ class TextColumn:
     def __getitem__(self, index: int) -> str: ...
 
     @overload
-    def __getitem__(self, index: slice | Rows | Sequence[int]) -> NDArray[np.object_]: ...
+    def __getitem__(self, index: slice | NDArray[Any] | Sequence[int]) -> NDArray[np.object_]: ...
 
-    def __getitem__(self, index: int | slice | Rows | Sequence[int]) -> str | NDArray[np.object_]:
+    def __getitem__(self, index: int | slice | NDArray[Any] | Sequence[int]) -> str | NDArray[np.object_]:
         if isinstance(index, slice):
             return texts(self._part(range(*index.indices(len(self)))))
         if not isinstance(index, int | np.integer):

@@ -32,8 +32,9 @@ from urllib.request import (
 )
 
 import samtok_eval
+from samtok_eval.append_log import lock_for_writing
 from samtok_eval.errors import DataError
-from samtok_eval.files import lock, reason, writing
+from samtok_eval.files import reason, writing
 from samtok_eval.retry_after import asked_wait
 
 CHUNK = 2**18
@@ -192,7 +193,7 @@ def download(
 def _locked(part: Path) -> Iterator[BinaryIO]:
     """The unfinished file, for this process alone."""
     with part.open("ab+") as file:
-        lock(file, part, "wait for it")
+        lock_for_writing(file, part, "wait for it")
         yield file
 
 

@@ -16,8 +16,9 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samtok_eval.append_log import lock_for_writing
 from samtok_eval.errors import DataError, IncompleteRunError, UsageError
-from samtok_eval.files import lock, writing
+from samtok_eval.files import writing
 from samtok_eval.prediction_log import WAIT, PredictionLog
 from samtok_eval.run.manifest import COMPLETE, Manifest, read_manifest
 from samtok_eval.run.metrics_file import Metrics, read_metrics
@@ -78,7 +79,7 @@ class RunFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         with file:
-            lock(file, path.parent, WAIT, shared)
+            lock_for_writing(file, path.parent, WAIT, shared)
             yield
 
     def repair(self) -> None:

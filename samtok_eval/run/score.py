@@ -111,7 +111,8 @@ def score(
             if sink is not None:
                 sink(records)
             collected.add({name: Records.of(mine) for name, mine in records.items()})
-        exports = task.export(samples, answers)
+    exports = task.export(samples, answers)
+    # Metrics take the room of the answers.
     del predictions, answers
     by_protocol = collected.records()
     method = interval_method(seed)

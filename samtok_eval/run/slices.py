@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samtok_eval.prediction import Record
-from samtok_eval.records import Records
-from samtok_eval.text_column import Rows
+from samtok_eval.records import Records, Rows
 
 SMALL, MEDIUM = 32**2, 96**2
 """Pixels."""
@@ -67,7 +66,8 @@ def _kinds(records: Records) -> tuple[NDArray[np.int32], list[int]]:
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     kinds = np.empty(len(records), dtype=np.int32)
-    sizes, lengths = np.digitize(records.gt_area, (1, SMALL, MEDIUM)).tolist(), (1, SHORT + 1, MIDDLING + 1)
+    sizes = np.digitize(records.gt_area, (1, SMALL, MEDIUM)).tolist()
+    lengths = (1, SHORT + 1, MIDDLING + 1)
     deciding = zip(records.status, sizes, records.phrase, map(id, records.slices), strict=True)
     for row, (status, size, phrase, slices) in enumerate(deciding):
         kind = status, size, bisect(lengths, len(phrase.split())), slices

@@ -15,12 +15,12 @@ import numpy as np
 from samtok_eval.datasets.overlap import Overlap
 from samtok_eval.errors import UsageError
 from samtok_eval.metrics.cards import card
+from samtok_eval.records import Rows
 from samtok_eval.reports.format import ABSENT, interval, metric_value
 from samtok_eval.reports.runs import ScoredRun
 from samtok_eval.reports.summary import metric_order
 from samtok_eval.run.metrics_file import Entry
 from samtok_eval.run.score import entries, interval_method
-from samtok_eval.text_column import Rows
 
 ALL, UNSEEN, SEEN = "all", "not in the training mix", "in the training mix"
 
